@@ -1,0 +1,65 @@
+"""Tiles: what every reader and generator of this package returns, and what training takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Gray tiles of one size, with their masks where these are known.
+
+    Attributes:
+        ids: N names, unique.
+        images: N H W, uint8.
+        masks: N H W, bool, True where there is salt; None for unlabelled tiles.
+        depths: N, float32, depth below the surface in feet (NaN where unknown); None if not given.
+    """
+
+    ids: tuple[str, ...]
+    images: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.bool_] | None = None
+    depths: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.ids)
+        if self.images.ndim != 3 or self.images.dtype != np.uint8:
+            raise ValueError(f"images must be N H W uint8, got {self.images.shape} {self.images.dtype}")
+        if len(self.images) != count:
+            raise ValueError(f"{count} ids but {len(self.images)} images")
+        if self.masks is not None and (self.masks.shape != self.images.shape or self.masks.dtype != np.bool_):
+            raise ValueError(
+                f"masks must be bool of the images' shape {self.images.shape}, "
+                f"got {self.masks.shape} {self.masks.dtype}"
+            )
+        if self.depths is not None and self.depths.shape != (count,):
+            raise ValueError(f"depths must have shape ({count},), got {self.depths.shape}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def coverage(self) -> npt.NDArray[np.float64]:
+        """Fraction of salt in each tile, N values in 0..1.
+
+        Raises:
+            ValueError: if the tiles have no masks.
+        """
+        if self.masks is None:
+            raise ValueError("these tiles have no masks, so no coverage: read a labelled split")
+        return self.masks.mean(axis=(1, 2))
+
+    def select(self, index: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> Tiles:
+        """The tiles at `index` (positions or a boolean choice), in its order."""
+        positions = np.arange(len(self))[np.asarray(index)]
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in positions),
+            images=self.images[positions],
+            masks=None if self.masks is None else self.masks[positions],
+            depths=None if self.depths is None else self.depths[positions],
+        )
