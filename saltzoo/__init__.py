@@ -1,3 +1,67 @@
-"""saltzoo: a model zoo for segmenting salt in seismic images."""
+"""saltzoo: a model zoo for segmenting salt in seismic images.
+
+Public names load on first use: importing the package imports neither torch nor timm.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import convert, data, draw, layers, losses, metrics
+    from .factory import create_model
+    from .hub import save_pretrained
+    from .inference import predict
+    from .models import Segmenter
+    from .preprocess import Preprocess
+    from .registry import is_model, list_models, register_model, register_weights
+    from .spec import ModelSpec, WeightsSpec
 
 __version__ = "0.1.0"
+
+_MODULE_OF = {
+    "ModelSpec": "spec",
+    "Preprocess": "preprocess",
+    "Segmenter": "models",
+    "WeightsSpec": "spec",
+    "create_model": "factory",
+    "is_model": "registry",
+    "list_models": "registry",
+    "predict": "inference",
+    "register_model": "registry",
+    "register_weights": "registry",
+    "save_pretrained": "hub",
+}
+_SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics")
+
+__all__ = [
+    "ModelSpec",
+    "Preprocess",
+    "Segmenter",
+    "WeightsSpec",
+    "__version__",
+    "convert",
+    "create_model",
+    "data",
+    "draw",
+    "is_model",
+    "layers",
+    "list_models",
+    "losses",
+    "metrics",
+    "predict",
+    "register_model",
+    "register_weights",
+    "save_pretrained",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    if name in _SUBPACKAGES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,118 @@
+"""Models of other libraries, as saltzoo models that compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from .factory import create_model
+from .models import Segmenter
+
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+"""Encoders of SMP that are torchvision's; timm gives the same networks the same keys."""
+
+_SUPPORTED = {
+    "encoder_depth": 5,
+    "decoder_use_norm": "batchnorm",
+    "decoder_interpolation": "nearest",
+    "decoder_add_center_block": False,
+    "activation": None,
+    "aux_params": None,
+}
+"""What else an SMP Unet can have, and the value under which this library computes the same."""
+
+_BLOCK_KEYS = {
+    "conv1.0": "conv1.conv",
+    "conv1.1": "conv1.norm",
+    "conv2.0": "conv2.conv",
+    "conv2.1": "conv2.norm",
+    **{
+        f"{theirs}.attention.{layer}": f"{ours}.{name}"
+        for theirs, ours in (("attention1", "concat_attention"), ("attention2", "attention"))
+        for layer, name in (("cSE.1", "squeeze"), ("cSE.3", "excite"), ("sSE.0", "spatial"))
+    },
+}
+
+
+def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Segmenter:
+    """The saltzoo model that computes the same logits as a `segmentation_models_pytorch.Unet`.
+
+    Attention of type "scse" stands on the concatenated map and after each decoder block, its channel branch
+    narrowed 16 times, as there. One set of weights is left behind: SMP builds an attention for the last block's
+    concatenated map, `decoder.blocks.4.attention1`, and never uses it.
+
+    Args:
+        model: the Unet, or its state dict.
+        config: with a state dict: what `Unet.config` holds, or the config.json that its `save_pretrained` writes.
+
+    Returns:
+        A model in training mode with copies of the weights. Its preprocess is that of seismic tiles: set
+        `model.preprocess` if the weights were trained with other statistics.
+
+    Raises:
+        TypeError: if it is neither a module with a config nor a state dict with one.
+        ValueError: if it is not a Unet, or one with options that have no counterpart here.
+    """
+    if isinstance(model, nn.Module):
+        given = config or getattr(model, "config", None)
+        weights = model.state_dict()
+    else:
+        given, weights = config, dict(model)
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"from_smp takes a segmentation_models_pytorch.Unet, or its state dict and config; "
+            f"{type(model).__name__} came without a config"
+        )
+    ours = create_model("unet", **_model_args(given))
+    last = f"decoder.blocks.{len(given['decoder_channels']) - 1}.attention1."
+    renamed = {_rename(key): value for key, value in weights.items() if not key.startswith(last)}
+    own = ours.state_dict()
+    if renamed.keys() != own.keys():
+        odd = sorted(renamed.keys() ^ own.keys())
+        raise ValueError(
+            f"these weights are not those of an SMP Unet with this config: {len(odd)} keys differ, such as {odd[:3]}"
+        )
+    # The channel branch is two 1x1 convolutions there and two linear layers here: the same numbers in order.
+    ours.load_state_dict({key: value.reshape(own[key].shape) for key, value in renamed.items()}, strict=True)
+    return ours
+
+
+def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
+    kind = config.get("_model_class", "Unet")
+    if kind != "Unet" or "encoder_name" not in config or "decoder_channels" not in config:
+        raise ValueError(f"only the config of a Unet can be converted, got one of {kind} with {sorted(config)}")
+    for key, value in _SUPPORTED.items():
+        if config.get(key, value) != value:
+            raise ValueError(f"an SMP Unet with {key}={config[key]!r} has no counterpart here: only {value!r} has")
+    name = config["encoder_name"]
+    encoder = name.removeprefix("tu-")
+    if encoder == name and name not in _RESNETS:
+        raise ValueError(f"encoder {name!r} differs from timm's: only {', '.join(_RESNETS)} and tu-* can be converted")
+    attention = config.get("decoder_attention_type")
+    if attention not in (None, "scse"):
+        raise ValueError(f"SMP has no attention {attention!r}: expected None or 'scse'")
+    return {
+        "encoder": encoder,
+        "in_chans": config.get("in_channels", 3),
+        "num_classes": config.get("classes", 1),
+        "attention": attention or "none",
+        "attention_sites": ("concat", "decoder"),
+        "attention_reduction": 16,
+        "decoder_channels": tuple(config["decoder_channels"]),
+    }
+
+
+def _rename(key: str) -> str:
+    """An SMP key in this library's words; a key that has none stays and is found out by the caller."""
+    part, _, rest = key.partition(".")
+    if part == "encoder":
+        return f"encoder.backbone.{rest.removeprefix('model.')}"
+    if part == "segmentation_head":
+        return f"head.conv.{rest.removeprefix('0.')}"
+    if part == "decoder" and rest.startswith("blocks."):
+        _, index, inner = rest.split(".", 2)
+        layer, _, parameter = inner.rpartition(".")
+        return f"decoder.blocks.{index}.{_BLOCK_KEYS.get(layer, layer)}.{parameter}"
+    return key

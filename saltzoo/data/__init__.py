@@ -1,0 +1,17 @@
+"""Data: tiles from the competition's files or from a generator, folds, and augmentation."""
+
+from .augment import Augment
+from .folds import coverage_classes, stratified_folds
+from .synthetic import synthetic_tile, synthetic_tiles
+from .tgs import read_tgs
+from .tiles import Tiles
+
+__all__ = [
+    "Augment",
+    "Tiles",
+    "coverage_classes",
+    "read_tgs",
+    "stratified_folds",
+    "synthetic_tile",
+    "synthetic_tiles",
+]

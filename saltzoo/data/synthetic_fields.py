@@ -1,0 +1,104 @@
+"""Fields that a synthetic seismic tile is made of: smooth noise, textures to warp, the band of a survey.
+
+All fields are float64 arrays of shape H W, lengths are pixels and frequencies are cycles a pixel. Filters are
+products in the Fourier domain, so a field continues periodically: draw it larger than the tile and crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Field = npt.NDArray[np.float64]
+
+
+def frequencies(shape: tuple[int, int]) -> tuple[Field, Field]:
+    """Vertical (H 1) and horizontal (1 W//2+1) frequencies of `np.fft.rfft2`, cycles a pixel."""
+    height, width = shape
+    vertical, horizontal = np.fft.fftfreq(height), np.fft.rfftfreq(width)
+    return vertical[:, None].astype(np.float64), horizontal[None, :].astype(np.float64)
+
+
+def unit_deviation(field: Field) -> Field:
+    """The field with mean 0 and standard deviation 1; a constant field becomes 0."""
+    centred = field - field.mean()
+    return centred / max(float(centred.std()), 1e-12)
+
+
+def smooth_noise(
+    rng: np.random.Generator, shape: tuple[int, int], *, along: float, across: float, dip: float = 0.0
+) -> Field:
+    """Gaussian noise of unit deviation, smeared along a dip.
+
+    Args:
+        rng: source of the white noise.
+        shape: H, W.
+        along: standard deviation of the smear along the dip, pixels.
+        across: standard deviation of the smear across the dip, pixels.
+        dip: angle of the smear against the horizontal, radians, positive downwards to the right.
+    """
+    fz, fx = frequencies(shape)
+    f_along = fx * np.cos(dip) + fz * np.sin(dip)
+    f_across = fz * np.cos(dip) - fx * np.sin(dip)
+    smear = np.exp(-2 * np.pi**2 * ((along * f_along) ** 2 + (across * f_across) ** 2))
+    white = rng.standard_normal(shape)
+    return unit_deviation(np.fft.irfft2(np.fft.rfft2(white) * smear, s=shape))
+
+
+def smooth_line(rng: np.random.Generator, position: Field, *, scale: float) -> Field:
+    """Smooth noise along one coordinate: unit deviation, correlated over `scale` pixels of `position`."""
+    low, high = float(position.min()), float(position.max())
+    knots = np.arange(low - scale, high + 2 * scale, scale / 4)
+    kernel = np.exp(-0.5 * (np.arange(-12, 13) / 4) ** 2)
+    kernel /= np.sqrt((kernel**2).sum())
+    values = np.convolve(rng.standard_normal(len(knots) + len(kernel) - 1), kernel, mode="valid")
+    return np.interp(position, knots, values)
+
+
+def sample(texture: Field, rows: Field, columns: Field) -> Field:
+    """The texture, periodic, read between its pixels by bilinear interpolation.
+
+    Args:
+        texture: h w.
+        rows: H W, row to read at each pixel.
+        columns: H W, column to read at each pixel.
+    """
+    height, width = texture.shape
+    row_floor, column_floor = np.floor(rows), np.floor(columns)
+    row_part, column_part = rows - row_floor, columns - column_floor
+    top, left = row_floor.astype(np.intp) % height, column_floor.astype(np.intp) % width
+    bottom, right = (top + 1) % height, (left + 1) % width
+    upper = texture[top, left] * (1 - column_part) + texture[top, right] * column_part
+    lower = texture[bottom, left] * (1 - column_part) + texture[bottom, right] * column_part
+    return upper * (1 - row_part) + lower * row_part
+
+
+@dataclass(frozen=True)
+class Band:
+    """What the survey and its processing let through: (f / peak)^rise exp(-fall f / peak), then a phase.
+
+    Attributes:
+        peak: frequency that scales the band, cycles a pixel.
+        rise: steepness of the low cut.
+        fall: steepness of the high cut.
+        phase: rotation of the wavelet, radians.
+        blur: standard deviation of the lateral blur, pixels.
+    """
+
+    peak: float
+    rise: float
+    fall: float
+    phase: float
+    blur: float
+
+    def __call__(self, field: Field) -> Field:
+        """The field as the survey would see it, H W."""
+        fz, fx = frequencies((field.shape[0], field.shape[1]))
+        relative = np.hypot(fz, fx) / self.peak
+        gain = relative**self.rise * np.exp(-self.fall * relative)
+        gain = gain * np.exp(-2 * np.pi**2 * (self.blur * fx) ** 2)
+        # A sign of the vertical frequency, softened where layers stand upright, keeps the picture real.
+        rotation = np.exp(1j * self.phase * np.tanh(fz / (0.1 * self.peak)))
+        return np.fft.irfft2(np.fft.rfft2(field) * gain * rotation, s=field.shape)

@@ -1,0 +1,97 @@
+"""Pictures of tiles and masks, as arrays; nothing here needs a plotting library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Color = tuple[int, int, int]
+Picture = npt.NDArray[np.uint8]
+
+SALT: Color = (255, 128, 0)
+TRUTH: Color = (0, 200, 255)
+
+
+def overlay(
+    image: Picture,
+    mask: npt.NDArray[Any],
+    *,
+    truth: npt.NDArray[Any] | None = None,
+    opacity: float = 0.4,
+) -> Picture:
+    """A gray tile with its mask in orange and, where it is known, the outline of the truth in blue.
+
+    Args:
+        image: H W, uint8.
+        mask: H W, bool, or probabilities in 0..1, which are shown as they are.
+        truth: H W, bool.
+        opacity: of the orange where the mask is 1.
+
+    Returns:
+        H W 3, uint8.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if image.ndim != 2 or mask.shape != image.shape or (truth is not None and truth.shape != image.shape):
+        shapes = [array.shape for array in (image, mask, truth) if array is not None]
+        raise ValueError(f"image, mask and truth must be of one shape H W, got {shapes}")
+    alpha = opacity * np.asarray(mask, dtype=np.float32)[..., None]
+    picture = (image[..., None] * (1 - alpha) + np.array(SALT, dtype=np.float32) * alpha).round().astype(np.uint8)
+    if truth is not None:
+        picture[_outline(truth.astype(bool))] = TRUTH
+    return picture
+
+
+def contact_sheet(pictures: Sequence[Picture], *, columns: int, scale: int = 2, gap: int = 4) -> Picture:
+    """Pictures of one size in rows, on white.
+
+    Args:
+        pictures: each H W 3, uint8.
+        columns: pictures in a row.
+        scale: pixels of the sheet for one pixel of a picture.
+        gap: white pixels between pictures.
+
+    Returns:
+        One picture, uint8.
+
+    Raises:
+        ValueError: if there are none, or their sizes differ.
+    """
+    if not pictures or len({picture.shape for picture in pictures}) > 1:
+        raise ValueError(f"a sheet needs pictures of one size, got {[p.shape for p in pictures]}")
+    height, width = pictures[0].shape[0] * scale, pictures[0].shape[1] * scale
+    rows = -(-len(pictures) // columns)
+    shape = (rows * (height + gap) + gap, min(columns, len(pictures)) * (width + gap) + gap, 3)
+    sheet = np.full(shape, 255, dtype=np.uint8)
+    for position, picture in enumerate(pictures):
+        top = gap + position // columns * (height + gap)
+        left = gap + position % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    return sheet
+
+
+def save_png(picture: Picture, path: str | os.PathLike[str]) -> Path:
+    """Writes H W or H W 3, uint8, as a PNG file: the whole file or nothing. Makes missing folders."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        Image.fromarray(picture).save(part, format="PNG")
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Pixels of the mask with a neighbour outside it; the tile's border is no outline."""
+    padded = np.pad(mask, 1, mode="edge")
+    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inside

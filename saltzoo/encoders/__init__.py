@@ -1,0 +1,5 @@
+"""Encoders: an image in, a pyramid of features out."""
+
+from .timm import TimmEncoder
+
+__all__ = ["TimmEncoder"]

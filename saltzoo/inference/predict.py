@@ -1,0 +1,152 @@
+"""predict: the straight way from tiles to probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..models import Segmenter
+
+Array = npt.NDArray[Any]
+
+
+@overload
+def predict(model: Segmenter, images: Array, *, tta: str | None = ..., batch_size: int = ...) -> Array: ...
+@overload
+def predict(model: Segmenter, images: Tensor, *, tta: str | None = ..., batch_size: int = ...) -> Tensor: ...
+@overload
+def predict(
+    model: Segmenter, images: Sequence[Array | Tensor], *, tta: str | None = ..., batch_size: int = ...
+) -> list[Array | Tensor]: ...
+def predict(
+    model: Segmenter,
+    images: Array | Tensor | Sequence[Array | Tensor],
+    *,
+    tta: str | None = None,
+    batch_size: int = 32,
+) -> Array | Tensor | list[Array | Tensor]:
+    """Probabilities of tiles, by the model's own preprocessing, on the model's device.
+
+    Args:
+        model: a saltzoo model, in any mode; it is left in the mode it was in.
+        images: tiles (N, H, W), one tile (H, W), or images (N, C, H, W) for a model of C channels; or a list of
+            tiles (H, W) or (C, H, W) of any sizes. Gray tiles are repeated for a model of several channels.
+            numpy or torch, uint8, uint16, or floating point in 0..1.
+        tta: "hflip" averages the probabilities of each tile and its mirror image.
+        batch_size: tiles at a time; tiles of one size share a batch.
+
+    Returns:
+        float32 probabilities of the tiles' own size, as the images came (numpy or torch on their device, one or
+        many, or a list): (N, H, W) sigmoid for a model of one class, (N, C, H, W) softmax for several.
+
+    Raises:
+        TypeError: if the model is not one of saltzoo, or the images are not arrays.
+        ValueError: if shape, dtype or range of the images is another, or an option is unknown.
+
+    Example:
+        >>> import saltzoo
+        >>> model = saltzoo.create_model("unet_resnet18")
+        >>> predict(model, np.zeros((3, 101, 101), dtype=np.uint8)).shape
+        (3, 101, 101)
+    """
+    if not hasattr(model, "preprocess"):
+        raise TypeError(
+            f"{type(model).__name__} is no saltzoo model: it has no preprocess. "
+            f"Of a wrapped model (DistributedDataParallel, AveragedModel) give `.module`"
+        )
+    if tta not in (None, "hflip"):
+        raise ValueError(f'tta must be None or "hflip", got {tta!r}')
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if isinstance(images, (np.ndarray, Tensor)):
+        one = images.ndim == 2
+        many = images[None] if one else images
+        if many.ndim == 3:
+            many = many[:, None]
+        result = _like(_predict_batches(model, _checked(many, model.in_chans), tta, batch_size), images)
+        return result[0] if one else result
+    return _predict_list(model, images, tta, batch_size)
+
+
+def _predict_list(
+    model: Segmenter, images: Sequence[Array | Tensor], tta: str | None, batch_size: int
+) -> list[Array | Tensor]:
+    """Groups the tiles by size and dtype, so that each group runs in full batches."""
+    groups: dict[Any, list[int]] = {}
+    tiles = []
+    for position, image in enumerate(images):
+        if not isinstance(image, (np.ndarray, Tensor)) or image.ndim not in (2, 3):
+            given = getattr(image, "shape", type(image).__name__)
+            raise TypeError(f"a list holds tiles (H, W) or (C, H, W) of numpy or torch, item {position} is {given}")
+        tile = _checked(image[None, None] if image.ndim == 2 else image[None], model.in_chans)
+        groups.setdefault((tile.shape, tile.dtype, tile.device), []).append(position)
+        tiles.append(tile)
+    results: list[Array | Tensor] = [tiles[0]] * len(tiles) if tiles else []
+    for positions in groups.values():
+        probabilities = _predict_batches(model, torch.cat([tiles[i] for i in positions]), tta, batch_size)
+        for position, one in zip(positions, probabilities, strict=True):
+            results[position] = _like(one, images[position])
+    return results
+
+
+def _checked(images: Array | Tensor, in_chans: int) -> Tensor:
+    """N C H W of a dtype and a range that are understood."""
+    if images.ndim != 4 or images.shape[1] not in (1, in_chans):
+        raise ValueError(
+            f"expected tiles (H, W) or (N, H, W), or images (N, {in_chans}, H, W) for this model of {in_chans} "
+            f"channel(s); got {tuple(images.shape)}"
+        )
+    batch = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images.detach()
+    if batch.is_floating_point():
+        if batch.numel() and not ((batch >= 0) & (batch <= 1)).all():
+            raise ValueError(
+                f"floating-point images must be in 0..1 without NaN, got {batch.min():.4g} to {batch.max():.4g}: "
+                f"divide by their full scale, or pass uint8"
+            )
+    elif batch.dtype not in (torch.uint8, torch.uint16):
+        raise ValueError(f"images must be uint8, uint16 or floating point in 0..1, got {batch.dtype}")
+    return batch
+
+
+@torch.inference_mode()
+def _predict_batches(model: Segmenter, images: Tensor, tta: str | None, batch_size: int) -> Tensor:
+    """N C H W as checked -> N H W or N K H W, on the images' device."""
+    device = next(model.parameters()).device
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        results = []
+        for batch in images.split(batch_size):
+            prepared = model.preprocess(_unit_scale(batch.to(device)).expand(-1, model.in_chans, -1, -1))
+            probabilities = _probabilities(model(prepared))
+            if tta == "hflip":
+                probabilities = (probabilities + _probabilities(model(prepared.flip(-1))).flip(-1)) / 2
+            own = model.preprocess.unpad(probabilities, (images.shape[-2], images.shape[-1]))
+            results.append(own.to(images.device))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if not results:
+        return torch.empty(0, *images.shape[-2:], device=images.device)
+    return torch.cat(results)
+
+
+def _unit_scale(images: Tensor) -> Tensor:
+    """uint8, uint16 or floating point -> float32 in 0..1."""
+    scale = 1 if images.is_floating_point() else torch.iinfo(images.dtype).max
+    return images.float() / scale
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """N 1 H W -> N H W; N K H W -> N K H W."""
+    logits = logits.float()
+    return logits[:, 0].sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+
+def _like(result: Tensor, images: Array | Tensor) -> Any:
+    return result.numpy() if isinstance(images, np.ndarray) else result.clone()

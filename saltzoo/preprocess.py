@@ -1,0 +1,101 @@
+"""Preprocess: from images in 0..1 to what a network wants, and back. It travels with the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_PAD_MODES = ("reflect", "replicate", "constant")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Normalises and pads images; `unpad` takes maps of the padded size back.
+
+    Attributes:
+        mean: mean of each channel, of images in 0..1.
+        std: deviation of each channel.
+        multiple: H and W are padded, equally on both sides, up to a multiple of this; 1 pads nothing.
+        pad_mode: "reflect", "replicate" or "constant" (zero after normalising).
+
+    Example:
+        >>> prepare = Preprocess(mean=(0.5,), std=(0.25,), multiple=32)
+        >>> x = prepare(torch.rand(2, 1, 101, 101))
+        >>> x.shape, prepare.unpad(x, (101, 101)).shape
+        (torch.Size([2, 1, 128, 128]), torch.Size([2, 1, 101, 101]))
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    multiple: int = 1
+    pad_mode: str = "reflect"
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+            raise ValueError(f"one mean and one positive deviation a channel: got {self.mean} and {self.std}")
+        if self.multiple < 1 or self.pad_mode not in _PAD_MODES:
+            raise ValueError(
+                f"multiple must be at least 1 and pad_mode one of {_PAD_MODES}: "
+                f"got {self.multiple} and {self.pad_mode!r}"
+            )
+
+    @classmethod
+    def gray(cls, in_chans: int = 1) -> Preprocess:
+        """The statistics of seismic tiles (mean .47, deviation .16), the same for every channel."""
+        return cls(mean=(0.47,) * in_chans, std=(0.16,) * in_chans)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: if the values are not those of a Preprocess.
+        """
+        try:
+            return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a preprocess description: {dict(values)} ({error})") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Prepares a batch.
+
+        Args:
+            images: N C H W, floating point, in 0..1; C is the number of means.
+
+        Returns:
+            N C H' W', where H' and W' are multiples of `multiple`.
+
+        Raises:
+            ValueError: if the shape or dtype is another.
+        """
+        if images.ndim != 4 or images.shape[1] != len(self.mean) or not images.is_floating_point():
+            raise ValueError(
+                f"expected floating-point images N {len(self.mean)} H W in 0..1, "
+                f"got {tuple(images.shape)} {images.dtype}"
+            )
+        mean = torch.tensor(self.mean, dtype=images.dtype).to(images.device)[:, None, None]
+        std = torch.tensor(self.std, dtype=images.dtype).to(images.device)[:, None, None]
+        top, bottom, left, right = self._margins(images.shape[-2], images.shape[-1])
+        normalised = (images - mean) / std
+        if top + bottom + left + right == 0:
+            return normalised
+        return F.pad(normalised, (left, right, top, bottom), mode=self.pad_mode)
+
+    def unpad(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """The part of `maps` (... H' W') that an image of `size` (H, W) covers: ... H W."""
+        top, _, left, _ = self._margins(*size)
+        return maps[..., top : top + size[0], left : left + size[1]]
+
+    def _margins(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Padding at the top, bottom, left and right; an odd pixel goes to the bottom and the right."""
+        rows, columns = -height % self.multiple, -width % self.multiple
+        return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2

@@ -1,0 +1,303 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from saltzoo.data.augment import Augment, warp
+
+STILL = {"x_scale": (1.0, 1.0), "y_scale": (1.0, 1.0), "shift": 0.0, "shear": 0.0, "rotate": 0.0}
+NOTHING = Augment(flip=0, affine=0, photometric=0)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(count=6, height=21, width=33, channels=1):
+    images = torch.rand(count, channels, height, width, generator=seeded(1))
+    blobs = torch.nn.functional.avg_pool2d(torch.rand(count, 1, height, width, generator=seeded(2)), 5, 1, 2)
+    return images, blobs[:, 0] > blobs.mean()
+
+
+def eye(count=1):
+    return torch.eye(2).expand(count, 2, 2)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (5, 0), (-7, 0), (0, 4), (0, -3), (16, -9)])
+def test_a_whole_shift_moves_pixels_and_mirrors_the_border(shift):
+    x = batch()[0].double()
+    right, down = shift
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (16, 16), (16, 16)), mode="symmetric")
+    expected = padded[:, :, 16 - down : 16 - down + 21, 16 - right : 16 - right + 33]
+    moved = warp(x, eye(6).double(), torch.tensor([shift], dtype=torch.float64).expand(6, 2))
+    np.testing.assert_allclose(moved.numpy(), expected, atol=1e-10)
+
+
+def test_half_a_pixel_is_the_mean_of_two():
+    x = batch()[0]
+    moved = warp(x, eye(6), torch.tensor([[0.5, 0.0]]).expand(6, 2))
+    torch.testing.assert_close(moved[..., 1:], (x[..., 1:] + x[..., :-1]) / 2)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("side", [20, 21])
+def test_quarter_turns_are_rot90(turns, side):
+    x = batch(height=side, width=side)[0]
+    # The draw 1 is the largest angle: the turn is clockwise on the screen, where y points down.
+    config = Augment(**STILL | {"rotate": 90.0 * turns}, rotate_p=1)
+    matrix = config._matrix(torch.ones(4, 6), torch.zeros(6))
+    torch.testing.assert_close(warp(x, matrix, torch.zeros(6, 2)), x.rot90(-turns, (2, 3)))
+
+
+def test_a_rotation_stays_one_in_a_wide_tile():
+    """A quarter turn of a disc away from the border: a tile-relative matrix would make it an ellipse."""
+    y, x = torch.meshgrid(torch.arange(41.0) - 20, torch.arange(81.0) - 40, indexing="ij")
+    right, above = (((x - 12) ** 2 + y**2) < 16).float(), ((x**2 + (y + 12) ** 2) < 16).float()
+    anticlockwise = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]])
+    turned = warp(right[None, None], anticlockwise, torch.zeros(1, 2))[0, 0]
+    inside = slice(20, 61)  # beyond it are mirror images
+    torch.testing.assert_close(turned[:, inside], above[:, inside], atol=1e-4, rtol=0)
+
+
+def test_the_matrix_undoes_rotation_shear_and_scale():
+    config = Augment(x_scale=(0.5, 2.0), y_scale=(0.5, 2.0), shear=0.5, rotate=60.0, rotate_p=0.5)
+    draws = torch.rand(4, 50, generator=seeded(), dtype=torch.float64)
+    rotated = torch.rand(50, generator=seeded(1), dtype=torch.float64)
+    matrices = config._matrix(draws, rotated).numpy()
+    for (sx, sy, shear, angle), chance, matrix in zip(draws.T.numpy(), rotated.numpy(), matrices, strict=True):
+        theta = math.radians(120 * angle - 60) if chance < 0.5 else 0.0
+        rotation = [[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]]
+        forward = rotation @ np.array([[1, shear - 0.5], [0, 1]]) @ np.diag([0.5 + 1.5 * sx, 0.5 + 1.5 * sy])
+        np.testing.assert_allclose(matrix, np.linalg.inv(forward), atol=1e-12)
+
+
+@pytest.mark.parametrize(("axis", "name"), [(2, "x_scale"), (1, "y_scale")])
+def test_a_scale_above_1_magnifies(axis, name):
+    masks = torch.zeros(1, 40, 40, dtype=torch.bool)
+    masks[:, 16:24, 16:24] = True
+    _, out = Augment(flip=0, affine=1, photometric=0, **STILL | {name: (2.0, 2.0)})(masks.float(), masks)
+    assert out.any(dim=axis).sum() == 8
+    assert out.any(dim=3 - axis).sum() == 16
+
+
+def test_some_warps_rotate_and_to_both_sides():
+    masks = torch.zeros(400, 41, 41, dtype=torch.bool)
+    masks[:, 17:24, 29:36] = True
+    config = Augment(flip=0, affine=1, photometric=0, **STILL | {"rotate": 30.0}, rotate_p=0.25)
+    _, out = config(masks.float(), masks, generator=seeded())
+    down = (out.any(dim=2).float() * (torch.arange(41) - 20)).sum(1)
+    assert (out != masks).any((1, 2)).float().mean() == pytest.approx(0.25, abs=0.06)
+    assert (down > 0).float().mean() == pytest.approx(0.125, abs=0.05)
+    assert (down < 0).float().mean() == pytest.approx(0.125, abs=0.05)
+
+
+def test_shifts_stay_within_their_size_in_pixels():
+    masks = torch.zeros(500, 101, 101, dtype=torch.bool)
+    masks[:, 45:56, 45:56] = True
+    _, out = Augment(flip=0, affine=1, photometric=0, **STILL | {"shift": 16.0})(
+        masks.float(), masks, generator=seeded()
+    )
+    for axis in (1, 2):
+        line = out.any(dim=3 - axis).float()
+        middle = (line * torch.arange(101)).sum(1) / line.sum(1) - 50
+        assert -16.5 <= middle.min() < -14
+        assert 14 < middle.max() <= 16.5
+
+
+def test_nothing_drawn_is_the_input_bit_for_bit():
+    images, masks = batch()
+    out, out_masks = NOTHING(images, masks)
+    assert torch.equal(out, images)
+    assert torch.equal(out_masks, masks)
+
+
+def test_only_the_flip_is_exactly_a_flip():
+    images, masks = batch()
+    out, out_masks = Augment(flip=1, affine=0, photometric=0)(images, masks)
+    assert torch.equal(out, images.flip(-1))
+    assert torch.equal(out_masks, masks.flip(-1))
+
+
+def test_within_a_batch_unwarped_tiles_stay_exact():
+    images, masks = batch(count=400, height=9, width=9)
+    out, out_masks = Augment(photometric=0)(images, masks, generator=seeded())
+    kept = (out == images).flatten(1).all(1)
+    flipped = (out == images.flip(-1)).flatten(1).all(1)
+    assert kept.float().mean() == pytest.approx(0.15, abs=0.05)
+    assert flipped.float().mean() == pytest.approx(0.15, abs=0.05)
+    assert torch.equal(out_masks[kept], masks[kept])
+    assert torch.equal(out_masks[flipped], masks[flipped].flip(-1))
+
+
+def test_the_flip_is_inside_the_warp():
+    """The same warp of a flipped tile: what a flip in the affine matrix would give."""
+    images, masks = batch()
+    always, never = Augment(flip=1, affine=1), Augment(flip=0, affine=1)
+    flipped = always(images, masks, generator=seeded(5))
+    expected = never(images.flip(-1), masks.flip(-1), generator=seeded(5))
+    assert all(map(torch.equal, flipped, expected))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_image_and_mask_stay_aligned(seed):
+    masks = batch(count=20)[1]
+    out, out_masks = Augment(affine=1, photometric=0)(masks.float(), masks, generator=seeded(seed))
+    assert torch.equal(out > 0.5, out_masks)
+    assert not torch.equal(out_masks, masks)
+
+
+def test_contrast_is_around_the_tiles_own_mean():
+    images, masks = batch(channels=2)
+    images = images * 0.5 + 0.25
+    out, _ = Augment(flip=0, affine=0, photometric=1, brightness=0, contrast=(1.5, 1.5))(images, masks)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    torch.testing.assert_close(out, ((images - mean) * 1.5 + mean).clamp(0, 1))
+
+
+def test_brightness_is_one_number_a_tile_within_its_size():
+    images, masks = batch(count=200)
+    images = images * 0.5 + 0.25
+    config = Augment(flip=0, affine=0, photometric=1, brightness=0.1, contrast=(1.0, 1.0))
+    added = (config(images, masks, generator=seeded())[0] - images).flatten(1)
+    torch.testing.assert_close(added.amax(1), added.amin(1), atol=1e-6, rtol=0)
+    assert -0.1001 < added.min() < -0.09
+    assert 0.09 < added.max() < 0.1001
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("mask_dtype", [torch.bool, torch.float16, torch.float32])
+def test_values_stay_in_range_and_masks_binary(dtype, mask_dtype):
+    images, masks = batch(count=50)
+    images = images.round().to(dtype)  # black and white, so that every change of light reaches the limits
+    out, out_masks = Augment()(images, masks.to(mask_dtype), generator=seeded())
+    assert out.dtype == dtype
+    assert out_masks.dtype == mask_dtype
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert ((out_masks == 0) | (out_masks == 1)).all()
+
+
+def test_half_precision_does_not_coarsen_the_geometry():
+    images, masks = batch()
+    images = images.bfloat16()
+    expected, expected_masks = Augment(affine=1)(images.float(), masks, generator=seeded())
+    out, out_masks = Augment(affine=1)(images, masks, generator=seeded())
+    assert torch.equal(out, expected.bfloat16())
+    assert torch.equal(out_masks, expected_masks)
+
+
+def test_constant_tiles_stay_constant_and_empty():
+    out, masks = Augment()(torch.zeros(50, 11, 11), torch.zeros(50, 11, 11), generator=seeded())
+    assert (out == out[:, :1, :1]).all()
+    assert not masks.any()
+
+
+def test_a_generator_repeats_and_the_default_one_obeys_the_seed():
+    images, masks = batch()
+    assert all(
+        map(
+            torch.equal,
+            Augment()(images, masks, generator=seeded(3)),
+            Augment()(images, masks, generator=seeded(3)),
+        )
+    )
+    assert not torch.equal(
+        Augment()(images, masks, generator=seeded(3))[0], Augment()(images, masks, generator=seeded(4))[0]
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        from_default = Augment()(images, masks)
+    assert all(map(torch.equal, from_default, Augment()(images, masks, generator=seeded(3))))
+
+
+def test_configurations_see_the_same_numbers():
+    images, masks = batch()
+    first, second = seeded(), seeded()
+    Augment()(images, masks, generator=first)
+    NOTHING(images, masks, generator=second)
+    assert torch.equal(first.get_state(), second.get_state())
+
+
+def test_layouts_give_the_same_and_inputs_are_left_alone():
+    images, masks = batch()
+    before = images.clone(), masks.clone()
+    expected, expected_masks = Augment()(images, masks, generator=seeded())
+    flat, flat_masks = Augment()(images[:, 0], masks, generator=seeded())
+    assert torch.equal(flat, expected[:, 0])
+    assert torch.equal(flat_masks, expected_masks)
+    wide = images.repeat(1, 3, 1, 1).contiguous(memory_format=torch.channels_last)
+    last, _ = Augment()(wide, masks, generator=seeded())
+    torch.testing.assert_close(last, expected.repeat(1, 3, 1, 1))
+    assert torch.equal(images, before[0])
+    assert torch.equal(masks, before[1])
+
+
+def test_autocast_does_not_coarsen_the_geometry():
+    images, masks = batch()
+    expected = Augment(affine=1)(images, masks, generator=seeded())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(map(torch.equal, Augment(affine=1)(images, masks, generator=seeded()), expected))
+
+
+def test_an_empty_batch():
+    out, masks = Augment()(torch.zeros(0, 1, 8, 9), torch.zeros(0, 8, 9))
+    assert out.shape == (0, 1, 8, 9)
+    assert masks.shape == (0, 8, 9)
+
+
+def test_nothing_reads_a_value():
+    """Tensors on meta have none, so anything that would wait for a GPU raises."""
+    images, masks = (x.to("meta") for x in batch())
+    out, out_masks = Augment()(images, masks)
+    assert out.shape == images.shape
+    assert out_masks.shape == masks.shape
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_nothing_waits():
+    images, masks = (x.cuda() for x in batch())
+    generator = torch.Generator("cuda").manual_seed(0)
+    Augment()(images, masks, generator=generator)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        out, out_masks = Augment()(images, masks, generator=generator)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert out.is_cuda
+    assert out_masks.is_cuda
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        (torch.zeros(2, 5, 5, dtype=torch.uint8), torch.zeros(2, 5, 5), "got .* torch.uint8: divide uint8"),
+        (torch.zeros(5, 5), torch.zeros(5, 5), r"images must be N C H W or N H W, .* got \(5, 5\)"),
+        (torch.zeros(2, 1, 5, 5), torch.zeros(2, 1, 5, 5), r"\(2, 5, 5\), got \(2, 1, 5, 5\)"),
+        (torch.zeros(2, 1, 5, 5), torch.zeros(2, 5, 6), r"\(2, 5, 5\), got \(2, 5, 6\)"),
+        (torch.zeros(2, 5, 5), torch.zeros(2, 5, 5, dtype=torch.int64), "got torch.int64: use masks > 0"),
+        (torch.zeros(2, 5, 5), torch.zeros(2, 5, 5, device="meta"), "images are on cpu but masks on meta"),
+    ],
+)
+def test_wrong_tensors(images, masks, message):
+    with pytest.raises(ValueError, match=message):
+        Augment()(images, masks)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"flip": 1.5}, r"flip is a probability in 0\.\.1, got 1\.5"),
+        ({"rotate_p": -0.1}, "rotate_p is a probability"),
+        ({"affine": math.nan}, "affine is a probability"),
+        (
+            {"x_scale": (1.2, 0.8)},
+            r"x_scale is a range \(low, high\) with 0 < low <= high, got \(1\.2, 0\.8\)",
+        ),
+        ({"contrast": (0.0, 1.0)}, "contrast is a range"),
+        ({"shift": -1}, "shift is the largest size either way, 0 or more, got -1"),
+    ],
+)
+def test_wrong_configurations(config, message):
+    with pytest.raises(ValueError, match=message):
+        Augment(**config)
