@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import math
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of the competition's files; without it, synthetic tiles")
     parser.add_argument("--model", default="unet_resnet18", help="a name of saltzoo.list_models()")
+    parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="of the model: encoder=resnet50")
     parser.add_argument("--pretrained-encoder", action="store_true", help="start from ImageNet weights")
     parser.add_argument("--fold", type=int, default=0, help="which of five folds validates")
     parser.add_argument("--epochs", type=int, default=8)
@@ -57,6 +60,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/train"))
     parser.add_argument("--resume", action="store_true", help="go on from --out; loses at most one epoch")
     return parser.parse_args(argv)
+
+
+def model_options(words: list[str]) -> dict[str, Any]:
+    """KEY=VALUE words as create_model's options; values are JSON where they can be, else text."""
+    options = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator:
+            raise ValueError(f"--options takes KEY=VALUE, got {word!r}")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
 
 
 def load_tiles(args: argparse.Namespace) -> tuple[Tiles, Tiles]:
@@ -104,156 +121,212 @@ def update_average(averages: Tensors, values: Tensors, updates: Tensor | int) ->
         torch._foreach_copy_(averages, values)
 
 
-@torch.inference_mode()
-def evaluate(model: saltzoo.Segmenter, tiles: Tiles, *, tta: str | None, world: int, rank: int, amp: bool) -> float:
-    """The competition's score at threshold .5; each process takes its share of the tiles."""
-    share = tiles.select(np.arange(rank, len(tiles), world))
-    device = next(model.parameters()).device
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
-        probabilities = saltzoo.predict(model, torch.from_numpy(share.images).to(device), tta=tta)
-    assert share.masks is not None  # load_tiles reads labelled tiles only
-    return SaltMAP().update(probabilities > 0.5, torch.from_numpy(share.masks).to(device)).sync().compute()
+@dataclass(frozen=True)
+class Job:
+    """What was asked for, and which part of it this process does."""
+
+    args: argparse.Namespace
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the one process that prints and writes."""
+        return self.rank == 0
+
+    def autocast(self) -> torch.autocast:
+        """bf16 where --amp asks for it."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.args.amp == "bf16")
 
 
-def save_best(model: saltzoo.Segmenter, args: argparse.Namespace, tiles: Tiles, metrics: list[dict[str, Any]]) -> None:
-    """The checkpoint, and a picture of 12 tiles with salt: prediction beside truth."""
-    recipe = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
-    saltzoo.save_pretrained(
-        model,
-        args.out / "best",
-        # The competition's data may not be used for profit, nor what was learnt from it.
-        license="cc-by-nc-4.0" if args.data else "apache-2.0",
-        metrics=metrics,
-        recipe={**recipe, "data": "TGS" if args.data else "synthetic", "resume": False, "out": ""},
-    )
-    assert tiles.masks is not None
-    with_salt = np.flatnonzero(tiles.coverage > 0)
-    shown = tiles.select(with_salt[np.linspace(0, len(with_salt) - 1, min(12, len(with_salt))).astype(int)])
-    assert shown.masks is not None
-    pictures = []
-    for image, truth, guess in zip(shown.images, shown.masks, saltzoo.predict(model, shown.images), strict=True):
-        pictures += [saltzoo.draw.overlay(image, guess > 0.5), saltzoo.draw.overlay(image, truth)]
-    saltzoo.draw.save_png(saltzoo.draw.contact_sheet(pictures, columns=6), args.out / "predictions.png")
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Moved into place whole, so a kill at any moment leaves the last epoch's state or this one's."""
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
-
-
-def train(args: argparse.Namespace, *, rank: int, world: int, device: torch.device) -> None:
-    """Everything from tiles to the last checkpoint."""
-    main = rank == 0
-    last = args.out / "last.pt"
-    if last.exists() and not args.resume:
-        raise ValueError(f"{args.out} holds a run already: add --resume to go on with it, or choose another --out")
-    if args.resume and not last.exists():
-        raise ValueError(f"nothing to resume: no {last}")
-    if args.batch_size % world or args.epochs < 1:
-        raise ValueError(f"--batch-size {args.batch_size} must divide by {world} processes, --epochs be at least 1")
+def train(job: Job) -> None:
+    """Everything from tiles to the scored checkpoint."""
+    args, device = job.args, job.device
+    check_folder(args)
     training, validation = load_tiles(args)
     steps = len(training) // args.batch_size
-    if steps < 1 or len(validation) < world:
-        raise ValueError(f"{len(training)} training tiles are too few for --batch-size {args.batch_size}")
-    args.out.mkdir(parents=True, exist_ok=True)
-
+    if args.batch_size % job.world or steps < 1 or args.epochs < 1:
+        raise ValueError(
+            f"--batch-size {args.batch_size} must divide by {job.world} process(es) and be at most the "
+            f"{len(training)} training tiles; --epochs {args.epochs} must be at least 1"
+        )
     torch.manual_seed(args.seed)
     torch.set_flush_denormal(True)  # vanishing weights make a CPU many times slower
-    model = saltzoo.create_model(args.model, pretrained_encoder=args.pretrained_encoder).to(device)
+    options = model_options(args.options)
+    model = saltzoo.create_model(args.model, pretrained_encoder=args.pretrained_encoder, **options).to(device)
     model.to(memory_format=torch.channels_last)
     ema = AveragedModel(model, multi_avg_fn=update_average, use_buffers=True)
-    optimizer = build_optimizer(model, args.lr)
-    first_epoch, best = 0, -1.0
-    if args.resume:
-        state = torch.load(last, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        ema.load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
-        first_epoch, best = state["epoch"], state["best"]
-    net = DistributedDataParallel(model) if world > 1 else model
     averaged = cast(saltzoo.Segmenter, ema.module)
+    optimizer = build_optimizer(model, args.lr)
+    parts = {"model": model, "ema": ema, "optimizer": optimizer}
+    first_epoch, best, history = load_state(args, parts, device) if args.resume else (0, -1.0, [])
+    net = DistributedDataParallel(model) if job.world > 1 else model
 
+    args.out.mkdir(parents=True, exist_ok=True)
     # All tiles live on the device as bytes; augmentation runs there in batches.
     images = torch.from_numpy(training.images).to(device)
-    masks = torch.from_numpy(training.masks).to(device)
-    augment = Augment()
-    amp = args.amp == "bf16"
+    masks = torch.from_numpy(training.require_masks()).to(device)
     try:
         for epoch in range(first_epoch, args.epochs):
             start = time.perf_counter()
-            # Seeded by the epoch, so a resumed run draws what an unbroken one would have drawn.
-            shuffle = torch.Generator().manual_seed(1000 * args.seed + epoch)
-            order = torch.randperm(len(training), generator=shuffle)[: steps * args.batch_size]
-            batches = order.view(steps, world, -1)[:, rank].to(device)
-            noise = torch.Generator(device).manual_seed((1000 * args.seed + epoch) * world + rank)
-            total = torch.zeros((), device=device)
-            bar = tqdm(batches, desc=f"epoch {epoch + 1}/{args.epochs}", disable=None if main else True, leave=False)
-            net.train()
-            for step, index in enumerate(bar):
-                progress = (epoch * steps + step) / (args.epochs * steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = args.lr * rate_at(progress)
-                x, y = augment(images[index].float() / 255, masks[index], generator=noise)
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
-                    logits = net(model.preprocess(x[:, None].expand(-1, model.in_chans, -1, -1)))
-                loss = loss_at(progress, logits, y)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-                optimizer.step()
-                ema.update_parameters(model)
-                total += loss.detach()
-                if step % 20 == 0:  # reading a number waits for the GPU
-                    bar.set_postfix(loss=f"{float(total) / (step + 1):.3f}")
-
+            loss = train_epoch(net, ema, optimizer, images, masks, epoch=epoch, steps=steps, job=job)
             seconds = time.perf_counter() - start
-            score = evaluate(averaged, validation, tta=None, world=world, rank=rank, amp=amp)
-            if main:
-                mean_loss, speed = float(total) / steps, steps * args.batch_size / seconds
-                print(f"epoch {epoch + 1}: loss {mean_loss:.4f}  score {score:.4f}  {speed:.1f} tiles/s", flush=True)
-                with open(args.out / "log.csv", "a", newline="") as file:
-                    csv.writer(file).writerow([epoch + 1, f"{mean_loss:.5f}", f"{score:.5f}", f"{seconds:.1f}"])
+            score = evaluate(averaged, validation, job)
+            if job.main:
+                speed = steps * args.batch_size / seconds
+                print(f"epoch {epoch + 1}: loss {loss:.4f}  score {score:.4f}  {speed:.1f} tiles/s", flush=True)
+                history.append([epoch + 1, round(loss, 5), round(score, 5), round(seconds, 1)])
                 if score > best:
-                    save_best(averaged, args, validation, [describe(score, args, epoch + 1, tta=None)])
-            best = max(best, score)
-            if main:
-                states = {"model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict()}
-                save_state(last, {**states, "epoch": epoch + 1, "best": best})
+                    save_best(averaged, args, validation, [describe(score, args, epoch + 1)])
+                best = max(best, score)
+                save_state(args, parts, epoch=epoch + 1, best=best, history=history)
     except KeyboardInterrupt:
-        if main:
+        if job.main:
             if best < 0:
                 save_best(averaged, args, validation, [])
-            print(f"\nstopped; the best checkpoint so far is {args.out / 'best'}; --resume goes on", flush=True)
+            hint = "; --resume goes on" if last_state(args).exists() else ""
+            print(f"\nstopped: the best checkpoint so far is {args.out / 'best'}{hint}", flush=True)
         sys.exit(130)
+    finish(job, validation)
 
-    finish(args, validation, rank=rank, world=world, device=device)
+
+def train_epoch(
+    net: nn.Module,
+    ema: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    masks: Tensor,
+    *,
+    epoch: int,
+    steps: int,
+    job: Job,
+) -> float:
+    """One pass over this process's share of the shuffled tiles; the mean loss."""
+    args = job.args
+    model = cast(saltzoo.Segmenter, net.module if isinstance(net, DistributedDataParallel) else net)
+    # Seeded by the epoch, so a resumed run draws what an unbroken one would have drawn.
+    shuffle = torch.Generator().manual_seed(1000 * args.seed + epoch)
+    order = torch.randperm(len(images), generator=shuffle)[: steps * args.batch_size]
+    batches = order.view(steps, job.world, -1)[:, job.rank].to(job.device)
+    noise = torch.Generator(job.device).manual_seed((1000 * args.seed + epoch) * job.world + job.rank)
+    augment = Augment()
+    total = torch.zeros((), device=job.device)
+    net.train()
+    bar = tqdm(batches, desc=f"epoch {epoch + 1}/{args.epochs}", disable=None if job.main else True, leave=False)
+    for step, index in enumerate(bar):
+        progress = (epoch * steps + step) / (args.epochs * steps)
+        for group in optimizer.param_groups:
+            group["lr"] = args.lr * rate_at(progress)
+        x, y = augment(images[index].float() / 255, masks[index], generator=noise)  # N H W
+        with job.autocast():
+            logits = net(model.preprocess(x[:, None].expand(-1, model.in_chans, -1, -1)))  # N 1 H W
+        loss = loss_at(progress, logits, y)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimizer.step()
+        ema.update_parameters(model)
+        total += loss.detach()
+        if step % 20 == 0:  # reading a number waits for a GPU
+            bar.set_postfix(loss=f"{float(total) / (step + 1):.3f}")
+    mean = float(total) / steps
+    if not math.isfinite(mean):
+        raise ValueError(f"the loss became {mean} in epoch {epoch + 1}: try a lower --lr; --resume goes on before it")
+    return mean
 
 
-def finish(args: argparse.Namespace, validation: Tiles, *, rank: int, world: int, device: torch.device) -> None:
+def evaluate(model: saltzoo.Segmenter, tiles: Tiles, job: Job, *, tta: str | None = None) -> float:
+    """The competition's score at threshold .5, over all processes; each predicts its share of the tiles."""
+    share = tiles.select(np.arange(job.rank, len(tiles), job.world))
+    with job.autocast():
+        probabilities = saltzoo.predict(model, torch.from_numpy(share.images).to(job.device), tta=tta)
+    return (
+        SaltMAP().update(probabilities > 0.5, torch.from_numpy(share.require_masks()).to(job.device)).sync().compute()
+    )
+
+
+def finish(job: Job, validation: Tiles) -> None:
     """Scores the best checkpoint as it was written, with and without its mirror image."""
-    if world > 1:
+    if job.world > 1:
         dist.barrier()  # the writer may not be done
-    model = saltzoo.create_model(f"local-dir:{args.out / 'best'}").to(device)
-    plain = evaluate(model, validation, tta=None, world=world, rank=rank, amp=False)
-    mirrored = evaluate(model, validation, tta="hflip", world=world, rank=rank, amp=False)
-    if rank == 0:
-        metrics = [describe(plain, args, args.epochs, tta=None), describe(mirrored, args, args.epochs, tta="hflip")]
-        save_best(model, args, validation, metrics)
-        print(f"{args.out / 'best'}: score {plain:.4f}, with hflip TTA {mirrored:.4f}")
+    model = saltzoo.create_model(f"local-dir:{job.args.out / 'best'}").to(job.device)
+    scores = {tta: evaluate(model, validation, job, tta=tta) for tta in (None, "hflip")}
+    if job.main:
+        metrics = [describe(score, job.args, job.args.epochs, tta=tta) for tta, score in scores.items()]
+        save_best(model, job.args, validation, metrics)
+        print(f"{job.args.out / 'best'}: score {scores[None]:.4f}, with hflip TTA {scores['hflip']:.4f}")
 
 
-def describe(score: float, args: argparse.Namespace, epochs: int, *, tta: str | None) -> dict[str, Any]:
+def describe(score: float, args: argparse.Namespace, epochs: int, *, tta: str | None = None) -> dict[str, Any]:
     """A score with the conditions under which it holds."""
     data = "TGS Salt Identification Challenge" if args.data else "saltzoo synthetic tiles"
     conditions = {"data": data, "fold": f"{args.fold} of 5", "seed": args.seed, "epochs": epochs, "tta": tta or "none"}
     return {"name": "salt_map", "value": score, **conditions}
 
 
-def main() -> None:
+def save_best(model: saltzoo.Segmenter, args: argparse.Namespace, tiles: Tiles, metrics: list[dict[str, Any]]) -> None:
+    """The checkpoint, and a picture of 12 tiles with salt: prediction beside truth."""
+    recipe = {key: value for key, value in vars(args).items() if key not in ("data", "out", "resume")}
+    saltzoo.save_pretrained(
+        model,
+        args.out / "best",
+        # The competition's rules allow its data, and what is learnt from it, no commercial use.
+        license="cc-by-nc-4.0" if args.data else "apache-2.0",
+        metrics=metrics,
+        recipe={**recipe, "data": "TGS" if args.data else "synthetic"},
+    )
+    with_salt = np.flatnonzero(tiles.coverage > 0)
+    shown = tiles.select(with_salt[np.linspace(0, len(with_salt) - 1, min(12, len(with_salt))).astype(int)])
+    guesses = saltzoo.predict(model, shown.images) > 0.5
+    pictures = []
+    for image, guess, truth in zip(shown.images, guesses, shown.require_masks(), strict=True):
+        pictures += [saltzoo.draw.overlay(image, guess), saltzoo.draw.overlay(image, truth)]
+    if pictures:
+        saltzoo.draw.save_png(saltzoo.draw.contact_sheet(pictures, columns=6), args.out / "predictions.png")
+
+
+def last_state(args: argparse.Namespace) -> Path:
+    """Where a run keeps what it needs to go on."""
+    return args.out / "last.pt"
+
+
+def check_folder(args: argparse.Namespace) -> None:
+    """Refuses to overwrite a run, or to resume none."""
+    if last_state(args).exists() and not args.resume:
+        raise ValueError(f"{args.out} holds a run already: add --resume to go on with it, or choose another --out")
+    if args.resume and not last_state(args).exists():
+        raise ValueError(f"nothing to resume: no {last_state(args)}")
+
+
+def save_state(args: argparse.Namespace, parts: dict[str, Any], *, epoch: int, best: float, history: list[Any]) -> None:
+    """Moved into place whole: a kill at any moment leaves the last epoch's state or this one's."""
+    part = last_state(args).with_suffix(".part")
+    state = {key: part_.state_dict() for key, part_ in parts.items()}
+    torch.save({**state, "epoch": epoch, "best": best, "history": history, "recipe": resumable(args)}, part)
+    os.replace(part, last_state(args))
+    with open(args.out / "log.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["epoch", "loss", "score", "seconds"], *history])
+
+
+def load_state(args: argparse.Namespace, parts: dict[str, Any], device: torch.device) -> tuple[int, float, list[Any]]:
+    """Puts the saved state into the parts; the epochs done, the best score, the log."""
+    state = torch.load(last_state(args), map_location=device, weights_only=True)
+    if state["recipe"] != resumable(args):
+        raise ValueError(f"{args.out} was trained with {state['recipe']}: resume with the same, not {resumable(args)}")
+    for key, part in parts.items():
+        part.load_state_dict(state[key])
+    return state["epoch"], state["best"], state["history"]
+
+
+def resumable(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that a run can't change half way."""
+    return {key: getattr(args, key) for key in ("model", "options", "fold", "epochs", "batch_size", "lr", "seed")}
+
+
+def main(argv: list[str] | None = None) -> None:
     """Sets up one process, or its part of several, and trains."""
-    args = parse_args()
+    args = parse_args(argv)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = torch.device(args.device)
     if world > 1:
@@ -262,8 +335,8 @@ def main() -> None:
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        train(args, rank=rank, world=world, device=device)
-    except (ValueError, OSError) as error:
+        train(Job(args, device, rank, world))
+    except (ValueError, TypeError, OSError) as error:
         sys.exit(f"error: {error}")
     finally:
         if world > 1:

@@ -17,7 +17,7 @@ def model_card(config: Mapping[str, Any]) -> str:
     metadata = [
         "library_name: saltzoo",
         "pipeline_tag: image-segmentation",
-        f"license: {json.dumps(config['license'])}",
+        f"license: {_yaml(config['license'])}",
         "tags:",
         *(f"- {tag}" for tag in ("saltzoo", "image-segmentation", "seismic", "pytorch")),
         *_model_index(name, config["metrics"]),
@@ -53,17 +53,17 @@ def model_card(config: Mapping[str, Any]) -> str:
         lines.append("")
     for title, values in (("Model", config["model_args"]), ("Training", config["recipe"])):
         if values:
-            lines += [f"## {title}", "", "```json", json.dumps(values, indent=2), "```", ""]
+            lines += [f"## {title}", "", "```json", json.dumps(values, indent=2, ensure_ascii=False), "```", ""]
     return "\n".join(lines)
 
 
 def _model_index(name: str, metrics: list[dict[str, Any]]) -> list[str]:
-    """The Hub's `model-index`. JSON strings are YAML, so quoting is left to json."""
+    """The Hub's `model-index`."""
     if not metrics:
         return []
-    lines = ["model-index:", f"- name: {json.dumps(name)}", "  results:"]
+    lines = ["model-index:", f"- name: {_yaml(name)}", "  results:"]
     for metric in metrics:
-        data = json.dumps(str(metric.get("data", "unknown")))
+        data = _yaml(str(metric.get("data", "unknown")))
         lines += [
             "  - task:",
             "      type: image-segmentation",
@@ -71,7 +71,13 @@ def _model_index(name: str, metrics: list[dict[str, Any]]) -> list[str]:
             f"      name: {data}",
             f"      type: {data}",
             "    metrics:",
-            f"    - type: {json.dumps(metric['name'])}",
-            f"      value: {json.dumps(metric['value'])}",
+            f"    - type: {_yaml(metric['name'])}",
+            f"      value: {_yaml(metric['value'])}",
         ]
     return lines
+
+
+def _yaml(value: str | float) -> str:
+    """A string or a number in YAML. It is JSON, but for 1e-05, which YAML reads as a string, and for surrogates."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("e", ".0e") if isinstance(value, float) and "e" in text and "." not in text else text

@@ -57,10 +57,10 @@ def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] 
     """
     if isinstance(model, nn.Module):
         given = config or getattr(model, "config", None)
-        weights = model.state_dict()
+        weights: Mapping[str, Tensor] = model.state_dict()
     else:
-        given, weights = config, dict(model)
-    if not isinstance(given, Mapping):
+        given, weights = config, model
+    if not isinstance(given, Mapping) or not isinstance(weights, Mapping):
         raise TypeError(
             f"from_smp takes a segmentation_models_pytorch.Unet, or its state dict and config; "
             f"{type(model).__name__} came without a config"
@@ -74,6 +74,12 @@ def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] 
         raise ValueError(
             f"these weights are not those of an SMP Unet with this config: {len(odd)} keys differ, such as {odd[:3]}"
         )
+    for key, value in renamed.items():
+        if value.squeeze().shape != own[key].squeeze().shape:
+            raise ValueError(
+                f"these weights are not those of an SMP Unet with this config: {key} is {tuple(value.shape)} there "
+                f"and {tuple(own[key].shape)} here"
+            )
     # The channel branch is two 1x1 convolutions there and two linear layers here: the same numbers in order.
     ours.load_state_dict({key: value.reshape(own[key].shape) for key, value in renamed.items()}, strict=True)
     return ours
@@ -112,7 +118,7 @@ def _rename(key: str) -> str:
     if part == "segmentation_head":
         return f"head.conv.{rest.removeprefix('0.')}"
     if part == "decoder" and rest.startswith("blocks."):
-        _, index, inner = rest.split(".", 2)
+        index, _, inner = rest.removeprefix("blocks.").partition(".")
         layer, _, parameter = inner.rpartition(".")
         return f"decoder.blocks.{index}.{_BLOCK_KEYS.get(layer, layer)}.{parameter}"
     return key

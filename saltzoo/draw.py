@@ -37,8 +37,13 @@ def overlay(
         H W 3, uint8.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, the image is not uint8 or the mask goes beyond 0..1.
     """
+    if image.dtype != np.uint8 or (mask.size and not (0 <= mask.min() and mask.max() <= 1)):
+        raise ValueError(
+            f"an overlay takes a uint8 image and a mask in 0..1, got {image.dtype} and {mask.min()} to {mask.max()}: "
+            f"of a mask of 0 and 255 give mask > 0"
+        )
     if image.ndim != 2 or mask.shape != image.shape or (truth is not None and truth.shape != image.shape):
         shapes = [array.shape for array in (image, mask, truth) if array is not None]
         raise ValueError(f"image, mask and truth must be of one shape H W, got {shapes}")
@@ -62,10 +67,12 @@ def contact_sheet(pictures: Sequence[Picture], *, columns: int, scale: int = 2, 
         One picture, uint8.
 
     Raises:
-        ValueError: if there are none, or their sizes differ.
+        ValueError: if there are none, their sizes differ, or there is no column.
     """
     if not pictures or len({picture.shape for picture in pictures}) > 1:
         raise ValueError(f"a sheet needs pictures of one size, got {[p.shape for p in pictures]}")
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns}")
     height, width = pictures[0].shape[0] * scale, pictures[0].shape[1] * scale
     rows = -(-len(pictures) // columns)
     shape = (rows * (height + gap) + gap, min(columns, len(pictures)) * (width + gap) + gap, 3)

@@ -47,6 +47,7 @@ def create_model(
         OSError: if weights are not there or can't be reached.
 
     Example:
+        >>> import torch
         >>> model = create_model("unet", encoder="resnet18", attention="scse", in_chans=3)
         >>> model(torch.randn(1, 3, 101, 101)).shape
         torch.Size([1, 1, 101, 101])
@@ -128,6 +129,12 @@ def _refuse_changes(source: str, saved: Mapping[str, Any], asked: Mapping[str, A
 
 
 def _load(model: nn.Module, checkpoint: Checkpoint, source: str) -> None:
+    in_chans = checkpoint.model_args.get("in_chans", 1)
+    if len(checkpoint.preprocess.mean) != in_chans:
+        raise ValueError(
+            f"the preprocess of {source} is for {len(checkpoint.preprocess.mean)} channels and its model has "
+            f"{in_chans}: save the checkpoint again"
+        )
     own = model.state_dict()
     saved = checkpoint.tensors
     wrong = [f"{key} is missing" for key in own if key not in saved]

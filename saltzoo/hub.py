@@ -69,20 +69,20 @@ def save_pretrained(
     model: SavableModel,
     directory: str | os.PathLike[str],
     *,
-    labels: Sequence[str] = ("salt",),
+    labels: Sequence[str] | None = None,
     license: str = "other",
     metrics: Sequence[Mapping[str, Any]] = (),
     recipe: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes a checkpoint that `create_model("local-dir:DIRECTORY")` and the Hugging Face Hub read.
 
-    Each file is written beside its place and then moved there, the config last: a reader never sees half a file,
-    and a failure leaves what was there.
+    All files are written beside their places and then moved there, the config last: a reader never sees half a
+    file, and a failure to write leaves what was there.
 
     Args:
         model: made by `create_model`.
         directory: made if it is missing; a checkpoint there is replaced, other files stay.
-        labels: a name for each class.
+        labels: a name for each class. None: "salt", or class_0, class_1, ... if there are several.
         license: an identifier of the Hub, such as "apache-2.0" or "cc-by-nc-4.0", of the weights.
         metrics: one dict a score: name, value, data, and what else tells how it was measured (fold, seed).
         recipe: how it was trained.
@@ -99,16 +99,28 @@ def save_pretrained(
             f"this {type(model).__name__} has no config to save: only models made by create_model can be built again. "
             f"Register its builder with saltzoo.register_model and create it by name"
         )
+    if not hasattr(model, "preprocess"):
+        raise ValueError(
+            f"this {type(model).__name__} does not say how images become its input: "
+            f"set model.preprocess = saltzoo.Preprocess(...) first"
+        )
+    classes = model.config.model_args.get("num_classes", 1)
+    names = list(labels) if labels else ["salt"] if classes == 1 else [f"class_{i}" for i in range(classes)]
+    if len(names) != classes:
+        raise ValueError(f"labels must name each of the model's {classes} class(es), got {names}")
     config = {
         "architecture": model.config.architecture,
         "model_args": model.config.model_args,
         "preprocess": model.preprocess.to_dict(),
-        "labels": list(labels),
+        "labels": names,
         "saltzoo_version": __version__,
         "license": license,
         "metrics": [dict(metric) for metric in metrics],
         "recipe": dict(recipe or {}),
     }
+    for metric in config["metrics"]:
+        if not isinstance(metric.get("name"), str) or not isinstance(metric.get("value"), int | float):
+            raise ValueError(f'a metric needs at least {{"name": "...", "value": a number}}, got {metric}')
     try:
         config_text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
@@ -118,10 +130,10 @@ def save_pretrained(
     # channels_last weights are not contiguous, and safetensors takes no others.
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     folder = Path(directory)
+    weights = save(tensors, metadata={"format": "pt"})
+    files = {WEIGHTS: weights, CARD: model_card(config).encode(), CONFIG: config_text.encode()}
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-    _replace(folder / CARD, model_card(config).encode())
-    _replace(folder / CONFIG, config_text.encode())
+    _replace(folder, files)
     return folder
 
 
@@ -232,14 +244,17 @@ def _read(config_file: Path, weights_file: Path) -> Checkpoint:
     )
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a whole file or nothing."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes all files beside their places and only then moves them, so that a full disk leaves the old ones."""
+    parts = {name: folder / f".{name}.{os.getpid()}.part" for name in files}
     try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        for name, content in files.items():
+            with open(parts[name], "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for name, part in parts.items():
+            os.replace(part, folder / name)
     finally:
-        part.unlink(missing_ok=True)
+        for part in parts.values():
+            part.unlink(missing_ok=True)

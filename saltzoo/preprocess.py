@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -36,11 +37,12 @@ class Preprocess:
     pad_mode: str = "reflect"
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+        finite = all(isinstance(value, int | float) and isfinite(value) for value in (*self.mean, *self.std))
+        if not finite or len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
             raise ValueError(f"one mean and one positive deviation a channel: got {self.mean} and {self.std}")
-        if self.multiple < 1 or self.pad_mode not in _PAD_MODES:
+        if not isinstance(self.multiple, int) or self.multiple < 1 or self.pad_mode not in _PAD_MODES:
             raise ValueError(
-                f"multiple must be at least 1 and pad_mode one of {_PAD_MODES}: "
+                f"multiple must be a whole number of at least 1 and pad_mode one of {_PAD_MODES}: "
                 f"got {self.multiple} and {self.pad_mode!r}"
             )
 

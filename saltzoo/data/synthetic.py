@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from saltzoo.data.synthetic_fields import Band, Field, sample, smooth_line, smooth_noise, unit_deviation
-from saltzoo.data.tiles import Tiles
+from .synthetic_fields import Band, Field, sample, smooth_line, smooth_noise, unit_deviation
+from .tiles import Tiles
 
 MIN_SIZE = 32
 # Filters wrap around the grid: this many pixels on each side are drawn and cropped.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from saltzoo.data.tiles import Tiles
+from .tiles import Tiles
 
 TILE_SIZE = 101  # pixels, both ways
 

@@ -42,16 +42,20 @@ class Tiles:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def coverage(self) -> npt.NDArray[np.float64]:
-        """Fraction of salt in each tile, N values in 0..1.
+    def require_masks(self) -> npt.NDArray[np.bool_]:
+        """The masks, N H W.
 
         Raises:
-            ValueError: if the tiles have no masks.
+            ValueError: if the tiles have none.
         """
         if self.masks is None:
-            raise ValueError("these tiles have no masks, so no coverage: read a labelled split")
-        return self.masks.mean(axis=(1, 2))
+            raise ValueError("these tiles have no masks: read a labelled split")
+        return self.masks
+
+    @property
+    def coverage(self) -> npt.NDArray[np.float64]:
+        """Fraction of salt in each tile, N values in 0..1; needs masks."""
+        return self.require_masks().mean(axis=(1, 2))
 
     def select(self, index: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> Tiles:
         """The tiles at `index` (positions or a boolean choice), in its order."""

@@ -83,7 +83,12 @@ class TimmEncoder(nn.Module):
         return self.backbone(x)
 
 
-def _attend(attention: nn.Module, _stage: nn.Module, _args: Any, output: Tensor) -> Tensor:
+def _attend(attention: nn.Module, stage: nn.Module, _args: Any, output: Any) -> Tensor:
+    if not isinstance(output, Tensor):  # selecsls, for one, hands lists from stage to stage
+        raise TypeError(
+            f"attention can't stand after this encoder's {type(stage).__name__}, which puts out a "
+            f'{type(output).__name__}: use attention_sites=("decoder",), or another encoder such as "resnet34"'
+        )
     return attention(output)
 
 

@@ -101,7 +101,7 @@ def _checked(images: Array | Tensor, in_chans: int) -> Tensor:
             f"expected tiles (H, W) or (N, H, W), or images (N, {in_chans}, H, W) for this model of {in_chans} "
             f"channel(s); got {tuple(images.shape)}"
         )
-    batch = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images.detach()
+    batch = _tensor(images)
     if batch.is_floating_point():
         if batch.numel() and not ((batch >= 0) & (batch <= 1)).all():
             raise ValueError(
@@ -113,16 +113,25 @@ def _checked(images: Array | Tensor, in_chans: int) -> Tensor:
     return batch
 
 
+def _tensor(images: Array | Tensor) -> Tensor:
+    """A tensor of the same numbers; of arrays that torch does not take as they are, a copy."""
+    if isinstance(images, Tensor):
+        return images.detach()
+    native = np.ascontiguousarray(images, dtype=images.dtype.newbyteorder("="))  # SEG-Y and some TIFF are big-endian
+    return torch.from_numpy(native if native.flags.writeable else native.copy())
+
+
 @torch.inference_mode()
 def _predict_batches(model: Segmenter, images: Tensor, tta: str | None, batch_size: int) -> Tensor:
     """N C H W as checked -> N H W or N K H W, on the images' device."""
-    device = next(model.parameters()).device
+    weight = next(model.parameters())
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         results = []
         for batch in images.split(batch_size):
-            prepared = model.preprocess(_unit_scale(batch.to(device)).expand(-1, model.in_chans, -1, -1))
+            tiles = _unit_scale(batch.to(weight.device)).expand(-1, model.in_chans, -1, -1)
+            prepared = model.preprocess(tiles).to(weight.dtype)
             probabilities = _probabilities(model(prepared))
             if tta == "hflip":
                 probabilities = (probabilities + _probabilities(model(prepared.flip(-1))).flip(-1)) / 2

@@ -67,22 +67,19 @@ class _ScaleByGates(torch.autograd.Function):
     """`x * (c + s)` with both gates computed inside, so that the backward pass sees all its terms at once."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, ws: Tensor, bs: Tensor) -> Tensor:
-        exact = torch.promote_types(x.dtype, torch.float32)
-        ws = ws.to(x.dtype)
-        # Autocast off: the channel branch is tiny and stays exact, the map keeps its own dtype.
-        with torch.autocast(x.device.type, enabled=False):
-            pooled = x.mean((2, 3), dtype=exact)  # N C
-            hidden = F.relu(F.linear(pooled, w1.to(exact), b1.to(exact)))  # N C/r
-            channel = F.linear(hidden, w2.to(exact), b2.to(exact)).sigmoid()  # N C
-            pixel = _project(x, ws, bs.to(x.dtype)).sigmoid()  # N 1 H W
-        ctx.save_for_backward(x, pooled, hidden, channel, pixel, w1, w2, ws)
+    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
+        gates = _gates(x, *weights)
+        ctx.save_for_backward(x, *weights, *gates)
+        _, _, channel, pixel = gates
         # In place: a fresh map costs more than the arithmetic.
         return (x * channel[:, :, None, None].to(x.dtype)).addcmul_(x, pixel)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        x, pooled, hidden, channel, pixel, w1, w2, ws = ctx.saved_tensors
+        x, *weights = ctx.saved_tensors[:7]
+        # The saved gates are constants to autograd: a second derivative (create_graph=True) needs them with a history.
+        pooled, hidden, channel, pixel = _gates(x, *weights) if torch.is_grad_enabled() else ctx.saved_tensors[7:]
+        w1, w2, ws = weights[0], weights[2], weights[4].to(x.dtype)
         exact = pooled.dtype
         product = grad * x  # N C H W
         d_channel = product.sum((2, 3), dtype=exact) * channel * (1 - channel)  # N C, at the logits
@@ -102,6 +99,20 @@ class _ScaleByGates(torch.autograd.Function):
             d_ws,
             d_pixel.sum((0, 2, 3), dtype=exact),
         )
+
+
+def _gates(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, ws: Tensor, bs: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What was pooled (N C), the hidden layer (N C/r), the gates of channels (N C) and of pixels (N 1 H W)."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    # Autocast off: the channel branch is tiny and stays exact, the map keeps its own dtype.
+    with torch.autocast(x.device.type, enabled=False):
+        pooled = x.mean((2, 3), dtype=exact)
+        hidden = F.relu(F.linear(pooled, w1.to(exact), b1.to(exact)))
+        channel = F.linear(hidden, w2.to(exact), b2.to(exact)).sigmoid()
+        pixel = _project(x, ws.to(x.dtype), bs.to(x.dtype)).sigmoid()
+    return pooled, hidden, channel, pixel
 
 
 def _project(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

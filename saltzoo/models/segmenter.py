@@ -40,7 +40,8 @@ class Segmenter(nn.Module):
         config: set by `create_model`; None for a model wired by hand.
 
     Shape:
-        N C H W -> N num_classes H W logits, for any H and W of at least 32.
+        N C H W -> N num_classes H W logits, for any H and W of at least 32 that the encoder itself takes: those
+        with windows of a fixed size (maxvit, for one) take fewer.
     """
 
     def __init__(

@@ -1,0 +1,102 @@
+"""Segment tiles and look at the result, with no network and no data.
+
+    python examples/quickstart.py                                        # synthetic tiles -> quickstart.png
+    python examples/quickstart.py --model local-dir:runs/train/best      # with a checkpoint that you trained
+    python examples/quickstart.py --model local-dir:PATH --images a.png b.png   # -> a_mask.png, a_overlay.png, ...
+
+Without --model a small network is fitted first, for about a minute, to synthetic tiles: enough to see the library
+work, not enough for real ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import saltzoo
+from saltzoo.data import Tiles
+from saltzoo.losses import bce_loss
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help='a checkpoint, such as "local-dir:PATH" or "hf-hub:org/name"')
+    parser.add_argument("--images", nargs="+", type=Path, help="gray pictures to segment instead of synthetic tiles")
+    parser.add_argument("--steps", type=int, default=150, help="of fitting, without --model")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder for the pictures")
+    return parser.parse_args(argv)
+
+
+def fit_small_model(tiles: Tiles, *, steps: int) -> saltzoo.Segmenter:
+    """A U-Net fitted to the tiles with Adam at a falling rate."""
+    torch.manual_seed(0)
+    model = saltzoo.create_model("unet", encoder="resnet18", attention="scse", decoder_channels=(64, 48, 32, 16, 16))
+    model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
+    images = model.preprocess(torch.from_numpy(tiles.images)[:, None] / 255)  # N 1 H W
+    masks = torch.from_numpy(tiles.require_masks())
+    for step in range(steps):
+        chosen = torch.randint(len(tiles), (16,))
+        x, y = images[chosen], masks[chosen]
+        if step % 2:
+            x, y = x.flip(-1), y.flip(-1)
+        loss = bce_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % 25 == 0:
+            print(f"step {step + 1} of {steps}: loss {loss.item():.3f}", flush=True)
+    return model
+
+
+def segment_pictures(model: saltzoo.Segmenter, paths: list[Path], out: Path) -> None:
+    """Writes NAME_mask.png (255 where there is salt) and NAME_overlay.png for each picture, of any size."""
+    pictures = [np.asarray(Image.open(path).convert("L")) for path in paths]
+    for path, picture, probability in zip(paths, pictures, saltzoo.predict(model, pictures, tta="hflip"), strict=True):
+        mask = np.asarray(probability) > 0.5
+        saltzoo.draw.save_png(mask.astype(np.uint8) * 255, out / f"{path.stem}_mask.png")
+        saltzoo.draw.save_png(saltzoo.draw.overlay(picture, mask), out / f"{path.stem}_overlay.png")
+        print(f"{path}: {mask.mean():.0%} salt -> {out / path.stem}_mask.png, {path.stem}_overlay.png")
+
+
+def segment_synthetic(model: saltzoo.Segmenter, out: Path) -> None:
+    """Writes quickstart.png: tiles the model has not seen, in orange what it finds, outlined in blue the truth."""
+    tiles = saltzoo.data.synthetic_tiles(24, seed=2)
+    truths = tiles.require_masks()
+    masks = saltzoo.predict(model, tiles.images, tta="hflip") > 0.5
+    score = saltzoo.metrics.salt_map(masks, truths)
+    overlays = [
+        saltzoo.draw.overlay(image, mask, truth=truth)
+        for image, mask, truth in zip(tiles.images, masks, truths, strict=True)
+    ]
+    path = saltzoo.draw.save_png(saltzoo.draw.contact_sheet(overlays, columns=6), out / "quickstart.png")
+    print(f"score on {len(tiles)} unseen synthetic tiles: {score:.3f}\npicture: {path}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Makes or loads a model, and segments."""
+    args = parse_args(argv)
+    try:
+        if args.model:
+            model = saltzoo.create_model(args.model)
+        else:
+            print(f"no --model: fitting a small one to synthetic tiles, {args.steps} steps")
+            model = fit_small_model(saltzoo.data.synthetic_tiles(300, seed=1), steps=args.steps)
+        if args.images:
+            segment_pictures(model, args.images, args.out)
+        else:
+            segment_synthetic(model, args.out)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Unets of segmentation_models_pytorch: the same logits here, and a clear no to what has no counterpart."""
+
+import re
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from torch import nn
+
+from saltzoo.convert import from_smp
+
+UNUSED = "decoder.blocks.4.attention1."
+
+
+def smp_unet(encoder="resnet18", *, seed=0, calibrate=None, **options):
+    """A Unet with norms that are not trivial; calibrated on noise of a size, its activations are of order one."""
+    torch.manual_seed(seed)
+    model = smp.Unet(encoder, encoder_weights=None, **{"in_channels": 1, **options})
+    model.requires_divisible_input_shape = False  # theirs refuses 101, though its decoder takes it
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.normal_(module.bias, std=0.1)
+    with torch.no_grad():
+        for norm in norms:
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias, std=0.2)
+            norm.momentum = None
+        if calibrate:
+            model.train()
+            for _ in range(2):
+                model(torch.randn(2, options.get("in_channels", 1), calibrate, calibrate))
+        for norm in norms:
+            norm.running_mean += 0.05 * torch.randn_like(norm.running_mean)
+            norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.8, 1.25)
+    return model.eval()
+
+
+@torch.no_grad()
+def both(theirs, ours, size, dtype=torch.float32):
+    theirs, ours = theirs.to(dtype), ours.eval().to(dtype)
+    x = torch.randn(2, ours.in_chans, size, size, dtype=dtype)
+    return theirs(x), ours(x)
+
+
+@pytest.mark.parametrize("attention", ["scse", None])
+@pytest.mark.parametrize("size", [128, 101])
+def test_resnet34_has_the_same_logits(attention, size):
+    theirs = smp_unet("resnet34", calibrate=size, decoder_attention_type=attention)
+    want, got = both(theirs, from_smp(theirs), size)
+    assert want.std() > 0.05
+    assert (got - want).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [
+        ("resnet18", {"decoder_attention_type": "scse", "classes": 3}),
+        ("resnet18", {"in_channels": 3, "decoder_channels": (64, 48, 32, 16, 16)}),
+        ("resnet50", {"decoder_attention_type": "scse"}),
+        ("tu-resnet18", {"decoder_attention_type": "scse"}),
+        ("tu-convnext_atto", {}),
+        ("tu-regnety_002", {"decoder_attention_type": "scse", "classes": 2}),
+    ],
+)
+def test_the_same_function_in_float64(encoder, options):
+    theirs = smp_unet(encoder, **options)
+    want, got = both(theirs, from_smp(theirs), 64, torch.float64)
+    assert got.shape == (2, options.get("classes", 1), 64, 64)
+    assert (got - want).abs().max() < 1e-6 * want.abs().max()
+
+
+def test_from_a_state_dict_and_config_as_from_the_model():
+    theirs = smp_unet(decoder_attention_type="scse", classes=2)
+    given = theirs.state_dict()
+    keys = set(given)
+    config = {**theirs.config, "_model_class": "Unet", "decoder_channels": [256, 128, 64, 32, 16]}  # as JSON has it
+    want, got = from_smp(theirs).state_dict(), from_smp(given, config).state_dict()
+    assert got.keys() == want.keys()
+    assert all(torch.equal(value, want[key]) for key, value in got.items())
+    assert set(given) == keys
+
+
+def test_leaves_behind_the_unused_attention_and_nothing_else():
+    theirs = smp_unet(decoder_attention_type="scse")
+    ours = from_smp(theirs)
+    unused = [key for key in theirs.state_dict() if key.startswith(UNUSED)]
+    assert len(unused) == 6
+    assert len(ours.state_dict()) == len(theirs.state_dict()) - len(unused)
+    with torch.no_grad():  # it really is unused there
+        x = torch.randn(1, 1, 64, 64)
+        before = theirs(x)
+        for key in unused:
+            theirs.get_parameter(key).fill_(9.0)
+        assert torch.equal(theirs(x), before)
+
+
+def test_weights_are_copies():
+    theirs = smp_unet()
+    ours = from_smp(theirs)
+    before = {key: value.clone() for key, value in ours.state_dict().items()}
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(1)
+        for buffer in theirs.buffers():
+            buffer.add_(1)
+    assert all(torch.equal(value, before[key]) for key, value in ours.state_dict().items())
+
+
+def test_describes_itself_so_that_it_can_be_saved():
+    ours = from_smp(smp_unet(decoder_attention_type="scse", classes=3))
+    assert ours.config.architecture == "unet"
+    wanted = {"encoder": "resnet18", "attention": "scse", "attention_sites": ["concat", "decoder"]}
+    wanted |= {"attention_reduction": 16, "num_classes": 3, "in_chans": 1}
+    assert wanted.items() <= ours.config.model_args.items()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"encoder_depth": 4}, "encoder_depth=4"),
+        ({"decoder_use_norm": "layernorm"}, "decoder_use_norm='layernorm'"),
+        ({"decoder_interpolation": "bilinear"}, "decoder_interpolation='bilinear'"),
+        ({"decoder_add_center_block": True}, "decoder_add_center_block=True"),
+        ({"activation": "sigmoid"}, "activation='sigmoid'"),
+        ({"aux_params": {"classes": 2}}, "aux_params="),
+        ({"encoder_name": "vgg11"}, "encoder 'vgg11' differs"),
+        ({"encoder_name": "tu-swin_tiny_patch4_window7_224"}, "NHWC"),
+        ({"decoder_attention_type": "cbam"}, "no attention 'cbam'"),
+        ({"_model_class": "Linknet"}, "one of Linknet"),
+        ({"decoder_attention_type": "scse"}, "keys differ"),
+        ({"classes": 3}, "head.conv.weight is (1, 16, 3, 3) there and (3, 16, 3, 3) here"),
+        ({"decoder_channels": (256, 128, 64, 32, 8)}, "decoder.blocks.4.conv1.conv.weight is"),
+        ({"in_channels": 3}, "conv1.weight is (64, 1, 7, 7) there and (64, 3, 7, 7) here"),
+    ],
+)
+def test_refuses_a_config_without_a_counterpart(change, words):
+    theirs = smp_unet()
+    with pytest.raises(ValueError, match=re.escape(words)):
+        from_smp(theirs.state_dict(), {**theirs.config, **change})
+
+
+def test_refuses_weights_that_would_fit_only_by_their_number():
+    theirs = smp_unet()
+    weights = theirs.state_dict()
+    key = "decoder.blocks.0.conv1.0.weight"
+    weights[key] = weights[key].transpose(0, 1).contiguous()
+    with pytest.raises(ValueError, match=r"decoder.blocks.0.conv1.conv.weight is"):
+        from_smp(weights, theirs.config)
+
+
+@pytest.mark.parametrize("key", ["stray", "decoder.blocks.5", "module.encoder.conv1.weight"])
+def test_refuses_a_stray_key(key):
+    theirs = smp_unet()
+    with pytest.raises(ValueError, match=re.escape(f"1 keys differ, such as ['{key}")):
+        from_smp({**theirs.state_dict(), key: torch.zeros(1)}, theirs.config)
+
+
+def test_refuses_other_models():
+    with pytest.raises(ValueError, match="keys differ"):
+        from_smp(smp.UnetPlusPlus("resnet18", encoder_weights=None))
+    with pytest.raises(ValueError, match="only the config of a Unet"):
+        from_smp(smp.FPN("resnet18", encoder_weights=None))
+    with pytest.raises(ValueError, match=r"6 keys differ|is .* there and"):  # theirs drops a tap of six
+        from_smp(smp_unet("tu-darknet17"))
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "kind"),
+    [(nn.Conv2d(1, 1, 1), None, "Conv2d"), ({}, None, "dict"), (5, {"encoder_name": "resnet18"}, "int")],
+)
+def test_refuses_what_is_no_model(model, config, kind):
+    with pytest.raises(TypeError, match=f"{kind} came without"):
+        from_smp(model, config)

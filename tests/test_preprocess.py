@@ -1,0 +1,113 @@
+"""Preprocess: normalise, pad and back, for any size."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saltzoo import Preprocess
+
+
+def test_normalises_each_channel_by_its_own():
+    images = torch.rand(2, 3, 4, 5)
+    mean, std = (0.1, 0.5, 0.9), (0.5, 0.25, 2.0)
+    got = Preprocess(mean=mean, std=std)(images)
+    for channel in range(3):
+        torch.testing.assert_close(got[:, channel], (images[:, channel] - mean[channel]) / std[channel])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_keeps_the_dtype_and_leaves_the_input_alone(dtype):
+    images = torch.rand(1, 1, 40, 40).to(dtype)
+    before = images.clone()
+    assert Preprocess.gray()(images).dtype == dtype
+    assert torch.equal(images, before)
+
+
+@given(
+    st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 2, 7, 32]), st.sampled_from(["replicate", "constant"])
+)
+@settings(max_examples=60, deadline=None)
+def test_pads_to_the_next_multiple_and_unpads_what_it_had(height, width, multiple, mode):
+    prepare = Preprocess(mean=(0.25,), std=(0.5,), multiple=multiple, pad_mode=mode)
+    images = torch.rand(1, 1, height, width)
+    padded = prepare(images)
+    for size, got in zip((height, width), padded.shape[-2:], strict=True):
+        assert got % multiple == 0
+        assert 0 <= got - size < multiple
+    torch.testing.assert_close(prepare.unpad(padded, (height, width)) * 0.5 + 0.25, images)
+
+
+def test_pads_101_by_13_and_14_in_each_mode():
+    images = torch.rand(1, 1, 101, 101)
+    plain = Preprocess.gray()(images)
+    for mode in ("reflect", "replicate", "constant"):
+        padded = Preprocess(mean=(0.47,), std=(0.16,), multiple=32, pad_mode=mode)(images)
+        assert padded.shape[-2:] == (128, 128)
+        assert torch.equal(padded[..., 13:114, 13:114], plain)
+        above = {"reflect": plain[..., 1, :], "replicate": plain[..., 0, :], "constant": torch.zeros(1, 1, 101)}
+        assert torch.equal(padded[..., 12, 13:114], above[mode])
+        right = {"reflect": plain[..., -2], "replicate": plain[..., -1], "constant": torch.zeros(1, 1, 101)}
+        assert torch.equal(padded[..., 13:114, 114], right[mode])
+
+
+def test_unpads_maps_of_any_rank():
+    prepare = Preprocess(mean=(0.5,), std=(1.0,), multiple=8)
+    maps = torch.arange(16 * 16).reshape(16, 16)
+    want = maps[3:12, 2:13]
+    assert torch.equal(prepare.unpad(maps, (9, 11)), want)
+    assert torch.equal(prepare.unpad(maps.expand(2, 3, 16, 16), (9, 11)), want.expand(2, 3, 9, 11))
+
+
+def test_gray_is_the_statistics_of_tiles_for_every_channel():
+    assert Preprocess.gray(2) == Preprocess(mean=(0.47, 0.47), std=(0.16, 0.16), multiple=1, pad_mode="reflect")
+
+
+def test_comes_back_from_json_as_it_was():
+    prepare = Preprocess(mean=(0.1, 1 / 3), std=(0.2, 0.3), multiple=32, pad_mode="replicate")
+    text = json.dumps(prepare.to_dict())
+    assert Preprocess.from_dict(json.loads(text)) == prepare
+    assert hash(Preprocess.from_dict(json.loads(text))) == hash(prepare)
+    assert json.loads(text) == prepare.to_dict()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean": []},
+        {"mean": [0.5, 0.5]},
+        {"mean": "a"},
+        {"mean": 0.5},
+        {"mean": [float("nan")]},
+        {"mean": [None]},
+        {"std": [0.0]},
+        {"std": [-1.0]},
+        {"std": [float("inf")]},
+        {"std": [float("nan")]},
+        {"std": ["0.1"]},
+        {"multiple": 0},
+        {"multiple": 1.5},
+        {"multiple": "32"},
+        {"pad_mode": "circular"},
+        {"unknown": 1},
+    ],
+)
+def test_refuses_values_that_are_no_preprocess(change):
+    with pytest.raises(ValueError, match=r"a channel|multiple must|not a preprocess description"):
+        Preprocess.from_dict({"mean": [0.5], "std": [0.1], **change})
+
+
+def test_refuses_a_description_with_a_part_missing():
+    with pytest.raises(ValueError, match="not a preprocess description"):
+        Preprocess.from_dict({"mean": [0.5]})
+
+
+@pytest.mark.parametrize(
+    "images",
+    [torch.rand(1, 40, 40), torch.rand(1, 3, 40, 40), torch.zeros(1, 1, 40, 40, dtype=torch.uint8), torch.rand(40, 40)],
+)
+def test_refuses_images_of_another_shape_or_dtype(images):
+    with pytest.raises(ValueError, match=r"expected floating-point images N 1 H W in 0..1, got"):
+        Preprocess.gray()(images)

@@ -1,0 +1,209 @@
+"""scSE: against the formula and another library, to the second derivative, in every dtype and layout."""
+
+import copy
+
+import pytest
+import torch
+from segmentation_models_pytorch.base.modules import SCSEModule
+from torch import nn
+
+from saltzoo.layers import SCSE
+
+CLOSE = {torch.float64: 1e-10, torch.float32: 1e-5}
+
+
+def awake(module, seed=0, scale=0.3):
+    """The module with gates that are not one half."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+    return module
+
+
+def smp_twin(ours, channels, reduction):
+    theirs = SCSEModule(channels, reduction=reduction).to(ours.squeeze.weight.dtype)
+    pairs = ((theirs.cSE[1], ours.squeeze), (theirs.cSE[3], ours.excite), (theirs.sSE[0], ours.spatial))
+    with torch.no_grad():
+        for conv, layer in pairs:
+            conv.weight.copy_(layer.weight.reshape(conv.weight.shape))
+            conv.bias.copy_(layer.bias)
+    return theirs, pairs
+
+
+def grads_of(module, x, weight):
+    x = x.detach().clone().requires_grad_()
+    module.zero_grad()
+    (module(x) * weight).sum().backward()
+    return x.grad
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 7, 9), (1, 3, 1, 1), (3, 1, 4, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_starts_as_the_identity_and_stays_it_after_reset(shape, dtype):
+    x = torch.randn(shape)
+    x = (x + x.sign() / 100).to(dtype)  # a half of float16's smallest numbers is rounded
+    module = SCSE(shape[1]).to(dtype)
+    assert torch.equal(module(x), x)
+    awake(module)
+    assert not torch.equal(module(x), x)
+    module.reset_parameters()
+    assert torch.equal(module(x), x)
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize(("channels", "reduction"), [(64, 16), (16, 16), (48, 2), (5, 3)])
+def test_agrees_with_segmentation_models_pytorch(channels, reduction, dtype):
+    ours = awake(SCSE(channels, reduction=reduction)).to(dtype)
+    theirs, pairs = smp_twin(ours, channels, reduction)
+    x, weight = torch.randn(2, 2, channels, 9, 11, dtype=dtype)
+    close = {"rtol": CLOSE[dtype], "atol": 10 * CLOSE[dtype]}
+    torch.testing.assert_close(ours(x), theirs(x), **close)
+    torch.testing.assert_close(grads_of(ours, x, weight), grads_of(theirs, x, weight), **close)
+    for conv, layer in pairs:
+        torch.testing.assert_close(layer.weight.grad.reshape(conv.weight.shape), conv.weight.grad, **close)
+        torch.testing.assert_close(layer.bias.grad, conv.bias.grad, **close)
+
+
+def functional(channels, seed=0):
+    module = awake(SCSE(channels, reduction=2), seed, scale=1).double()
+    names = [name for name, _ in module.named_parameters()]
+
+    def call(x, *weights):
+        return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), (x,))
+
+    x = torch.randn(2, channels, 3, 2, dtype=torch.float64, requires_grad=True)
+    return call, (x, *module.parameters())
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_first_and_second_derivatives(channels):
+    torch.manual_seed(channels)
+    call, inputs = functional(channels)
+    assert torch.autograd.gradcheck(call, inputs)
+    assert torch.autograd.gradgradcheck(call, inputs)
+
+
+def test_gradients_of_a_frozen_module_or_of_a_constant_map():
+    module, x = awake(SCSE(6)), torch.randn(2, 6, 5, 5)
+    free = grads_of(module, x, 1.0)
+    module(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    module.requires_grad_(False)
+    torch.testing.assert_close(grads_of(module, x, 1.0), free)
+
+
+@pytest.mark.parametrize(("channels", "reduction", "hidden"), [(64, 16, 4), (64, 2, 32), (3, 16, 1), (1, 1, 1)])
+def test_hidden_is_never_below_one(channels, reduction, hidden):
+    module = SCSE(channels, reduction=reduction)
+    assert module.squeeze.out_features == hidden
+    assert f"hidden={hidden}" in repr(module)
+
+
+@pytest.mark.parametrize(("channels", "reduction"), [(0, 2), (4, 0), (-1, 2)])
+def test_refuses_what_is_no_size(channels, reduction):
+    with pytest.raises(ValueError, match=f"got {channels} and {reduction}"):
+        SCSE(channels, reduction=reduction)
+
+
+def test_keeps_channels_last_forward_and_backward():
+    module = awake(SCSE(8))
+    x = torch.randn(2, 8, 6, 5)
+    want = grads_of(module, x, 1.0)
+    last = x.to(memory_format=torch.channels_last).requires_grad_()
+    y = module(last)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(y, module(x))
+    y.backward(torch.ones_like(y))
+    assert last.grad.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last.grad, want)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_maps_under_autocast_keep_their_dtype_and_stay_close(dtype):
+    module = awake(SCSE(32))
+    x, weight = torch.randn(2, 2, 32, 17, 19)
+    half = x.to(dtype).requires_grad_()
+    exact = half.detach().float()
+    want, want_grad = module(exact), grads_of(module, exact, weight)
+    wanted = [parameter.grad.clone() for parameter in module.parameters()]
+    module.zero_grad()
+    with torch.autocast("cpu", dtype):
+        y = module(half)
+    assert y.dtype == dtype
+    (y.float() * weight).sum().backward()
+    assert half.grad.dtype == dtype
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(y.float(), want, rtol=8 * eps, atol=8 * eps)
+    torch.testing.assert_close(half.grad.float(), want_grad, rtol=16 * eps, atol=16 * eps)
+    for parameter, value in zip(module.parameters(), wanted, strict=True):
+        assert parameter.grad.dtype == torch.float32
+        assert (parameter.grad - value).abs().max() < 16 * eps * value.abs().max() + eps
+
+
+def test_the_channel_gate_is_pooled_in_float32_where_float16_overflows():
+    module = awake(SCSE(4), scale=1e-4).half()
+    x = torch.full((1, 4, 64, 64), 100.0, dtype=torch.float16)  # the sum over pixels is far beyond 65504
+    assert torch.isfinite(module(x)).all()
+
+
+def test_float32_maps_stay_float32_under_autocast():
+    module, x = awake(SCSE(8)), torch.randn(1, 8, 5, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = module(x)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, module(x))
+
+
+def test_keeps_no_map_for_the_backward_pass_but_its_input():
+    kept = []
+    module = awake(SCSE(16))
+    x = torch.randn(2, 16, 33, 31, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
+        module(x)
+    large = [t for t in kept if t.numel() >= x.numel() // 2]
+    assert [t.data_ptr() for t in large] == [x.data_ptr()]
+
+
+def compiled_agrees(backend, dtype=torch.float32):
+    torch._dynamo.reset()
+    module = awake(SCSE(16)).to(dtype)
+    x, weight = torch.randn(2, 2, 16, 13, 11, dtype=dtype)
+    fast = torch.compile(module, fullgraph=True, backend=backend)
+    want = grads_of(module, x, weight)
+    wanted = [parameter.grad.clone() for parameter in module.parameters()]
+    torch.testing.assert_close(fast(x), module(x))
+    module.zero_grad()
+    leaf = x.clone().requires_grad_()
+    (fast(leaf) * weight).sum().backward()
+    torch.testing.assert_close(leaf.grad, want, rtol=1e-4, atol=1e-5)
+    for parameter, value in zip(module.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, value, rtol=1e-4, atol=1e-4)
+
+
+def test_compiles_whole():
+    compiled_agrees("aot_eager")
+
+
+@pytest.mark.slow
+def test_compiles_whole_with_inductor():
+    compiled_agrees("inductor")
+
+
+def test_is_exported_with_free_sizes():
+    module = awake(SCSE(4)).eval()
+    dim = torch.export.Dim
+    sizes = {0: dim("n"), 2: dim("h", min=2), 3: dim("w", min=2)}
+    program = torch.export.export(module, (torch.randn(2, 4, 8, 9),), dynamic_shapes=(sizes,))
+    x = torch.randn(3, 4, 5, 21)
+    torch.testing.assert_close(program.module()(x), module(x))
+
+
+def test_a_deep_copy_is_its_own():
+    model = nn.Sequential(awake(SCSE(4)))
+    twin = copy.deepcopy(model)
+    x = torch.randn(1, 4, 3, 3)
+    before = model(x)
+    awake(twin, seed=1)
+    assert torch.equal(model(x), before)
+    assert not torch.equal(twin(x), before)

@@ -1,0 +1,225 @@
+"""The training example as its users run it: in processes, killed, resumed, interrupted, and on wrong input."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+import saltzoo
+from saltzoo.data import stratified_folds, synthetic_tiles
+from saltzoo.draw import save_png
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "train.py"
+TINY = [
+    *("--synthetic-tiles", "40", "--batch-size", "8"),
+    *("--model", "unet", "--options", "encoder=resnet10t", "attention=scse", "decoder_channels=[8, 8, 8, 8, 8]"),
+]
+
+
+def command(out: Path, *options: str) -> list[str]:
+    return [sys.executable, str(SCRIPT), *TINY, "--out", str(out), *options]
+
+
+def run(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command(out, *options), env=env, capture_output=True, text=True, timeout=300)
+
+
+def start_and_wait_for(file: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command(out, *options), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 200
+    while not file.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"{file.name} did not appear"
+        time.sleep(0.02)
+    return process
+
+
+def log_rows(out: Path) -> list[list[str]]:
+    """Epoch, loss and score; the seconds differ from run to run."""
+    with open(out / "log.csv", newline="") as file:
+        return [row[:3] for row in csv.reader(file)]
+
+
+@pytest.fixture(scope="module")
+def train() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train_example", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    done = run(out, "--epochs", "3")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def predictions(out: Path) -> np.ndarray:
+    return saltzoo.predict(saltzoo.create_model(f"local-dir:{out / 'best'}"), synthetic_tiles(4, seed=5).images)
+
+
+def test_writes_checkpoint_picture_log_and_true_scores(unbroken: Path) -> None:
+    assert {"best", "predictions.png", "log.csv", "last.pt"} == {path.name for path in unbroken.iterdir()}
+    assert {path.name for path in (unbroken / "best").iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    assert len(log_rows(unbroken)) == 4
+
+    saltzoo_model = saltzoo.create_model(f"local-dir:{unbroken / 'best'}")
+    tiles = synthetic_tiles(40, seed=0)
+    held_out = tiles.select(stratified_folds(tiles.coverage) == 0)
+    mask = saltzoo.predict(saltzoo_model, held_out.images, tta="hflip") > 0.5
+    score = float(saltzoo.metrics.salt_map(mask, held_out.require_masks()))
+    card = (unbroken / "best" / "README.md").read_text()
+    written = re.search(r"\| salt_map \| ([\d.]+) \|.*tta hflip", card)
+    assert written is not None
+    assert float(written[1]) == pytest.approx(score, abs=5.1e-5)  # the card has four digits
+
+
+def test_resume_after_a_kill_gives_what_an_unbroken_run_gives(unbroken: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start_and_wait_for(out / "last.pt", out, "--epochs", "3")
+    process.kill()
+    process.communicate()
+    assert len(torch.load(out / "last.pt", weights_only=True)["history"]) < 3, "killed too late to test anything"
+    done = run(out, "--epochs", "3", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert log_rows(out) == log_rows(unbroken)
+    np.testing.assert_array_equal(predictions(out), predictions(unbroken))
+
+
+def test_interrupt_leaves_a_usable_checkpoint(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start_and_wait_for(out / "last.pt", out, "--epochs", "500")
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert "--resume goes on" in stdout
+    assert "Traceback" not in stderr
+    assert predictions(out).shape == (4, 101, 101)
+
+
+def test_interrupt_in_the_first_epoch_leaves_a_checkpoint_too(
+    train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_args: object, **_kwargs: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train_epoch", interrupted)
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--synthetic-tiles", "40", "--batch-size", "8", "--out", str(out)])
+    assert stop.value.code == 130
+    assert "--resume" not in capsys.readouterr().out  # there is nothing yet to resume from
+    assert predictions(out).shape == (4, 101, 101)
+
+
+def test_two_processes_merge_their_scores(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    launch += ["--nproc-per-node", "2", *command(out, "--epochs", "1")[1:]]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1:") == 1  # one writer
+
+    tiles = synthetic_tiles(40, seed=0)
+    held_out = tiles.select(stratified_folds(tiles.coverage) == 0)
+    mask = saltzoo.predict(saltzoo.create_model(f"local-dir:{out / 'best'}"), held_out.images) > 0.5
+    score = float(saltzoo.metrics.salt_map(mask, held_out.require_masks()))
+    printed = re.search(r"score ([\d.]+), with hflip", done.stdout)
+    assert printed is not None
+    assert float(printed[1]) == pytest.approx(score, abs=5.1e-5)
+
+
+def write_data(folder: Path, *, count: int = 20, size: int = 101) -> Path:
+    tiles = synthetic_tiles(count, seed=3, size=size)
+    for name, image, mask in zip(tiles.ids, tiles.images, tiles.require_masks(), strict=True):
+        save_png(image, folder / "train" / "images" / f"{name}.png")
+        save_png(mask.astype(np.uint8) * 255, folder / "train" / "masks" / f"{name}.png")
+    return folder
+
+
+def expect_error(train: ModuleType, message: str, out: Path, *options: str) -> None:
+    existed = out.exists()
+    with pytest.raises(SystemExit, match=message) as stop:
+        train.main(["--out", str(out), *options])
+    assert str(stop.value).startswith("error: ")
+    assert out.exists() == existed
+
+
+def test_wrong_data_is_named_before_any_training(train: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    expect_error(train, "nowhere", out, "--data", str(tmp_path / "nowhere"))
+
+    bad_zip = tmp_path / "zip"
+    bad_zip.mkdir()
+    (bad_zip / "train.zip").write_bytes(b"PK\x03\x04 not a zip")
+    expect_error(train, r"train\.zip", out, "--data", str(bad_zip))
+
+    orphan = write_data(tmp_path / "orphan")
+    victim = next((orphan / "train" / "images").iterdir())
+    victim.unlink()
+    expect_error(train, victim.stem, out, "--data", str(orphan))
+
+    small = write_data(tmp_path / "small", size=64)
+    expect_error(train, "64", out, "--data", str(small))
+
+
+def test_wrong_options_are_named(train: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    few = ("--synthetic-tiles", "20")
+    expect_error(train, "--fold must be 0 to 4, got 7", out, *few, "--fold", "7")
+    expect_error(train, "at most the 16 training tiles", out, *few, "--batch-size", "17")
+    expect_error(train, "--epochs 0", out, *few, "--batch-size", "8", "--epochs", "0")
+    expect_error(train, "nothing to resume", out, *few, "--resume")
+    expect_error(train, "KEY=VALUE", out, *few, "--batch-size", "8", "--options", "encoder")
+    expect_error(train, "unet_resnet18", out, *few, "--batch-size", "8", "--model", "unet_resnet81")
+
+
+def test_a_finished_run_is_not_overwritten_nor_resumed_as_another(train: ModuleType, unbroken: Path) -> None:
+    before = (unbroken / "best" / "model.safetensors").read_bytes()
+    expect_error(train, "holds a run already", unbroken, "--synthetic-tiles", "40")
+    expect_error(train, "resume with the same", unbroken, "--synthetic-tiles", "40", "--batch-size", "4", "--resume")
+    assert (unbroken / "best" / "model.safetensors").read_bytes() == before
+
+
+def test_trains_from_the_competitions_zip(train: ModuleType, tmp_path: Path) -> None:
+    folder = write_data(tmp_path / "data")
+    with zipfile.ZipFile(folder / "train.zip", "w") as archive:
+        for file in sorted((folder / "train").rglob("*.png")):
+            archive.write(file, file.relative_to(folder / "train").as_posix())
+    args = train.parse_args(["--data", str(folder / "train.zip")])
+    training, validation = train.load_tiles(args)
+    assert len(training) + len(validation) == 20
+    assert not set(training.ids) & set(validation.ids)
+
+
+def test_the_rate_warms_up_and_falls_to_zero(train: ModuleType) -> None:
+    rates = [train.rate_at(step / 1000) for step in range(1001)]
+    peak = rates.index(max(rates))
+    assert rates[0] == 0
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+    assert peak == 50
+    assert rates[:51] == sorted(rates[:51])
+    assert rates[50:] == sorted(rates[50:], reverse=True)
