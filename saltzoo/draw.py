@@ -39,7 +39,7 @@ def overlay(
     Raises:
         ValueError: if the shapes differ, the image is not uint8 or the mask goes beyond 0..1.
     """
-    if image.dtype != np.uint8 or (mask.size and not (0 <= mask.min() and mask.max() <= 1)):
+    if image.dtype != np.uint8 or (mask.size and not (mask.min() >= 0 and mask.max() <= 1)):
         raise ValueError(
             f"an overlay takes a uint8 image and a mask in 0..1, got {image.dtype} and {mask.min()} to {mask.max()}: "
             f"of a mask of 0 and 255 give mask > 0"
