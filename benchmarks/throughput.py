@@ -115,7 +115,8 @@ def main() -> None:
     device = torch.device(args.device)
     where = conditions(device)
     print(f"{describe(where)}\n\n{markdown([], COLUMNS)}", flush=True)
-    path = args.out / f"throughput_{slug(device)}.csv"
+    # A smoke run says that it works, not how fast: it leaves measured figures alone.
+    path = args.out / f"throughput_{'smoke_' if args.smoke else ''}{slug(device)}.csv"
     rows: list[Row] = []
     for row in _measure_all(args, models):
         rows.append(row)

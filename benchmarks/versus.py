@@ -6,7 +6,7 @@
 
 Contenders alternate in one process, so that a busy machine slows them alike; a ratio is the median of the ratios in
 each round, with the lowest and highest, and above 1 where saltzoo is faster. Memory is what torch's allocator hands
-out at the peak of a training step, beyond what lay there before it. Needs `pip install saltzoo[bench]`.
+out at the peak of a training step, beyond what lay there before it. Needs `pip install -e ".[bench]"`.
 
 Writes versus_PEER_DEVICE.csv, each line with its conditions, and replaces only the subjects that it measured.
 """

@@ -55,13 +55,35 @@ def fit(tiles: Tiles, *, steps: int) -> saltzoo.Segmenter:
     return model
 
 
+def read_gray(path: Path) -> np.ndarray:
+    """H W, uint8, or uint16 of a 16-bit picture."""
+    with Image.open(path) as picture:
+        if picture.mode.startswith("I"):
+            return np.asarray(picture).astype(np.uint16)
+        return np.asarray(picture.convert("L"))
+
+
+def load(name: str) -> saltzoo.Segmenter:
+    """A checkpoint, or published weights by their name."""
+    return saltzoo.create_model(name, pretrained=":" not in name)
+
+
 def segment_pictures(model: saltzoo.Segmenter, paths: list[Path], out: Path) -> None:
     """Writes NAME_mask.png (255 where there is salt) and NAME_overlay.png for each picture, of any size."""
-    pictures = [np.asarray(Image.open(path).convert("L")) for path in paths]
-    for path, picture, probability in zip(paths, pictures, saltzoo.predict(model, pictures, tta="hflip"), strict=True):
-        mask = np.asarray(probability) > 0.5
+    if len({path.stem for path in paths}) < len(paths):
+        raise ValueError("two of the --images have one name, and so would their masks: rename one, or give them apart")
+    for path in paths:
+        picture = read_gray(path)
+        try:
+            probability = saltzoo.predict(model, picture, tta="hflip")
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        if probability.ndim > 2:
+            raise ValueError(f"this model tells {len(probability)} classes apart: give one with a single class, salt")
+        mask = probability > 0.5
+        gray = picture if picture.dtype == np.uint8 else (picture >> 8).astype(np.uint8)
         saltzoo.draw.save_png(mask.astype(np.uint8) * 255, out / f"{path.stem}_mask.png")
-        saltzoo.draw.save_png(saltzoo.draw.overlay(picture, mask), out / f"{path.stem}_overlay.png")
+        saltzoo.draw.save_png(saltzoo.draw.overlay(gray, mask), out / f"{path.stem}_overlay.png")
         print(f"{path}: {mask.mean():.0%} salt -> {out / path.stem}_mask.png, {path.stem}_overlay.png")
 
 
@@ -84,9 +106,9 @@ def main(argv: list[str] | None = None) -> None:
         if args.images and not args.model:
             raise ValueError("--images needs --model: a U-Net fitted to a dozen synthetic tiles knows nothing of yours")
         if args.images:
-            segment_pictures(saltzoo.create_model(args.model), args.images, args.out)
+            segment_pictures(load(args.model), args.images, args.out)
         elif args.model:
-            segment_tiles(saltzoo.create_model(args.model), saltzoo.data.synthetic_tiles(24, seed=2), args.out)
+            segment_tiles(load(args.model), saltzoo.data.synthetic_tiles(24, seed=2), args.out)
         else:
             print(f"no --model: fitting a U-Net to the dozen synthetic tiles it segments, {args.steps} steps")
             tiles = saltzoo.data.synthetic_tiles(12, seed=2)

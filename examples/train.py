@@ -6,19 +6,21 @@
 
 DIR is the competition's download: train.zip, or train/images and train/masks. The folder --out then holds
 `best/` (the checkpoint: saltzoo.create_model("local-dir:OUT/best")), `predictions.png`, `log.csv`, and `last.pt`,
-from which --resume goes on.
+from which --resume goes on with the same options. Ctrl-C keeps the best epoch so far; in the first epoch of a single
+process it saves what there is.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import math
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,15 +29,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 import saltzoo
 from saltzoo.data import Augment, Tiles
 from saltzoo.losses import bce_loss, lovasz_hinge
 from saltzoo.metrics import SaltMAP
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 EMA_DECAY = 0.998
 BCE_PART, RAMP_PART = 0.05, 0.05  # of all steps: BCE alone, then Lovász rising to its full weight
@@ -112,13 +111,15 @@ def loss_at(progress: float, logits: Tensor, masks: Tensor) -> Tensor:
     return loss
 
 
-def update_average(averages: Tensors, values: Tensors, updates: Tensor | int) -> None:
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, *, step: int) -> None:
     """Exponential moving average of weights and batch-norm statistics; short-sighted while it is young."""
-    decay = min(EMA_DECAY, (1 + float(updates)) / (10 + float(updates)))
-    if averages[0].is_floating_point():
-        torch._foreach_lerp_(averages, values, 1 - decay)
-    else:
-        torch._foreach_copy_(averages, values)
+    decay = min(EMA_DECAY, (1 + step) / (10 + step))
+    for old, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - decay)
+        else:
+            old.copy_(new)
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class Job:
 
     args: argparse.Namespace
     device: torch.device
+    amp: bool
     rank: int = 0
     world: int = 1
 
@@ -137,7 +139,7 @@ class Job:
 
     def autocast(self) -> torch.autocast:
         """bf16 where --amp asks for it."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.args.amp == "bf16")
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp)
 
 
 def train(job: Job) -> None:
@@ -154,13 +156,14 @@ def train(job: Job) -> None:
     torch.manual_seed(args.seed)
     torch.set_flush_denormal(True)  # vanishing weights make a CPU many times slower
     options = model_options(args.options)
-    model = saltzoo.create_model(args.model, pretrained_encoder=args.pretrained_encoder, **options).to(device)
+    start_from_imagenet = args.pretrained_encoder and not args.resume
+    model = saltzoo.create_model(args.model, pretrained_encoder=start_from_imagenet, **options).to(device)
     model.to(memory_format=torch.channels_last)
-    ema = AveragedModel(model, multi_avg_fn=update_average, use_buffers=True)
-    averaged = cast(saltzoo.Segmenter, ema.module)
+    average = copy.deepcopy(model)
     optimizer = build_optimizer(model, args.lr)
-    parts = {"model": model, "ema": ema, "optimizer": optimizer}
+    parts = {"model": model, "average": average, "optimizer": optimizer}
     first_epoch, best, history = load_state(args, parts, device) if args.resume else (0, -1.0, [])
+    average.preprocess = model.preprocess
     net = DistributedDataParallel(model) if job.world > 1 else model
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -170,30 +173,34 @@ def train(job: Job) -> None:
     try:
         for epoch in range(first_epoch, args.epochs):
             start = time.perf_counter()
-            loss = train_epoch(net, ema, optimizer, images, masks, epoch=epoch, steps=steps, job=job)
+            loss = train_epoch(net, average, optimizer, images, masks, epoch=epoch, steps=steps, job=job)
             seconds = time.perf_counter() - start
-            score = evaluate(averaged, validation, job)
+            if job.world > 1:  # each process averaged batch-norm statistics of its own batches
+                for buffer in average.buffers():
+                    dist.broadcast(buffer, 0)
+            score = evaluate(average, validation, job)
             if job.main:
                 speed = steps * args.batch_size / seconds
                 print(f"epoch {epoch + 1}: loss {loss:.4f}  score {score:.4f}  {speed:.1f} tiles/s", flush=True)
                 history.append([epoch + 1, round(loss, 5), round(score, 5), round(seconds, 1)])
                 if score > best:
-                    save_best(averaged, args, validation, [describe(score, args, epoch + 1)])
+                    save_best(average, args, validation, [describe(score, args, epoch + 1)])
                 best = max(best, score)
                 save_state(args, parts, epoch=epoch + 1, best=best, history=history)
     except KeyboardInterrupt:
         if job.main:
             if best < 0:
-                save_best(averaged, args, validation, [])
+                save_best(average, args, validation, [])
             hint = "; --resume goes on" if last_state(args).exists() else ""
             print(f"\nstopped: the best checkpoint so far is {args.out / 'best'}{hint}", flush=True)
         sys.exit(130)
-    finish(job, validation)
+    best_epoch = max(history, key=lambda row: row[2])[0] if history else args.epochs
+    finish(job, validation, best_epoch)
 
 
 def train_epoch(
     net: nn.Module,
-    ema: AveragedModel,
+    average: nn.Module,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     masks: Tensor,
@@ -226,13 +233,15 @@ def train_epoch(
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
-        ema.update_parameters(model)
+        update_average(average, model, step=epoch * steps + step)
         total += loss.detach()
         if step % 20 == 0:  # reading a number waits for a GPU
             bar.set_postfix(loss=f"{float(total) / (step + 1):.3f}")
     mean = float(total) / steps
     if not math.isfinite(mean):
-        raise ValueError(f"the loss became {mean} in epoch {epoch + 1}: try a lower --lr; --resume goes on before it")
+        raise ValueError(
+            f"the loss became {mean} in epoch {epoch + 1}: start again with a lower --lr and another --out"
+        )
     return mean
 
 
@@ -246,23 +255,34 @@ def evaluate(model: saltzoo.Segmenter, tiles: Tiles, job: Job, *, tta: str | Non
     )
 
 
-def finish(job: Job, validation: Tiles) -> None:
-    """Scores the best checkpoint as it was written, with and without its mirror image."""
+def finish(job: Job, validation: Tiles, epoch: int) -> None:
+    """Scores the best checkpoint as a user would: read from its folder, in fp32; with and without mirrored tiles."""
     if job.world > 1:
         dist.barrier()  # the writer may not be done
     model = saltzoo.create_model(f"local-dir:{job.args.out / 'best'}").to(job.device)
-    scores = {tta: evaluate(model, validation, job, tta=tta) for tta in (None, "hflip")}
+    exact = replace(job, amp=False)
+    scores = {tta: evaluate(model, validation, exact, tta=tta) for tta in (None, "hflip")}
     if job.main:
-        metrics = [describe(score, job.args, job.args.epochs, tta=tta) for tta, score in scores.items()]
+        metrics = [describe(score, job.args, epoch, tta=tta) for tta, score in scores.items()]
         save_best(model, job.args, validation, metrics)
         print(f"{job.args.out / 'best'}: score {scores[None]:.4f}, with hflip TTA {scores['hflip']:.4f}")
 
 
-def describe(score: float, args: argparse.Namespace, epochs: int, *, tta: str | None = None) -> dict[str, Any]:
+def describe(score: float, args: argparse.Namespace, epoch: int, *, tta: str | None = None) -> dict[str, Any]:
     """A score with the conditions under which it holds."""
-    data = "TGS Salt Identification Challenge" if args.data else "saltzoo synthetic tiles"
-    conditions = {"data": data, "fold": f"{args.fold} of 5", "seed": args.seed, "epochs": epochs, "tta": tta or "none"}
-    return {"name": "salt_map", "value": score, **conditions}
+    conditions = {"data": data_name(args), "fold": f"{args.fold} of 5", "seed": args.seed}
+    return {
+        "name": "salt_map",
+        "value": score,
+        **conditions,
+        "epoch": f"{epoch} of {args.epochs}",
+        "tta": tta or "none",
+    }
+
+
+def data_name(args: argparse.Namespace) -> str:
+    """What the model is trained on and scored with."""
+    return "TGS Salt Identification Challenge" if args.data else f"{args.synthetic_tiles} synthetic tiles of saltzoo"
 
 
 def save_best(model: saltzoo.Segmenter, args: argparse.Namespace, tiles: Tiles, metrics: list[dict[str, Any]]) -> None:
@@ -274,7 +294,7 @@ def save_best(model: saltzoo.Segmenter, args: argparse.Namespace, tiles: Tiles, 
         # The competition's rules allow its data, and what is learnt from it, no commercial use.
         license="cc-by-nc-4.0" if args.data else "apache-2.0",
         metrics=metrics,
-        recipe={**recipe, "data": "TGS" if args.data else "synthetic"},
+        recipe={**recipe, "data": data_name(args)},
     )
     with_salt = np.flatnonzero(tiles.coverage > 0)
     shown = tiles.select(with_salt[np.linspace(0, len(with_salt) - 1, min(12, len(with_salt))).astype(int)])
@@ -293,8 +313,10 @@ def last_state(args: argparse.Namespace) -> Path:
 
 def check_folder(args: argparse.Namespace) -> None:
     """Refuses to overwrite a run, or to resume none."""
-    if last_state(args).exists() and not args.resume:
-        raise ValueError(f"{args.out} holds a run already: add --resume to go on with it, or choose another --out")
+    if not args.resume and (last_state(args).exists() or (args.out / "best").exists()):
+        raise ValueError(
+            f"{args.out} holds a run already: add --resume to go on with its last.pt, or choose another --out"
+        )
     if args.resume and not last_state(args).exists():
         raise ValueError(f"nothing to resume: no {last_state(args)}")
 
@@ -302,8 +324,9 @@ def check_folder(args: argparse.Namespace) -> None:
 def save_state(args: argparse.Namespace, parts: dict[str, Any], *, epoch: int, best: float, history: list[Any]) -> None:
     """Moved into place whole: a kill at any moment leaves the last epoch's state or this one's."""
     part = last_state(args).with_suffix(".part")
-    state = {key: part_.state_dict() for key, part_ in parts.items()}
-    torch.save({**state, "epoch": epoch, "best": best, "history": history, "recipe": resumable(args)}, part)
+    state = {key: value.state_dict() for key, value in parts.items()}
+    state |= {"recipe": resumable(args), "preprocess": parts["model"].preprocess.to_dict()}
+    torch.save({**state, "epoch": epoch, "best": best, "history": history}, part)
     os.replace(part, last_state(args))
     with open(args.out / "log.csv", "w", newline="") as file:
         csv.writer(file).writerows([["epoch", "loss", "score", "seconds"], *history])
@@ -316,18 +339,22 @@ def load_state(args: argparse.Namespace, parts: dict[str, Any], device: torch.de
         raise ValueError(f"{args.out} was trained with {state['recipe']}: resume with the same, not {resumable(args)}")
     for key, part in parts.items():
         part.load_state_dict(state[key])
+    parts["model"].preprocess = saltzoo.Preprocess.from_dict(state["preprocess"])
     return state["epoch"], state["best"], state["history"]
 
 
 def resumable(args: argparse.Namespace) -> dict[str, Any]:
     """The options that a run can't change half way."""
-    return {key: getattr(args, key) for key in ("model", "options", "fold", "epochs", "batch_size", "lr", "seed")}
+    names = ("model", "options", "pretrained_encoder", "fold", "epochs", "batch_size", "lr", "seed", "amp")
+    return {"data": data_name(args), **{name: getattr(args, name) for name in names}}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Sets up one process, or its part of several, and trains."""
     args = parse_args(argv)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        sys.exit("error: this torch sees no GPU: give --device cpu")
     device = torch.device(args.device)
     if world > 1:
         if device.type == "cuda":
@@ -335,7 +362,7 @@ def main(argv: list[str] | None = None) -> None:
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        train(Job(args, device, rank, world))
+        train(Job(args, device, args.amp == "bf16", rank, world))
     except (ValueError, TypeError, OSError) as error:
         sys.exit(f"error: {error}")
     finally:

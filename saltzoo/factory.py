@@ -60,6 +60,10 @@ def create_model(
     if pretrained_encoder:
         raise ValueError(f"{name!r} brings the weights of the whole model: drop pretrained_encoder=True")
     checkpoint = load_checkpoint(source, cache_dir=cache_dir)
+    if pretrained and checkpoint.architecture != name.partition(".")[0]:
+        raise ValueError(
+            f"{source} holds a {checkpoint.architecture!r}, not the weights of {name!r}: correct its catalog row"
+        )
     _refuse_changes(source, checkpoint.model_args, asked)
     model = _build(checkpoint.architecture, checkpoint.model_args)
     _load(model, checkpoint, source)

@@ -192,6 +192,8 @@ def load_from_hub(repo_id: str, *, revision: str | None = None, cache_dir: str |
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
             raise OSError(_why_not(error, repo_id, name, revision)) from error
         files.append(Path(path))
+        # The folder is named after the commit: both files come from one, even if the branch moves meanwhile.
+        revision = files[0].parent.name
     return _read(*files)
 
 

@@ -84,12 +84,16 @@ class Preprocess:
                 f"expected floating-point images N {len(self.mean)} H W in 0..1, "
                 f"got {tuple(images.shape)} {images.dtype}"
             )
-        mean = torch.tensor(self.mean, dtype=images.dtype).to(images.device)[:, None, None]
-        std = torch.tensor(self.std, dtype=images.dtype).to(images.device)[:, None, None]
+        mean, std = _constants(self.mean, images), _constants(self.std, images)  # C 1 1
         top, bottom, left, right = self._margins(images.shape[-2], images.shape[-1])
         normalised = (images - mean) / std
         if top + bottom + left + right == 0:
             return normalised
+        if self.pad_mode == "reflect" and (bottom >= images.shape[-2] or right >= images.shape[-1]):
+            raise ValueError(
+                f"{images.shape[-2]} x {images.shape[-1]} images are too small to be padded by reflection to a "
+                f'multiple of {self.multiple}: use pad_mode="replicate", or a smaller multiple'
+            )
         return F.pad(normalised, (left, right, top, bottom), mode=self.pad_mode)
 
     def unpad(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -101,3 +105,8 @@ class Preprocess:
         """Padding at the top, bottom, left and right; an odd pixel goes to the bottom and the right."""
         rows, columns = -height % self.multiple, -width % self.multiple
         return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
+
+
+def _constants(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """C 1 1, filled on the device: a copy from the host would make a GPU wait in every training step."""
+    return torch.stack([like.new_full((1, 1), value) for value in values])

@@ -53,7 +53,7 @@ class WeightsSpec:
     model: str
     tag: str
     repo_id: str
-    revision: str = "main"
+    revision: str
 
     @property
     def name(self) -> str:

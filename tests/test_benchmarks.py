@@ -45,7 +45,7 @@ def test_throughput_runs_and_writes_a_row_with_its_conditions(tmp_path: Path) ->
     table = tmp_path / "table.md"
     options = ["--smoke", "--modes", "train", "--dtypes", "fp32", "--batch", "1", "--repeats", "1", "--seconds", "0"]
     printed = _run("throughput.py", *options, "--out", str(tmp_path), "--markdown", str(table))
-    (row,) = _read(tmp_path / "throughput_cpu.csv")
+    (row,) = _read(tmp_path / "throughput_smoke_cpu.csv")
     assert set(row) >= CONDITIONS | {"images_per_s", "images_per_s_min", "images_per_s_max", "warmup_s", "peak_mib"}
     assert (row["model"], row["mode"], row["batch"], row["size"]) == ("unet_resnet18", "train", "1", "64")
     assert float(row["images_per_s"]) > 0

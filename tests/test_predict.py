@@ -234,3 +234,12 @@ def test_refuses_with_what_was_given(model, images, options, kind, words):
 def test_refuses_a_model_that_is_not_of_saltzoo(model):
     with pytest.raises(TypeError, match=r"Conv2d is no saltzoo model.*`.module`"):
         predict(torch.nn.Conv2d(1, 1, 1), tiles())
+
+
+def test_a_model_of_ones_own_needs_only_a_preprocess():
+    torch.manual_seed(0)
+    model = torch.nn.Conv2d(1, 1, 3, padding=1)
+    model.preprocess = saltzoo.Preprocess(mean=(0.5,), std=(0.25,))
+    tile = np.random.default_rng(0).random((40, 50), dtype=np.float32)
+    want = model((torch.from_numpy(tile)[None, None] - 0.5) / 0.25).sigmoid()[0, 0]
+    np.testing.assert_allclose(saltzoo.predict(model, tile), want.detach().numpy(), rtol=1e-5)

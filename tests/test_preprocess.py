@@ -111,3 +111,11 @@ def test_refuses_a_description_with_a_part_missing():
 def test_refuses_images_of_another_shape_or_dtype(images):
     with pytest.raises(ValueError, match=r"expected floating-point images N 1 H W in 0..1, got"):
         Preprocess.gray()(images)
+
+
+def test_a_padding_wider_than_the_image_is_refused():
+    prepare = Preprocess(mean=(0.5,), std=(0.2,), multiple=128)
+    with pytest.raises(ValueError, match=r'33 x 90 images are too small.*pad_mode="replicate"'):
+        prepare(torch.rand(1, 1, 33, 90))
+    prepare = Preprocess(mean=(0.5,), std=(0.2,), multiple=128, pad_mode="replicate")
+    assert prepare(torch.rand(1, 1, 33, 90)).shape == (1, 1, 128, 128)

@@ -84,7 +84,7 @@ def test_an_unknown_model_answers_with_close_names_and_how_to_compose():
 
 def test_weights_are_found_by_model_and_tag():
     first = saltzoo.register_weights(WeightsSpec("unet_resnet18", "tgs", "org/a", "0" * 40))
-    second = saltzoo.register_weights(WeightsSpec("unet_resnet18", "tgs_v2.5", "org/b"))
+    second = saltzoo.register_weights(WeightsSpec("unet_resnet18", "tgs_v2.5", "org/b", "v2.5"))
     assert first.name == "unet_resnet18.tgs"
     assert saltzoo.list_models("unet_resnet18*", pretrained=True) == ["unet_resnet18.tgs", "unet_resnet18.tgs_v2.5"]
     assert registry.find_weights("unet_resnet18") is first
@@ -94,7 +94,7 @@ def test_weights_are_found_by_model_and_tag():
     with pytest.raises(ValueError, match=r"no weights 'unet_resnet18.tsg' are published; .*\['tgs', 'tgs_v2.5'\]"):
         registry.find_weights("unet_resnet18.tsg")
     with pytest.raises(ValueError, match=r"weights named 'unet_resnet18.tgs' already"):
-        saltzoo.register_weights(WeightsSpec("unet_resnet18", "tgs", "org/c"))
+        saltzoo.register_weights(WeightsSpec("unet_resnet18", "tgs", "org/c", "main"))
 
 
 def test_weights_that_are_not_there_say_so():
@@ -103,4 +103,4 @@ def test_weights_that_are_not_there_say_so():
     with pytest.raises(ValueError, match="unknown model 'nothing'"):
         registry.find_weights("nothing.tgs")
     with pytest.raises(ValueError, match="unknown model 'nothing'"):
-        saltzoo.register_weights(WeightsSpec("nothing", "tgs", "org/a"))
+        saltzoo.register_weights(WeightsSpec("nothing", "tgs", "org/a", "main"))

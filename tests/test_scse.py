@@ -207,3 +207,18 @@ def test_a_deep_copy_is_its_own():
     awake(twin, seed=1)
     assert torch.equal(model(x), before)
     assert not torch.equal(twin(x), before)
+
+
+def test_backward_under_autocast_rounds_nothing_more():
+    torch.manual_seed(0)
+    module = awake(SCSE(16))
+    x = torch.randn(2, 16, 9, 7)
+    gradients = []
+    for enabled in (False, True):
+        module.zero_grad()
+        y = module(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            y.square().sum().backward()
+        gradients.append([p.grad.clone() for p in module.parameters()])
+    for without, under in zip(*gradients, strict=True):
+        torch.testing.assert_close(under, without, rtol=1e-6, atol=1e-6)

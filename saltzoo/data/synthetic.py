@@ -28,8 +28,8 @@ def synthetic_tile(seed: int, *, size: int = 101) -> tuple[npt.NDArray[np.uint8]
         size: height and width, pixels.
 
     Returns:
-        The picture, H W uint8, spanning 0..255 as every real tile does, and the mask, H W bool, True where
-        there is salt.
+        The picture, H W uint8, spanning 0..255 as real tiles do unless they are constant, and the mask, H W
+        bool, True where there is salt.
 
     Raises:
         ValueError: if the seed is negative or the size is too small.
@@ -233,6 +233,6 @@ def _with_water(rng: np.random.Generator, sediment: Field, z: Field, x: Field, s
 
 
 def _stretch(picture: Field) -> npt.NDArray[np.uint8]:
-    """The picture from its darkest to its brightest pixel as 0..255, as every real tile is stored."""
+    """The picture from its darkest to its brightest pixel as 0..255, as real tiles are stored."""
     low, high = float(picture.min()), float(picture.max())
     return np.rint(255 * (picture - low) / (high - low)).astype(np.uint8)

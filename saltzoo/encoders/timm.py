@@ -76,8 +76,9 @@ class TimmEncoder(nn.Module):
                 f"attention can't stand between the stages of encoder {name!r}: "
                 f'use attention_sites=("decoder",), or another encoder such as "resnet34"'
             )
-        # A partial and not a closure: copy.deepcopy (EMA, for one) then copies the attention along.
-        found.register_forward_hook(partial(_attend, attention))
+        # A partial and not a closure: copy.deepcopy (EMA, for one) then copies the attention along. In front of
+        # timm's own hooks, where it collects features by them: they are to see the attended map.
+        found.register_forward_hook(partial(_attend, attention), prepend=True)
 
     def forward(self, x: Tensor) -> list[Tensor]:  # noqa: D102
         return self.backbone(x)
@@ -97,20 +98,23 @@ def _create_backbone(name: str, *, in_chans: int, pretrained: bool, cache_dir: s
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"did you mean one of {close}?" if close else "see timm.list_models() for all of them."
         raise ValueError(f"timm {timm.__version__} has no network {name!r}: {hint}")
+    build = partial(timm.create_model, name, features_only=True, in_chans=in_chans)
     try:
-        return timm.create_model(
-            name, features_only=True, in_chans=in_chans, pretrained=pretrained, cache_dir=cache_dir
-        )
+        backbone = build()
     except Exception as error:
-        if pretrained:
-            raise OSError(
-                f"the ImageNet weights of encoder {name!r} can't be had ({type(error).__name__}: {error}). "
-                f"They come from the Hugging Face Hub once and then from its cache: check the network, "
-                f"HF_HUB_OFFLINE and cache_dir, or build the model with pretrained_encoder=False"
-            ) from error
         raise ValueError(
             f"encoder {name!r} gives no pyramid of features ({error}): use a convolutional or hierarchical "
             f'network, such as "resnet34" or "convnext_tiny"'
+        ) from error
+    if not pretrained:
+        return backbone
+    try:
+        return build(pretrained=True, cache_dir=cache_dir)
+    except Exception as error:
+        raise OSError(
+            f"the ImageNet weights of encoder {name!r} can't be had ({type(error).__name__}: {error}). "
+            f"They come from the Hugging Face Hub once and then from its cache: check the network, "
+            f"HF_HUB_OFFLINE and cache_dir, or build the model with pretrained_encoder=False"
         ) from error
 
 

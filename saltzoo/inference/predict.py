@@ -68,7 +68,7 @@ def predict(
         many = images[None] if one else images
         if many.ndim == 3:
             many = many[:, None]
-        result = _like(_predict_batches(model, _checked(many, model.in_chans), tta, batch_size), images)
+        result = _like(_predict_batches(model, _checked(many, _channels(model)), tta, batch_size), images)
         return result[0] if one else result
     return _predict_list(model, images, tta, batch_size)
 
@@ -83,7 +83,7 @@ def _predict_list(
         if not isinstance(image, (np.ndarray, Tensor)) or image.ndim not in (2, 3):
             given = getattr(image, "shape", type(image).__name__)
             raise TypeError(f"a list holds tiles (H, W) or (C, H, W) of numpy or torch, item {position} is {given}")
-        tile = _checked(image[None, None] if image.ndim == 2 else image[None], model.in_chans)
+        tile = _checked(image[None, None] if image.ndim == 2 else image[None], _channels(model))
         groups.setdefault((tile.shape, tile.dtype, tile.device), []).append(position)
         tiles.append(tile)
     results: list[Array | Tensor] = [tiles[0]] * len(tiles) if tiles else []
@@ -113,6 +113,11 @@ def _checked(images: Array | Tensor, in_chans: int) -> Tensor:
     return batch
 
 
+def _channels(model: Segmenter) -> int:
+    """Of its preprocess, which models of the user's own have too."""
+    return len(model.preprocess.mean)
+
+
 def _tensor(images: Array | Tensor) -> Tensor:
     """A tensor of the same numbers; of arrays that torch does not take as they are, a copy."""
     if isinstance(images, Tensor):
@@ -130,7 +135,7 @@ def _predict_batches(model: Segmenter, images: Tensor, tta: str | None, batch_si
     try:
         results = []
         for batch in images.split(batch_size):
-            tiles = _unit_scale(batch.to(weight.device)).expand(-1, model.in_chans, -1, -1)
+            tiles = _unit_scale(batch.to(weight.device)).expand(-1, _channels(model), -1, -1)
             prepared = model.preprocess(tiles).to(weight.dtype)
             probabilities = _probabilities(model(prepared))
             if tta == "hflip":
@@ -140,8 +145,6 @@ def _predict_batches(model: Segmenter, images: Tensor, tta: str | None, batch_si
     finally:
         for module, mode in modes.items():
             module.training = mode
-    if not results:
-        return torch.empty(0, *images.shape[-2:], device=images.device)
     return torch.cat(results)
 
 

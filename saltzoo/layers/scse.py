@@ -76,29 +76,37 @@ class _ScaleByGates(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        x, *weights = ctx.saved_tensors[:7]
-        # The saved gates are constants to autograd: a second derivative (create_graph=True) needs them with a history.
-        pooled, hidden, channel, pixel = _gates(x, *weights) if torch.is_grad_enabled() else ctx.saved_tensors[7:]
-        w1, w2, ws = weights[0], weights[2], weights[4].to(x.dtype)
-        exact = pooled.dtype
-        product = grad * x  # N C H W
-        d_channel = product.sum((2, 3), dtype=exact) * channel * (1 - channel)  # N C, at the logits
-        d_pixel = product.sum(1, keepdim=True) * pixel * (1 - pixel)  # N 1 H W, at the logits
-        del product
-        d_hidden = (d_channel @ w2.to(exact)) * (hidden > 0)  # N C/r
-        d_pooled = d_hidden @ w1.to(exact) / (x.shape[2] * x.shape[3])  # N C, spread over the pixels
-        d_ws = torch.einsum("nchw,nhw->c", x, d_pixel[:, 0])[None, :, None, None]
-        d_x = grad * channel[:, :, None, None].to(grad.dtype)
-        d_x = d_x.addcmul_(grad, pixel).addcmul_(d_pixel, ws).add_(d_pooled[:, :, None, None].to(grad.dtype))
-        return (
-            d_x,
-            d_hidden.T @ pooled,
-            d_hidden.sum(0),
-            d_channel.T @ hidden,
-            d_channel.sum(0),
-            d_ws,
-            d_pixel.sum((0, 2, 3), dtype=exact),
-        )
+        # Off here too, if backward is called under it: it would round the small matrix products.
+        with torch.autocast(grad.device.type, enabled=False):
+            return _gradients(ctx.saved_tensors, grad)
+
+
+def _gradients(saved: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor, ...]:
+    """The backward pass: gradients of x and of the six weights."""
+    x, *weights = saved[:7]
+    # The saved gates are constants to autograd: a second derivative (create_graph=True) needs them with a history.
+    pooled, hidden, channel, pixel = _gates(x, *weights) if torch.is_grad_enabled() else saved[7:]
+    w1, w2, ws = weights[0], weights[2], weights[4].to(x.dtype)
+    exact = pooled.dtype
+    product = grad * x  # N C H W
+    d_channel = _sum_pixels(product, exact) * channel * (1 - channel)  # N C, at the logits
+    d_pixel = product.sum(1, keepdim=True) * pixel * (1 - pixel)  # N 1 H W, at the logits
+    d_hidden = (d_channel @ w2.to(exact)) * (hidden > 0)  # N C/r
+    d_pooled = d_hidden @ w1.to(exact) / (x.shape[2] * x.shape[3])  # N C, spread over the pixels
+    # A product of matrices that are views of the maps; einsum would copy x.
+    d_ws = torch.bmm(d_pixel.flatten(2), x.flatten(2).mT).sum(0)[:, :, None, None]
+    # The product has served: its memory becomes the result's.
+    d_x = product.copy_(d_pooled[:, :, None, None]).addcmul_(grad, channel[:, :, None, None].to(grad.dtype))
+    d_x = d_x.addcmul_(grad, pixel).addcmul_(d_pixel, ws)
+    return (
+        d_x,
+        d_hidden.T @ pooled,
+        d_hidden.sum(0),
+        d_channel.T @ hidden,
+        d_channel.sum(0),
+        d_ws,
+        d_pixel.sum((0, 2, 3), dtype=exact),
+    )
 
 
 def _gates(
@@ -108,7 +116,7 @@ def _gates(
     exact = torch.promote_types(x.dtype, torch.float32)
     # Autocast off: the channel branch is tiny and stays exact, the map keeps its own dtype.
     with torch.autocast(x.device.type, enabled=False):
-        pooled = x.mean((2, 3), dtype=exact)
+        pooled = _sum_pixels(x, exact) / (x.shape[2] * x.shape[3])
         hidden = F.relu(F.linear(pooled, w1.to(exact), b1.to(exact)))
         channel = F.linear(hidden, w2.to(exact), b2.to(exact)).sigmoid()
         pixel = _project(x, ws.to(x.dtype), bs.to(x.dtype)).sigmoid()
@@ -119,4 +127,14 @@ def _project(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A 1x1 convolution to one channel: N C H W -> N 1 H W."""
     if torch.compiler.is_compiling():  # a compiler fuses a sum into one pass, and leaves a convolution alone
         return (x * weight).sum(1, keepdim=True) + bias.view(1, 1, 1, 1)
-    return F.conv2d(x, weight, bias)
+    # Not a convolution: that brings a map in NCHW into another layout first.
+    rows = weight.reshape(1, 1, -1).expand(x.shape[0], -1, -1)
+    return torch.bmm(rows, x.flatten(2)).unflatten(2, x.shape[2:]) + bias
+
+
+def _sum_pixels(x: Tensor, exact: torch.dtype) -> Tensor:
+    """N C H W -> N C in the dtype `exact`."""
+    # A CPU would write the whole map in float32 first; its own sum of bfloat16 adds in float32 too, and rounds once.
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        return x.sum((2, 3)).to(exact)
+    return x.sum((2, 3), dtype=exact)
