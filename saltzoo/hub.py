@@ -177,12 +177,13 @@ def load_from_hub(repo_id: str, *, revision: str | None = None, cache_dir: str |
         OSError: if repository, revision or file do not exist, or can't be reached.
     """
     files = []
+    commit = revision
     for name in (CONFIG, WEIGHTS):
         try:
             path = hf_hub_download(
                 repo_id,
                 name,
-                revision=revision,
+                revision=commit,
                 cache_dir=cache_dir,
                 library_name="saltzoo",
                 library_version=__version__,
@@ -193,7 +194,7 @@ def load_from_hub(repo_id: str, *, revision: str | None = None, cache_dir: str |
             raise OSError(_why_not(error, repo_id, name, revision)) from error
         files.append(Path(path))
         # The folder is named after the commit: both files come from one, even if the branch moves meanwhile.
-        revision = files[0].parent.name
+        commit = files[0].parent.name
     return _read(*files)
 
 
