@@ -313,9 +313,13 @@ def last_state(args: argparse.Namespace) -> Path:
 
 def check_folder(args: argparse.Namespace) -> None:
     """Refuses to overwrite a run, or to resume none."""
-    if not args.resume and (last_state(args).exists() or (args.out / "best").exists()):
+    if not args.resume and last_state(args).exists():
         raise ValueError(
             f"{args.out} holds a run already: add --resume to go on with its last.pt, or choose another --out"
+        )
+    if not args.resume and (args.out / "best").exists():
+        raise ValueError(
+            f"{args.out / 'best'} is a checkpoint without a last.pt to resume from: move it, or choose another --out"
         )
     if args.resume and not last_state(args).exists():
         raise ValueError(f"nothing to resume: no {last_state(args)}")
@@ -355,6 +359,8 @@ def main(argv: list[str] | None = None) -> None:
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         sys.exit("error: this torch sees no GPU: give --device cpu")
+    if args.device.partition(":")[0] not in ("cpu", "cuda"):
+        sys.exit(f"error: --device is cpu, cuda or cuda:N, got {args.device!r}")
     device = torch.device(args.device)
     if world > 1:
         if device.type == "cuda":

@@ -209,12 +209,13 @@ def test_a_finished_run_is_not_overwritten_nor_resumed_as_another(train: ModuleT
 
 def test_a_checkpoint_without_its_state_is_not_overwritten(train: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "out" / "best").mkdir(parents=True)
-    expect_error(train, "holds a run already", tmp_path / "out", "--synthetic-tiles", "40")
+    expect_error(train, r"without a last\.pt", tmp_path / "out", "--synthetic-tiles", "40")
 
 
 def test_a_missing_gpu_is_said(train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     expect_error(train, "--device cpu", tmp_path / "out", "--device", "cuda")
+    expect_error(train, "got 'gpu'", tmp_path / "out", "--device", "gpu")
 
 
 def test_trains_from_the_competitions_zip(train: ModuleType, tmp_path: Path) -> None:
