@@ -41,7 +41,13 @@ def run(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def start_and_wait_for(file: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command(out, *options), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(out, *options),
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, and so their children, are born deaf to SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200
     while not file.exists():
