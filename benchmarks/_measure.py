@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import saltzoo
+from saltzoo.losses import DeepSupervisionLoss
 
 Run = Callable[[], object]
 Row = dict[str, Any]
@@ -96,12 +97,12 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def inference(model: nn.Module, images: Tensor, dtype: str) -> Callable[[], Tensor]:
+def inference(model: nn.Module, images: Tensor, dtype: str) -> Callable[[], Any]:
     """A forward pass as in use: evaluation mode, no gradients, autocast unless fp32."""
     model.eval()
 
     @torch.inference_mode()
-    def run() -> Tensor:
+    def run() -> Any:
         with _autocast(images, dtype):
             return model(images)
 
@@ -109,24 +110,29 @@ def inference(model: nn.Module, images: Tensor, dtype: str) -> Callable[[], Tens
 
 
 def training(model: nn.Module, images: Tensor, masks: Tensor, dtype: str) -> Callable[[], Tensor]:
-    """A training step: forward, binary cross-entropy, backward, SGD with momentum; returns the loss.
+    """A training step: forward, binary cross-entropy of all that the model returns, backward, SGD; returns the loss.
 
     fp16 goes without a gradient scaler: what is trained here is never used.
     """
     model.train()
     # So small a rate that the step costs what it costs and the weights stay where they are comparable.
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
+    criterion = DeepSupervisionLoss(_cross_entropy)
 
     def run() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         with _autocast(images, dtype):
-            logits = model(images)
-        loss = F.binary_cross_entropy_with_logits(logits.float(), masks)
+            output = model(images)
+        loss = criterion(output, masks)
         torch.autograd.backward(loss)
         optimizer.step()
         return loss.detach()
 
     return run
+
+
+def _cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits.float(), masks)
 
 
 def _autocast(images: Tensor, dtype: str) -> torch.autocast:

@@ -21,6 +21,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +34,7 @@ from tqdm import tqdm
 
 import saltzoo
 from saltzoo.data import Augment, Tiles
-from saltzoo.losses import bce_loss, lovasz_hinge
+from saltzoo.losses import DeepSupervisionLoss, bce_loss, lovasz_hinge
 from saltzoo.metrics import SaltMAP
 
 EMA_DECAY = 0.998
@@ -227,8 +228,8 @@ def train_epoch(
             group["lr"] = args.lr * rate_at(progress)
         x, y = augment(images[index].float() / 255, masks[index], generator=noise)  # N H W
         with job.autocast():
-            logits = net(model.preprocess(x[:, None].expand(-1, model.in_chans, -1, -1)))  # N 1 H W
-        loss = loss_at(progress, logits, y)
+            output = net(model.preprocess(x[:, None].expand(-1, model.in_chans, -1, -1)))  # N 1 H W, or a SegOutput
+        loss = DeepSupervisionLoss(partial(loss_at, progress))(output, y)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)

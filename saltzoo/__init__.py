@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import convert, data, draw, layers, losses, metrics
+    from .costs import cost
     from .factory import create_model
     from .hub import save_pretrained
     from .inference import predict
     from .models import Segmenter
+    from .output import SegOutput
     from .preprocess import Preprocess
     from .registry import is_model, list_models, register_model, register_weights
     from .spec import ModelSpec, WeightsSpec
@@ -21,8 +23,10 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "ModelSpec": "spec",
     "Preprocess": "preprocess",
+    "SegOutput": "output",
     "Segmenter": "models",
     "WeightsSpec": "spec",
+    "cost": "costs",
     "create_model": "factory",
     "is_model": "registry",
     "list_models": "registry",
@@ -36,10 +40,12 @@ _SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics")
 __all__ = [
     "ModelSpec",
     "Preprocess",
+    "SegOutput",
     "Segmenter",
     "WeightsSpec",
     "__version__",
     "convert",
+    "cost",
     "create_model",
     "data",
     "draw",

@@ -16,12 +16,12 @@ _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _SUPPORTED = {
     "encoder_depth": 5,
     "decoder_use_norm": "batchnorm",
-    "decoder_interpolation": "nearest",
-    "decoder_add_center_block": False,
     "activation": None,
     "aux_params": None,
 }
 """What else an SMP Unet can have, and the value under which this library computes the same."""
+
+_INTERPOLATIONS = ("nearest", "bilinear")
 
 _BLOCK_KEYS = {
     "conv1.0": "conv1.conv",
@@ -34,6 +34,8 @@ _BLOCK_KEYS = {
         for layer, name in (("cSE.1", "squeeze"), ("cSE.3", "excite"), ("sSE.0", "spatial"))
     },
 }
+
+_CENTER_KEYS = {"0.0": "0.conv", "0.1": "0.norm", "1.0": "1.conv", "1.1": "1.norm"}
 
 
 def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Segmenter:
@@ -92,6 +94,12 @@ def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in _SUPPORTED.items():
         if config.get(key, value) != value:
             raise ValueError(f"an SMP Unet with {key}={config[key]!r} has no counterpart here: only {value!r} has")
+    interpolation = config.get("decoder_interpolation", "nearest")
+    if interpolation not in _INTERPOLATIONS:
+        raise ValueError(
+            f"an SMP Unet with decoder_interpolation={interpolation!r} has no counterpart here: "
+            f"only one of {list(_INTERPOLATIONS)} has"
+        )
     name = config["encoder_name"]
     encoder = name.removeprefix("tu-")
     if encoder == name and name not in _RESNETS:
@@ -106,6 +114,8 @@ def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
         "attention": attention or "none",
         "attention_sites": ("concat", "decoder"),
         "attention_reduction": 16,
+        "center": "conv" if config.get("decoder_add_center_block") else "none",
+        "upsample": interpolation,
         "decoder_channels": tuple(config["decoder_channels"]),
     }
 
@@ -117,6 +127,9 @@ def _rename(key: str) -> str:
         return f"encoder.backbone.{rest.removeprefix('model.')}"
     if part == "segmentation_head":
         return f"head.conv.{rest.removeprefix('0.')}"
+    if part == "decoder" and rest.startswith("center."):
+        layer, _, parameter = rest.removeprefix("center.").rpartition(".")
+        return f"decoder.center.{_CENTER_KEYS.get(layer, layer)}.{parameter}"
     if part == "decoder" and rest.startswith("blocks."):
         index, _, inner = rest.removeprefix("blocks.").partition(".")
         layer, _, parameter = inner.rpartition(".")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -23,6 +25,7 @@ def create_model(
     pretrained_encoder: bool = False,
     in_chans: int | None = None,
     num_classes: int | None = None,
+    mask_only: bool = False,
     cache_dir: str | None = None,
     **options: Any,
 ) -> Segmenter:
@@ -35,6 +38,8 @@ def create_model(
         pretrained_encoder: load timm's ImageNet weights into the encoder.
         in_chans: channels of the image. None: 1, or what the checkpoint says.
         num_classes: logits for each pixel. None: 1, or what the checkpoint says.
+        mask_only: leave out what only training needs (deep supervision, auxiliary head, a classifier beside the
+            mask), so that the model returns logits alone.
         cache_dir: where downloads are kept; None for the Hugging Face client's own place.
         **options: options of the model's builder, such as `encoder` and `attention` of "unet".
 
@@ -56,7 +61,8 @@ def create_model(
     source = _source_of(name, pretrained)
     if source is None:
         given = {key: value for key, value in asked.items() if value is not None}
-        return _build(name, given, pretrained_encoder=pretrained_encoder, cache_dir=cache_dir)
+        model = _build(name, given, pretrained_encoder=pretrained_encoder, cache_dir=cache_dir)
+        return model.mask_only() if mask_only else model
     if pretrained_encoder:
         raise ValueError(f"{name!r} brings the weights of the whole model: drop pretrained_encoder=True")
     checkpoint = load_checkpoint(source, cache_dir=cache_dir)
@@ -65,9 +71,13 @@ def create_model(
             f"{source} holds a {checkpoint.architecture!r}, not the weights of {name!r}: correct its catalog row"
         )
     _refuse_changes(source, checkpoint.model_args, asked)
-    model = _build(checkpoint.architecture, checkpoint.model_args)
+    args = dict(checkpoint.model_args)
+    saved_mask_only = args.pop("mask_only", False)
+    model = _build(checkpoint.architecture, args)
+    if saved_mask_only:
+        model = model.mask_only()
     _load(model, checkpoint, source)
-    return model
+    return model.mask_only() if mask_only else model
 
 
 def _source_of(name: str, pretrained: bool) -> str | None:
@@ -92,10 +102,12 @@ def _build(name: str, given: Mapping[str, Any], **loading: Any) -> Segmenter:
     for key in ("in_chans", "num_classes"):
         if not isinstance(args[key], int) or args[key] < 1:
             raise ValueError(f"{key} must be a whole number of at least 1, got {args[key]!r}")
-    how = {key: value for key, value in loading.items() if key in inspect.signature(builder).parameters}
+    # A dataclass checks its values here, before anything is built.
+    build = builder(**args).build if is_dataclass(builder) else partial(builder, **args)
+    how = {key: value for key, value in loading.items() if key in inspect.signature(build).parameters}
     if loading.get("pretrained_encoder") and "pretrained_encoder" not in how:
         raise ValueError(f"{name!r} has no pretrained encoder: drop pretrained_encoder=True")
-    model = builder(**args, **how)
+    model = build(**how)
     model.config = ModelConfig(name, {key: _plain(value) for key, value in args.items()})
     return model
 

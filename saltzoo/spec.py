@@ -15,16 +15,19 @@ class ModelSpec:
 
     Attributes:
         name: letters, digits and underscores; the dot is kept for weights.
-        builder: a function of keywords (at least `in_chans` and `num_classes`) that returns the model, or where
-            it is, as "package.module:function": then nothing is imported before the model is built.
+        builder: a function of keywords (at least `in_chans` and `num_classes`) that returns the model; or a
+            dataclass of such options whose `build()` returns it; or where either is, as "package.module:name": then
+            nothing is imported before the model is built.
         options: keywords of the builder.
         paper: where the network was published.
+        source: who used it on salt, and how well.
     """
 
     name: str
     builder: str | Callable[..., Any]
     options: Mapping[str, Any] = field(default_factory=dict)
     paper: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

@@ -16,11 +16,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 MAY = {
     "spec": set(),
     "features": set(),
+    "output": set(),
     "preprocess": set(),
     "card": set(),
     "draw": set(),
     "layers": set(),
-    "losses": set(),
+    "losses": {"output"},
     "metrics": set(),
     "data": set(),
     "catalog": {"spec"},
@@ -28,10 +29,11 @@ MAY = {
     "encoders": {"features", "layers"},
     "decoders": {"features", "layers"},
     "heads": {"layers"},
-    "models": {"encoders", "decoders", "heads", "layers", "preprocess", "features"},
+    "models": {"encoders", "decoders", "heads", "layers", "preprocess", "features", "output"},
     "hub": {"card", "preprocess", "__version__"},
+    "costs": {"models"},
     "factory": {"registry", "hub", "models", "spec"},
-    "inference": {"models"},
+    "inference": {"models", "output"},
     "convert": {"factory", "models"},
 }
 """Top-level room -> the rooms of saltzoo that it may import besides itself. A new room needs a row."""

@@ -1,5 +1,8 @@
 """Decoders: a pyramid of features in, a list of maps out, coarsest first."""
 
-from .unet import UnetBlock, UnetDecoder
+from .frrn import FRRNDecoder
+from .pspunet import PSPUNetDecoder
+from .resunet import ResUnetBlock
+from .unet import UnetDecoder
 
-__all__ = ["UnetBlock", "UnetDecoder"]
+__all__ = ["FRRNDecoder", "PSPUNetDecoder", "ResUnetBlock", "UnetDecoder"]

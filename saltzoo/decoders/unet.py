@@ -5,70 +5,35 @@ Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..features import FeatureSpec
-from ..layers import ConvNormAct, build_attention
+from ..layers import UnetBlock
+from ..layers.upsample import Size
 
-Size = tuple[int, int] | torch.Size
-
-
-class UnetBlock(nn.Module):
-    """One step up: resize to the skip, concatenate, two convolutions, attention.
-
-    Args:
-        in_channels: channels of the coarser map.
-        skip_channels: channels of the encoder's map, 0 where there is none.
-        out_channels: channels out.
-        concat_attention: a module for the concatenated map.
-        attention: a module for the block's output.
-
-    Shape:
-        N in_channels h w and N skip_channels H W -> N out_channels H W
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        skip_channels: int,
-        out_channels: int,
-        *,
-        concat_attention: nn.Module | None = None,
-        attention: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        self.concat_attention = concat_attention or nn.Identity()
-        self.conv1 = ConvNormAct(in_channels + skip_channels, out_channels)
-        self.conv2 = ConvNormAct(out_channels, out_channels)
-        self.attention = attention or nn.Identity()
-
-    def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:
-        """Steps up to `size`, which is the skip's where there is one."""
-        x = F.interpolate(x, size=size, mode="nearest")  # N in H W
-        if skip is not None:
-            x = self.concat_attention(torch.cat([x, skip], dim=1))  # N in+skip H W
-        return self.attention(self.conv2(self.conv1(x)))  # N out H W
+MakeBlock = Callable[[int, int, int], nn.Module]
 
 
 class UnetDecoder(nn.Module):
-    """UnetBlocks from the coarsest map to full resolution, one for each halving.
+    """Blocks from the coarsest map upwards, one for each doubling.
 
     Args:
         spec: what the encoder returns. A reduction that it skips gets a block without a skip.
-        channels: channels of the blocks, coarsest first; as many as the encoder halves the image.
-        attention: "none" or a name of `saltzoo.layers.ATTENTIONS`, after every block.
-        concat_attention: the same, on the concatenated map of every block that has a skip.
-        attention_reduction: how far the attention's channel branch narrows.
+        channels: channels of the blocks, coarsest first. As many as the encoder halves the image reach full size;
+            fewer stop before it.
+        make_block: `(in_channels, skip_channels, out_channels)` -> a block that is called with a map, a skip or
+            None, and the size to reach. UnetBlock and its like; options by `functools.partial`.
+        center: a module for the coarsest map, which keeps its channels and size.
+        with_center: whether the (attended) coarsest map is returned too, as the first.
 
     Attributes:
         channels: channels of the maps that `forward` returns.
+        reduction: how many times smaller than the image the last of them is.
 
     Raises:
-        ValueError: if `channels` has not one number for each halving.
+        ValueError: if there are more channels than doublings, or one is not positive.
     """
 
     def __init__(
@@ -76,35 +41,27 @@ class UnetDecoder(nn.Module):
         spec: FeatureSpec,
         channels: Sequence[int] = (256, 128, 64, 32, 16),
         *,
-        attention: str = "none",
-        concat_attention: str = "none",
-        attention_reduction: int = 2,
+        make_block: MakeBlock = UnetBlock,
+        center: nn.Module | None = None,
+        with_center: bool = False,
     ) -> None:
         super().__init__()
         halvings = spec.coarsest.bit_length() - 1
-        if len(channels) != halvings or min(channels) < 1:
+        if not 1 <= len(channels) <= halvings or min(channels) < 1:
             raise ValueError(
-                f"this encoder halves the image {halvings} times, so decoder_channels must be {halvings} "
+                f"this encoder halves the image {halvings} times, so decoder_channels must be at most {halvings} "
                 f"positive numbers, coarsest first; got {tuple(channels)}"
             )
-        self.channels = tuple(channels)
         self.spec = spec
-        self.blocks = nn.ModuleList()
-        below = spec.channels[-1]
-        for step, out_channels in enumerate(channels):
-            skip = spec.channels_at(spec.coarsest >> (step + 1))
-            # A block without a skip concatenates nothing: attention there would only double its neighbour's.
-            concat = concat_attention if skip else "none"
-            self.blocks.append(
-                UnetBlock(
-                    below,
-                    skip,
-                    out_channels,
-                    concat_attention=build_attention(concat, below + skip, reduction=attention_reduction),
-                    attention=build_attention(attention, out_channels, reduction=attention_reduction),
-                )
-            )
-            below = out_channels
+        self.center = center or nn.Identity()
+        self.with_center = with_center
+        self.reduction = spec.coarsest >> len(channels)
+        below = (spec.channels[-1], *channels)
+        self.channels = below if with_center else below[1:]
+        self.blocks = nn.ModuleList(
+            make_block(below[step], spec.channels_at(spec.coarsest >> (step + 1)), out_channels)
+            for step, out_channels in enumerate(channels)
+        )
 
     def forward(self, features: Sequence[Tensor], size: Size) -> list[Tensor]:
         """Decodes a pyramid.
@@ -114,11 +71,11 @@ class UnetDecoder(nn.Module):
             size: H and W of the image.
 
         Returns:
-            One map a block, coarsest first; the last is N channels[-1] H W.
+            One map a block, coarsest first; the last is N channels[-1] H/reduction W/reduction.
         """
         skips = dict(zip(self.spec.reductions, features, strict=True))
-        x = features[-1]
-        maps = []
+        x = self.center(features[-1])
+        maps = [x] if self.with_center else []
         for step, block in enumerate(self.blocks):
             reduction = self.spec.coarsest >> (step + 1)
             skip = skips.get(reduction)

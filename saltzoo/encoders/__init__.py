@@ -1,5 +1,19 @@
 """Encoders: an image in, a pyramid of features out."""
 
+from .frrn import FRRNEncoder
+from .input_skip import InputSkip
+from .plain import PlainEncoder
+from .pspunet import PSPUNetEncoder
+from .resunet import ResUnetEncoder
+from .saltnet import SaltnetEncoder
 from .timm import TimmEncoder
 
-__all__ = ["TimmEncoder"]
+__all__ = [
+    "FRRNEncoder",
+    "InputSkip",
+    "PSPUNetEncoder",
+    "PlainEncoder",
+    "ResUnetEncoder",
+    "SaltnetEncoder",
+    "TimmEncoder",
+]

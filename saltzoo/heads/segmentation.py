@@ -4,23 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..layers.upsample import Size
 
 
 class SegmentationHead(nn.Module):
-    """Logits from the last decoder map by one 3x3 convolution.
+    """Logits from the last decoder map by one convolution.
 
     Args:
         in_channels: channels of the last map.
         num_classes: logits for each pixel; 1 for binary masks.
+        kernel_size: of the convolution, odd.
+        drop_rate: whole channels are dropped with this probability in training.
+        scale: how many times smaller than the image the last map is, rounded up. Then the convolution makes
+            `scale**2` logits for each pixel of the map, which are set beside each other (pixel shuffle,
+            arXiv 1609.05158) and cropped to the image.
 
     Shape:
-        A list of maps, the last N in_channels H W -> N num_classes H W
+        A list of maps, the last N in_channels H/scale W/scale, and (H, W) -> N num_classes H W
+
+    Example:
+        >>> import torch
+        >>> SegmentationHead(16, 1, scale=2)([torch.randn(2, 16, 51, 51)], (101, 101)).shape
+        torch.Size([2, 1, 101, 101])
     """
 
-    def __init__(self, in_channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, num_classes, kernel_size=3, padding=1)
+    reads_image = False
+    """Whether `forward` uses the classifier's logit."""
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # noqa: D102
-        return self.conv(maps[-1])
+    def __init__(
+        self, in_channels: int, num_classes: int, *, kernel_size: int = 3, drop_rate: float = 0.0, scale: int = 1
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.dropout = nn.Dropout2d(drop_rate) if drop_rate else nn.Identity()
+        self.conv = nn.Conv2d(in_channels, num_classes * scale**2, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, maps: Sequence[Tensor], size: Size, image: Tensor | None = None) -> Tensor:  # noqa: D102
+        logits = self.conv(self.dropout(maps[-1]))  # N classes*scale**2 H/scale W/scale
+        if self.scale == 1:
+            return logits
+        logits = F.pixel_shuffle(logits, self.scale)
+        # A crop. torch.export can't prove that a slice of a free size fits; by padding it is given the result's.
+        return F.pad(logits, (0, size[1] - logits.shape[3], 0, size[0] - logits.shape[2]))  # N classes H W

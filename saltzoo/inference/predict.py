@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..models import Segmenter
+from ..output import SegOutput
 
 Array = npt.NDArray[Any]
 
@@ -154,9 +155,9 @@ def _unit_scale(images: Tensor) -> Tensor:
     return images.float() / scale
 
 
-def _probabilities(logits: Tensor) -> Tensor:
-    """N 1 H W -> N H W; N K H W -> N K H W."""
-    logits = logits.float()
+def _probabilities(output: Tensor | SegOutput) -> Tensor:
+    """Logits N 1 H W -> N H W; N K H W -> N K H W."""
+    logits = (output.logits if isinstance(output, SegOutput) else output).float()
     return logits[:, 0].sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 

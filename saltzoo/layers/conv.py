@@ -1,4 +1,4 @@
-"""The convolution block that decoders are made of."""
+"""The convolution block that networks here are made of."""
 
 from __future__ import annotations
 
@@ -6,19 +6,48 @@ from torch import nn
 
 
 class ConvNormAct(nn.Sequential):
-    """3x3 convolution without bias, batch norm, ReLU; keeps H and W.
+    """Convolution without bias, batch norm, ReLU; with a stride of 1, H and W are kept.
 
     Args:
         in_channels: channels in.
         out_channels: channels out.
+        kernel_size: odd.
+        stride: how many times smaller H and W become, rounded up.
+        dilation: distance between the pixels that a filter looks at.
+        act: False leaves the ReLU out, for a branch that ends in a sum.
 
     Shape:
-        N in_channels H W -> N out_channels H W
+        N in_channels H W -> N out_channels ceil(H / stride) ceil(W / stride)
+
+    Example:
+        >>> import torch
+        >>> ConvNormAct(8, 16, stride=2)(torch.randn(2, 8, 101, 33)).shape
+        torch.Size([2, 16, 51, 17])
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        act: bool = True,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, so that H and W are kept, got {kernel_size}")
+        padding = dilation * (kernel_size // 2)
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            bias=False,
+        )
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu" if act else "linear")
         self.norm = nn.BatchNorm2d(out_channels)
-        self.act = nn.ReLU(inplace=True)
+        self.act = nn.ReLU(inplace=True) if act else nn.Identity()

@@ -1,6 +1,19 @@
 """Whole networks: the builders that the catalog names, and the wiring they share."""
 
+from .frrn import frrn
+from .pspunet import pspunet
+from .resunet import resunet
+from .saltnet import SaltnetOptions
 from .segmenter import ModelConfig, Segmenter
-from .unet import unet
+from .unet import PlainUnetOptions, UnetOptions
 
-__all__ = ["ModelConfig", "Segmenter", "unet"]
+__all__ = [
+    "ModelConfig",
+    "PlainUnetOptions",
+    "SaltnetOptions",
+    "Segmenter",
+    "UnetOptions",
+    "frrn",
+    "pspunet",
+    "resunet",
+]

@@ -1,77 +1,164 @@
-"""U-Net on any timm encoder."""
+"""U-Net on any timm encoder.
+
+Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
 
 from ..decoders import UnetDecoder
-from ..encoders import TimmEncoder
+from ..encoders import InputSkip, PlainEncoder, TimmEncoder
 from ..encoders.timm import input_statistics
-from ..heads import SegmentationHead
+from ..layers import ConvNormAct, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
 from ..preprocess import Preprocess
+from .options import HeadOptions
 from .segmenter import Segmenter
 
-ATTENTION_SITES = ("encoder", "concat", "decoder")
+ATTENTION_SITES = ("encoder", "skip", "concat", "decoder")
+BLOCKS: dict[str, type[nn.Module]] = {"concat": UnetBlock, "half": HalfUnetBlock, "residual": ResidualUnetBlock}
+CENTERS = ("none", "conv", "pyramid")
 
 
-def unet(
-    *,
-    in_chans: int = 1,
-    num_classes: int = 1,
-    pretrained_encoder: bool = False,
-    cache_dir: str | None = None,
-    encoder: str = "resnet34",
-    attention: str = "none",
-    attention_sites: Sequence[str] = ("encoder", "decoder"),
-    attention_reduction: int = 2,
-    decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
-) -> Segmenter:
-    """A U-Net (arXiv 1505.04597) with a timm network for its way down.
+@dataclass(frozen=True, kw_only=True)
+class UnetOptions(HeadOptions):
+    """Options of a U-Net with a timm network for its way down, besides its heads.
 
-    Args:
-        in_chans: channels of the image.
-        num_classes: logits for each pixel.
-        pretrained_encoder: load timm's ImageNet weights; the model's preprocess is then the encoder's.
-        cache_dir: where timm keeps downloads.
+    Attributes:
         encoder: a timm model name.
-        attention: "none" or "scse".
+        stem_stride: how many times the encoder's stem reduces the image. None leaves it as it is; 2 takes the
+            max-pool out of a ResNet's.
+        input_skip: the image itself is joined to the last block.
+        attention: "none", "se", "scse", "bam" or "cbam".
         attention_sites: where it stands: "encoder" (after every stage, in the path, so that later stages and
-            skips both see it: arXiv 1808.08127), "concat" (on each decoder block's concatenated map),
-            "decoder" (after every decoder block).
-        attention_reduction: how far the channel branch narrows.
-        decoder_channels: channels of the decoder's blocks, coarsest first, one for each halving.
+            skips both see it: arXiv 1808.08127), "skip" (on the encoder's map before it is joined), "concat" (on
+            the joined map), "decoder" (after every decoder block).
+        attention_reduction: how far the channel branch narrows; None for the attention's own default.
+        center: what stands between encoder and decoder: "none", "conv" (two 3x3 convolutions), or "pyramid"
+            (pyramid pooling, arXiv 1612.01105).
+        decoder_channels: channels of the decoder's blocks, coarsest first, one for each halving. None: 16 at full
+            size, twice as many a step down, up to 256.
+        decoder_block: "concat" (two 3x3 convolutions of the joined map), "half" (a deconvolution of the map beside a
+            1x1 convolution of the skip), "residual" (a convolution and two pre-activation residual units).
+        upsample: "nearest", "bilinear" or "deconv"; None for the block's own: nearest for "concat", else deconv.
 
     Raises:
-        ValueError: for an option that is unknown or makes no sense.
+        ValueError: for a value or a combination that makes no sense.
     """
-    unknown = [site for site in attention_sites if site not in ATTENTION_SITES]
-    if unknown or (attention != "none" and not attention_sites):
-        raise ValueError(
-            f"attention_sites must be one or more of {ATTENTION_SITES}, got {tuple(attention_sites)}; "
-            f'for a model without attention say attention="none"'
+
+    encoder: str = "resnet34"
+    stem_stride: int | None = None
+    input_skip: bool = False
+    attention: str = "none"
+    attention_sites: Sequence[str] = ("encoder", "decoder")
+    attention_reduction: int | None = None
+    center: str = "none"
+    decoder_channels: Sequence[int] | None = None
+    decoder_block: str = "concat"
+    upsample: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = [site for site in self.attention_sites if site not in ATTENTION_SITES]
+        if unknown or (self.attention != "none" and not self.attention_sites):
+            raise ValueError(
+                f"attention_sites must be one or more of {ATTENTION_SITES}, got {tuple(self.attention_sites)}; "
+                f'for a model without attention say attention="none"'
+            )
+        for name, value, known in (("decoder_block", self.decoder_block, BLOCKS), ("center", self.center, CENTERS)):
+            if value not in known:
+                raise ValueError(f"unknown {name} {value!r}: choose one of {list(known)}")
+
+    def build(self, *, pretrained_encoder: bool = False, cache_dir: str | None = None) -> Segmenter:
+        """The network.
+
+        Args:
+            pretrained_encoder: load timm's ImageNet weights; the model's preprocess is then the encoder's.
+            cache_dir: where timm keeps downloads.
+
+        Raises:
+            ValueError: for an option that this encoder can't serve.
+            OSError: if weights can't be had.
+        """
+        backbone = TimmEncoder(
+            self.encoder,
+            in_chans=self.in_chans,
+            pretrained=pretrained_encoder,
+            stem_stride=self.stem_stride,
+            attention=self.attention if "encoder" in self.attention_sites else "none",
+            attention_reduction=self.attention_reduction,
+            cache_dir=cache_dir,
         )
+        preprocess = None
+        if pretrained_encoder:
+            mean, std = input_statistics(backbone.backbone, in_chans=self.in_chans)
+            preprocess = Preprocess(mean=mean, std=std)
+        encoder = InputSkip(backbone, in_chans=self.in_chans) if self.input_skip else backbone
+        halvings = encoder.spec.coarsest.bit_length() - 1
+        channels = self.decoder_channels
+        if channels is None:
+            channels = [min(256, 16 << step) for step in reversed(range(halvings))]
+        elif len(channels) != halvings:
+            raise ValueError(
+                f"encoder {self.encoder!r} halves the image {halvings} times, so decoder_channels must be {halvings} "
+                f"positive numbers, coarsest first; got {tuple(channels)}"
+            )
+        decoder = UnetDecoder(
+            encoder.spec,
+            channels,
+            make_block=partial(BLOCKS[self.decoder_block], **self._block_options()),
+            center=_center(self.center, encoder.spec.channels[-1]),
+        )
+        return self.wire(encoder, decoder, preprocess=preprocess)
 
-    def attention_at(site: str) -> str:
-        return attention if site in attention_sites else "none"
+    def _block_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "attention": self.attention,
+            "attention_sites": tuple(self.attention_sites),
+            "attention_reduction": self.attention_reduction,
+        }
+        return options if self.upsample is None else {**options, "upsample": self.upsample}
 
-    down = TimmEncoder(
-        encoder,
-        in_chans=in_chans,
-        pretrained=pretrained_encoder,
-        attention=attention_at("encoder"),
-        attention_reduction=attention_reduction,
-        cache_dir=cache_dir,
-    )
-    up = UnetDecoder(
-        down.spec,
-        decoder_channels,
-        attention=attention_at("decoder"),
-        concat_attention=attention_at("concat"),
-        attention_reduction=attention_reduction,
-    )
-    preprocess = Preprocess.gray(in_chans)
-    if pretrained_encoder:
-        mean, std = input_statistics(down.backbone, in_chans=in_chans)
-        preprocess = Preprocess(mean=mean, std=std)
-    head = SegmentationHead(up.channels[-1], num_classes)
-    return Segmenter(down, up, head, in_chans=in_chans, preprocess=preprocess)
+
+@dataclass(frozen=True, kw_only=True)
+class PlainUnetOptions(HeadOptions):
+    """Options of the U-Net as it was published, batch-normed and padded, besides its heads.
+
+    Attributes:
+        channels: at each size, from full resolution down; the decoder has the same on its way up.
+        attention: "none" or a name of `saltzoo.layers.ATTENTIONS`, after every size's convolutions, down and up.
+        attention_reduction: how far its channel branch narrows; None for its own default.
+        upsample: "deconv" as in the paper, "nearest" or "bilinear".
+    """
+
+    channels: Sequence[int] = (64, 128, 256, 512, 1024)
+    attention: str = "none"
+    attention_reduction: int | None = None
+    upsample: str = "deconv"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.channels) < 2:
+            raise ValueError(f"channels must be at least two numbers, got {tuple(self.channels)}")
+
+    def build(self) -> Segmenter:
+        """The network."""
+        attention = {"attention": self.attention, "attention_reduction": self.attention_reduction}
+        encoder = PlainEncoder(self.channels, in_chans=self.in_chans, **attention)  # type: ignore[arg-type]
+        make_block = partial(UnetBlock, upsample=self.upsample, **attention)  # type: ignore[arg-type]
+        decoder = UnetDecoder(encoder.spec, tuple(reversed(self.channels[:-1])), make_block=make_block)
+        return self.wire(encoder, decoder)
+
+
+def _center(name: str, channels: int) -> nn.Module | None:
+    if name == "conv":
+        return nn.Sequential(ConvNormAct(channels, channels), ConvNormAct(channels, channels))
+    if name == "pyramid":
+        pooling = PyramidPooling(channels)
+        return nn.Sequential(pooling, ConvNormAct(pooling.out_channels, channels))
+    return None

@@ -1,0 +1,82 @@
+"""Residual blocks with pre-activation.
+
+He, Zhang, Ren, Sun: "Identity Mappings in Deep Residual Networks", arXiv 1603.05027.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class PreActResidual(nn.Module):
+    """Twice batch norm, ReLU, 3x3 convolution; added to an input that nothing touches.
+
+    Args:
+        channels: channels in and out.
+        slope: of the activation below zero: 0 is ReLU, more a leaky ReLU.
+        bias: whether the convolutions have biases.
+
+    Shape:
+        N channels H W in, the same out.
+
+    Example:
+        >>> import torch
+        >>> PreActResidual(8, slope=0.1)(torch.randn(2, 8, 5, 7)).shape
+        torch.Size([2, 8, 5, 7])
+    """
+
+    def __init__(self, channels: int, *, slope: float = 0.0, bias: bool = False) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.act1 = _activation(slope)
+        self.conv1 = _conv(channels, channels, slope=slope, bias=bias)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.act2 = _activation(slope)
+        self.conv2 = _conv(channels, channels, slope=slope, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        y = self.conv1(self.act1(self.norm1(x)))
+        y = self.conv2(self.act2(self.norm2(y)))
+        return x + y
+
+
+class PreActStage(nn.Sequential):
+    """A 3x3 convolution to `channels`, PreActResidual blocks, and the batch norm and ReLU that close them.
+
+    Args:
+        in_channels: channels in.
+        channels: channels out.
+        blocks: how many.
+        slope: as in PreActResidual.
+        bias: whether the convolutions have biases.
+
+    Shape:
+        N in_channels H W -> N channels H W
+
+    Example:
+        >>> import torch
+        >>> PreActStage(1, 8)(torch.randn(2, 1, 5, 7)).shape
+        torch.Size([2, 8, 5, 7])
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, *, blocks: int = 2, slope: float = 0.0, bias: bool = False
+    ) -> None:
+        super().__init__()
+        # Nothing activates what this one reads but the stage before; its own output meets a norm first.
+        self.conv = _conv(in_channels, channels, slope=slope, bias=bias)
+        self.blocks = nn.Sequential(*(PreActResidual(channels, slope=slope, bias=bias) for _ in range(blocks)))
+        self.norm = nn.BatchNorm2d(channels)
+        self.act = _activation(slope)
+
+
+def _conv(in_channels: int, out_channels: int, *, slope: float, bias: bool) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=bias)
+    nn.init.kaiming_normal_(conv.weight, a=slope, nonlinearity="leaky_relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+def _activation(slope: float) -> nn.Module:
+    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)

@@ -1,0 +1,98 @@
+"""Pyramid pooling: what the map holds on average in each cell of several coarse grids.
+
+Zhao, Shi, Qi, Wang, Jia: "Pyramid Scene Parsing Network", arXiv 1612.01105.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .conv import ConvNormAct
+from .norm import PooledBatchNorm
+
+
+class PyramidPooling(nn.Module):
+    """Averages over b x b cells for each b of `bins`, 1x1 convolution, bilinear back, beside the map itself.
+
+    The cells are those of `nn.AdaptiveAvgPool2d`: where they don't divide the map they overlap, and a map may be
+    smaller than they are many. All averages are one product with a matrix, so that the map is read once and a
+    graph with free sizes can be exported. Maps are brought back with `align_corners=False`.
+
+    Args:
+        in_channels: C.
+        bins: cells on a side of each grid.
+        branch_channels: channels of each grid; None for a quarter of C, at least 1.
+
+    Attributes:
+        out_channels: C + len(bins) * branch_channels.
+
+    Shape:
+        N C H W -> N out_channels H W; the first C are the map.
+
+    Raises:
+        ValueError: if there is no bin, or one below 1.
+
+    Example:
+        >>> PyramidPooling(256)(torch.randn(2, 256, 13, 13)).shape
+        torch.Size([2, 512, 13, 13])
+    """
+
+    def __init__(
+        self, in_channels: int, *, bins: Sequence[int] = (1, 2, 3, 6), branch_channels: int | None = None
+    ) -> None:
+        super().__init__()
+        if not bins or min(bins) < 1:
+            raise ValueError(f"bins must be one or more numbers of at least 1, such as (1, 2, 3, 6); got {tuple(bins)}")
+        branch_channels = max(1, in_channels // 4) if branch_channels is None else branch_channels
+        self.bins = tuple(bins)
+        self.out_channels = in_channels + len(bins) * branch_channels
+        self.branches = nn.ModuleList()
+        for _ in bins:
+            branch = ConvNormAct(in_channels, branch_channels, kernel_size=1)
+            branch.norm = PooledBatchNorm(branch_channels)  # one bin and one image are a single value a channel
+            self.branches.append(branch)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        averages = _cell_averages(x, self.bins)  # N C cells, grid after grid
+        cells = [bins * bins for bins in self.bins]
+        # Maps of a single pixel forget their layout, and torch.cat keeps none that its parts don't share.
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        maps = [x]
+        for branch, bins, grid in zip(self.branches, self.bins, averages.split(cells, dim=2), strict=True):
+            y = branch(grid.unflatten(2, (bins, bins)))  # N branch bins bins
+            y = F.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)  # N branch H W
+            maps.append(y.contiguous(memory_format=layout))
+        return torch.cat(maps, dim=1)  # N C+branches H W
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"bins={self.bins}"
+
+
+def _cell_averages(x: Tensor, bins: Sequence[int]) -> Tensor:
+    """N C H W -> N C cells: the averages over the cells of every grid, row by row, grid after grid."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    weights = []
+    for count in bins:
+        rows = _line_averages(x.shape[2], count, x.device, exact)  # count H
+        columns = _line_averages(x.shape[3], count, x.device, exact)  # count W
+        cells = rows[:, None, :, None] * columns[None, :, None, :]  # count count H W
+        weights.append(cells.flatten(2).flatten(0, 1))
+    matrix = torch.cat(weights).to(x.dtype)  # cells HW
+    # In the map's own dtype: under autocast a float32 map would be rounded before it is averaged.
+    with torch.autocast(x.device.type, enabled=False):
+        # Cells first: the result is then laid out as channels_last, and a map in it stays in it.
+        return torch.bmm(matrix.expand(x.shape[0], -1, -1), x.flatten(2).mT).mT
+
+
+def _line_averages(size: int, count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The matrix, count x size, that averages `count` cells of a line: cell i from floor(i s/c) to ceil((i+1) s/c)."""
+    cell = torch.arange(count, device=device)[:, None]
+    pixel = torch.arange(size, device=device)
+    start, stop = cell * size // count, ((cell + 1) * size + count - 1) // count  # count 1
+    inside = (pixel >= start) & (pixel < stop)  # count size
+    return inside.to(dtype) / (stop - start)

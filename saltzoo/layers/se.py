@@ -1,0 +1,72 @@
+"""Squeeze and excitation of channels, and of pixels.
+
+Hu, Shen, Albanie, Sun, Wu: "Squeeze-and-Excitation Networks", arXiv 1709.01507; for pixels: Roy, Navab,
+Wachinger: "Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolutional Networks", arXiv 1803.02579.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .gates import check_map, mean_pixels, narrowed, project
+
+
+class ChannelSE(nn.Module):
+    """Scales every channel by a gate: the averaged map through two linear layers and a sigmoid.
+
+    Args:
+        channels: C, at least 1.
+        reduction: the layer between narrows to `max(1, channels // reduction)`. The paper found 16 a good balance.
+
+    Shape:
+        N C H W in, N C H W out; dtype and memory format are kept.
+
+    Example:
+        >>> ChannelSE(32)(torch.randn(2, 32, 5, 7)).shape
+        torch.Size([2, 32, 5, 7])
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = narrowed(channels, reduction)
+        self.squeeze = nn.Linear(channels, hidden)
+        self.excite = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        check_map(x, self.squeeze.in_features)
+        # Autocast off: the branch is tiny and stays exact.
+        with torch.autocast(x.device.type, enabled=False):
+            pooled = mean_pixels(x).to(self.squeeze.weight.dtype)  # N C
+            hidden = F.relu(self.squeeze(pooled))  # N C/r
+            gate = self.excite(hidden).sigmoid()  # N C
+        return x * gate[:, :, None, None].to(x.dtype)
+
+
+class SpatialSE(nn.Module):
+    """Scales every pixel by a gate: a 1x1 convolution to one channel and a sigmoid.
+
+    Args:
+        channels: C, at least 1.
+
+    Shape:
+        N C H W in, N C H W out; dtype and memory format are kept.
+
+    Example:
+        >>> SpatialSE(32)(torch.randn(2, 32, 5, 7)).shape
+        torch.Size([2, 32, 5, 7])
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrowed(channels, 1)
+        self.channels = channels
+        self.spatial = nn.Conv2d(channels, 1, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        check_map(x, self.channels)
+        # Autocast off: it would make a copy of a float32 map to project it.
+        with torch.autocast(x.device.type, enabled=False):
+            gate = project(x, self.spatial.weight, self.spatial.bias).sigmoid()  # N 1 H W
+        return x * gate

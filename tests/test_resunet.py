@@ -1,0 +1,294 @@
+"""The residual U-Net on native tiles: its count, exact sizes, the scalar channel, and it trains, exports and learns."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saltzoo.data import synthetic_tiles
+from saltzoo.decoders import ResUnetBlock
+from saltzoo.encoders import ResUnetEncoder
+from saltzoo.metrics import salt_map
+from saltzoo.models import resunet
+
+PUBLISHED = 5_112_497
+"""Trainable parameters that Keras counts for the kernels' network."""
+
+
+def narrow(**options):
+    torch.manual_seed(0)
+    return resunet(**{"base_channels": 4, **options})
+
+
+@torch.no_grad()
+def woken(model):
+    """Norms away from their start."""
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_mean.normal_(std=0.1)
+            norm.running_var.uniform_(0.5, 2)
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.normal_(std=0.1)
+    return model
+
+
+@pytest.fixture(scope="module")
+def net():
+    return woken(narrow()).eval()
+
+
+@pytest.fixture(scope="module")
+def deep():
+    """A net that is told each image's depth."""
+    return woken(narrow(in_chans=2, scalar_channel="bottleneck")).eval()
+
+
+def count(model):
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_has_as_many_parameters_as_published():
+    assert count(resunet()) == PUBLISHED
+    # A scalar is one more channel of the 3x3 convolution that leads to 256 channels; else a channel meets the first.
+    assert count(resunet(in_chans=2, scalar_channel="bottleneck")) == PUBLISHED + 9 * 256
+    assert count(resunet(in_chans=2)) == PUBLISHED + 9 * 16
+    assert count(resunet(num_classes=3)) == PUBLISHED + 2 * (16 + 1)
+
+
+def rates(model):
+    return [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+
+
+def test_drops_a_quarter_at_first_and_a_half_after():
+    assert rates(resunet()) == [0.25, 0.5, 0.5, 0.5] + [0.5] * 4
+    assert rates(narrow(drop_rate=0.0)) == [0.0] * 8
+
+
+@torch.no_grad()
+def test_every_dropout_works_in_training_and_none_in_evaluation(net):
+    x = torch.randn(1, 1, 33, 33)
+    want = net(x)
+    drops = [module for module in net.modules() if isinstance(module, torch.nn.Dropout)]
+    for drop in drops:
+        drop.train()
+        assert not torch.equal(net(x), want)
+        drop.eval()
+    assert torch.equal(net(x), want)
+
+
+def test_sizes_are_those_of_the_kernels_at_101(net):
+    features = net.encoder(torch.randn(1, 1, 101, 101))
+    assert [tuple(f.shape[1:]) for f in features] == [
+        (4, 101, 101),
+        (8, 50, 50),
+        (16, 25, 25),
+        (32, 12, 12),
+        (64, 6, 6),
+    ]
+    maps = net.decoder(features, (101, 101))
+    assert [tuple(m.shape[1:]) for m in maps] == [(32, 12, 12), (16, 25, 25), (8, 50, 50), (4, 101, 101)]
+    assert (net.decoder.channels, net.decoder.reduction) == ((32, 16, 8, 4), 1)
+
+
+def scattered(x, deconv, size):
+    """A transposed convolution by its definition: every pixel adds its 3x3 stamp; what leaves the map is lost."""
+    y = deconv.bias[:, None, None].expand(len(x), -1, size[0] + 3, size[1] + 3).clone()
+    for i in range(x.shape[2]):
+        for j in range(x.shape[3]):
+            stamp = torch.einsum("nc,cokl->nokl", x[:, :, i, j], deconv.weight)
+            y[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += stamp
+    return y[..., : size[0], : size[1]]
+
+
+@pytest.mark.parametrize("size", [(6, 6), (7, 7), (6, 7), (7, 6)])
+@torch.no_grad()
+def test_deconvolution_reaches_the_skip_exactly(size):
+    block = ResUnetBlock(2, 3, 4).double().eval()
+    x, skip = torch.randn(2, 2, 3, 3, dtype=torch.float64), torch.randn(2, 3, *size, dtype=torch.float64)
+    seen = []
+    block.stage.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    block(x, skip, skip.shape[-2:])
+    torch.testing.assert_close(seen[0], torch.cat([scattered(x, block.upsample, size), skip], dim=1))
+
+
+@torch.no_grad()
+def test_deconvolution_agrees_with_the_output_size_that_torch_can_reach():
+    """With a padding of 1, torch's own output_size makes 2h - 1 or 2h of h: the same map, begun one pixel later."""
+    block = ResUnetBlock(2, 0, 4).eval()
+    x = torch.randn(1, 2, 5, 4)
+    torchs = torch.nn.ConvTranspose2d(2, 4, 3, stride=2, padding=1)
+    torchs.load_state_dict(block.upsample.state_dict())
+    want = torchs(x, output_size=(10, 8))
+    seen = []
+    block.stage.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    block(x, None, (11, 9))
+    torch.testing.assert_close(seen[0][..., 1:, 1:], want)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (101, 101), (128, 128), (97, 131), (33, 200), (63, 64)])
+@torch.no_grad()
+def test_logits_have_the_size_of_the_image(size):
+    y = narrow(num_classes=2, in_chans=3).eval()(torch.randn(2, 3, *size))
+    assert y.shape == (2, 2, *size)
+    assert y.isfinite().all()
+
+
+@given(st.integers(32, 140), st.integers(32, 140))
+@settings(max_examples=25, deadline=None)
+@torch.no_grad()
+def test_any_size_from_32(deep, height, width):
+    assert deep(torch.randn(1, 2, height, width)).shape == (1, 1, height, width)
+
+
+@torch.no_grad()
+def test_the_scalar_is_a_plane_at_the_coarsest_size_and_nowhere_else(deep):
+    image, depth = torch.randn(2, 1, 101, 101), torch.tensor([0.25, -2.0])
+    x = torch.cat([image, depth.view(2, 1, 1, 1).expand_as(image)], dim=1)
+    seen = {}
+    for index, stage in enumerate(deep.encoder.stages):
+        stage.register_forward_pre_hook(lambda _module, args, index=index: seen.update({index: args[0]}))
+    deep.encoder(x)
+    assert torch.equal(seen[0], image)
+    assert [seen[i].shape[1] for i in range(5)] == [1, 4, 8, 16, 32 + 1]
+    torch.testing.assert_close(seen[4][:, -1], depth.view(2, 1, 1).expand(2, 6, 6))
+
+
+@torch.no_grad()
+def test_depth_changes_the_mask_and_where_it_lies_in_the_plane_does_not(deep):
+    image = torch.randn(1, 1, 64, 64)
+    near, far = (torch.full_like(image, value) for value in (0.0, 1.0))
+    uneven = torch.zeros_like(image)
+    uneven[..., :32, :] = 2.0
+    masks = [deep(torch.cat([image, plane], dim=1)) for plane in (near, far, uneven)]
+    assert not torch.allclose(masks[0], masks[1], atol=1e-3)
+    torch.testing.assert_close(masks[1], masks[2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("options", [{}, {"in_chans": 2}, {"in_chans": 2, "scalar_channel": "bottleneck"}])
+def test_every_parameter_learns_at_101(options, batch):
+    model = narrow(num_classes=2, **options)
+    x = torch.randn(batch, options.get("in_chans", 1), 101, 101)
+    model(x).square().mean().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [n for n, p in model.named_parameters() if not p.grad.any()] == []
+
+
+@torch.no_grad()
+def test_tiles_of_a_batch_do_not_see_each_other(deep):
+    x = torch.randn(3, 2, 65, 71)
+    for one, of_batch in zip(x, deep(x), strict=True):
+        torch.testing.assert_close(deep(one[None])[0], of_batch, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_bf16_autocast_is_finite_and_near(deep):
+    x = torch.randn(2, 2, 101, 101)
+    want = deep(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = deep(x).float()
+    assert got.isfinite().all()
+    assert (got - want).abs().mean() < 0.05 * want.abs().mean()
+
+
+def test_trains_under_bf16_autocast():
+    model = narrow(in_chans=2, scalar_channel="bottleneck")
+    with torch.autocast("cpu", torch.bfloat16):
+        y = model(torch.randn(2, 2, 65, 64))
+    y.float().square().mean().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scalar_channel", ["none", "bottleneck"])
+def test_channels_last_stays_and_gives_the_same(scalar_channel):
+    model = woken(narrow(in_chans=3, scalar_channel=scalar_channel, base_channels=8)).eval()
+    x = torch.randn(2, 3, 97, 101)
+    want = model(x)
+    last = model.to(memory_format=torch.channels_last)
+    features = last.encoder(x.to(memory_format=torch.channels_last))
+    maps = last.decoder(features, (97, 101))
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in (*features, *maps))
+    torch.testing.assert_close(last(x.to(memory_format=torch.channels_last)), want, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_compiles_with_free_sizes(deep):
+    torch._dynamo.reset()
+    fast = torch.compile(deep, dynamic=True, fullgraph=True, backend="eager")
+    for shape in ((2, 2, 64, 96), (3, 2, 101, 101)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(fast(x), deep(x), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["net", "deep"])
+def test_is_exported_with_free_sizes(name, request):
+    model = request.getfixturevalue(name)
+    dim = torch.export.Dim
+    sizes = ({0: dim("n"), 2: dim("h", min=32), 3: dim("w", min=32)},)
+    example = torch.randn(2, model.in_chans, 101, 101)
+    program = torch.export.export(model, (example,), dynamic_shapes=sizes).module()
+    for n, height, width in ((1, 33, 34), (3, 64, 97), (2, 101, 101), (1, 32, 128)):
+        x = torch.randn(n, model.in_chans, height, width)
+        torch.testing.assert_close(program(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_onnx_agrees(deep, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    dim = torch.export.Dim
+    sizes = ({0: dim("n"), 2: dim("h", min=32), 3: dim("w", min=32)},)
+    program = torch.export.export(deep, (torch.randn(2, 2, 101, 101),), dynamic_shapes=sizes)
+    torch.onnx.export(program, dynamo=True).save(tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((1, 2, 64, 97), (3, 2, 101, 101), (2, 2, 128, 64)):
+        x = torch.randn(shape)
+        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), deep(x), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_learns_one_batch_by_heart():
+    torch.manual_seed(0)
+    tiles = synthetic_tiles(4, seed=3)
+    model = resunet(drop_rate=0.0)
+    crop = slice(18, 82)
+    x = model.preprocess(torch.from_numpy(tiles.images)[:, None, crop, crop].float() / 255)
+    y = torch.from_numpy(tiles.masks)[:, crop, crop]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for _ in range(80):
+        loss = F.binary_cross_entropy_with_logits(model(x)[:, 0], y.float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert 0.1 < y.float().mean() < 0.9
+    assert salt_map(model(x)[:, 0] > 0, y).item() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scalar_channel": "input"}, "unknown scalar_channel 'input': choose one of ['none', 'bottleneck']"),
+        (
+            {"scalar_channel": "bottleneck"},
+            "in_chans must be at least 2, got 1: give the scalar as a channel, or say sc",
+        ),
+        ({"base_channels": 0}, "base_channels must be at least 1 and drop_rate at least 0 and below 1, got 0, 0.5"),
+        ({"drop_rate": 1.0}, "got 16, 1.0"),
+    ],
+)
+def test_refuses_options_that_make_no_sense(options, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        resunet(**options)
+
+
+def test_refuses_an_encoder_without_channels():
+    for channels in ((), (16, 0)):
+        with pytest.raises(ValueError, match=re.escape(f"channels must be at least 1, got {channels}")):
+            ResUnetEncoder(channels)
