@@ -95,7 +95,7 @@ MODELS: tuple[ModelSpec, ...] = (
         attention="scse",
         guided_upsample=True,
     ),
-    _row("resunet_101", "resunet:resunet", "arXiv 1505.04597, 1603.05027", "S4"),
+    _row("resunet_101", "resunet:resunet", "arXiv 1711.10684, 1603.05027", "S4"),
     _row("frrn_a", "frrn:frrn", "arXiv 1611.08323", variant="a"),
     _row("frrn_b", "frrn:frrn", "arXiv 1611.08323", "S1", variant="b"),
     _row("saltnet_s", "saltnet:SaltnetOptions", ""),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -41,14 +42,15 @@ def create_model(
         mask_only: leave out what only training needs (deep supervision, auxiliary head, a classifier beside the
             mask), so that the model returns logits alone.
         cache_dir: where downloads are kept; None for the Hugging Face client's own place.
-        **options: options of the model's builder, such as `encoder` and `attention` of "unet".
+        **options: options of the model's builder, such as `encoder` and `attention` of "unet". None is the default
+            where it is not a value of its own.
 
     Returns:
         A model in training mode, as torch makes them; `saltzoo.predict` takes it as it is.
 
     Raises:
         ValueError: for an unknown name, a value that makes no sense, or weights that do not fit.
-        TypeError: for an option that the builder has not.
+        TypeError: for an option that the builder has not, or a value of another type.
         OSError: if weights are not there or can't be reached.
 
     Example:
@@ -60,9 +62,10 @@ def create_model(
     asked = {"in_chans": in_chans, "num_classes": num_classes, **options}
     source = _source_of(name, pretrained)
     if source is None:
-        given = {key: value for key, value in asked.items() if value is not None}
+        hints = _hints(find_model(name).load_builder())
+        given = {key: value for key, value in asked.items() if value is not None or _fits(None, hints.get(key, int))}
         model = _build(name, given, pretrained_encoder=pretrained_encoder, cache_dir=cache_dir)
-        return model.mask_only() if mask_only else model
+        return _mask_only(model) if mask_only else model
     if pretrained_encoder:
         raise ValueError(f"{name!r} brings the weights of the whole model: drop pretrained_encoder=True")
     checkpoint = load_checkpoint(source, cache_dir=cache_dir)
@@ -75,9 +78,9 @@ def create_model(
     saved_mask_only = args.pop("mask_only", False)
     model = _build(checkpoint.architecture, args)
     if saved_mask_only:
-        model = model.mask_only()
+        model = _mask_only(model)
     _load(model, checkpoint, source)
-    return model.mask_only() if mask_only else model
+    return _mask_only(model) if mask_only else model
 
 
 def _source_of(name: str, pretrained: bool) -> str | None:
@@ -102,14 +105,23 @@ def _build(name: str, given: Mapping[str, Any], **loading: Any) -> Segmenter:
     for key in ("in_chans", "num_classes"):
         if not isinstance(args[key], int) or args[key] < 1:
             raise ValueError(f"{key} must be a whole number of at least 1, got {args[key]!r}")
-    # A dataclass checks its values here, before anything is built.
-    build = builder(**args).build if is_dataclass(builder) else partial(builder, **args)
+    _check_types(name, builder, args)
+    build: Callable[..., Any] = partial(builder, **args)
+    if is_dataclass(builder):
+        options: Any = build()  # checks its values, before anything is built
+        build = options.build
     how = {key: value for key, value in loading.items() if key in inspect.signature(build).parameters}
     if loading.get("pretrained_encoder") and "pretrained_encoder" not in how:
         raise ValueError(f"{name!r} has no pretrained encoder: drop pretrained_encoder=True")
     model = build(**how)
     model.config = ModelConfig(name, {key: _plain(value) for key, value in args.items()})
     return model
+
+
+def _mask_only(model: Segmenter) -> Segmenter:
+    if not hasattr(model, "mask_only"):
+        raise ValueError(f"a {type(model).__name__} has no heads to leave out, as a Segmenter has: drop mask_only=True")
+    return model.mask_only()
 
 
 _HOW = ("pretrained_encoder", "cache_dir")
@@ -119,7 +131,10 @@ _HOW = ("pretrained_encoder", "cache_dir")
 def _defaults(builder: Callable[..., Any]) -> dict[str, Any]:
     """The builder's own values, so that a checkpoint holds all of them and outlives a change of default."""
     parameters = inspect.signature(builder).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in _HOW}
+    values = {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in _HOW}
+    if is_dataclass(builder):
+        values |= {f.name: f.default_factory() for f in fields(builder) if f.default_factory is not MISSING}
+    return values
 
 
 def _check_options(name: str, builder: Callable[..., Any], args: Mapping[str, Any]) -> None:
@@ -129,6 +144,34 @@ def _check_options(name: str, builder: Callable[..., Any], args: Mapping[str, An
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
             raise TypeError(f"model {name!r} has no option {key!r}: {hint}")
+
+
+def _check_types(name: str, builder: Callable[..., Any], args: Mapping[str, Any]) -> None:
+    """Refuses what the builder's annotations don't say: a word is no number, and "no" is not False."""
+    hints = _hints(builder)
+    for key, value in args.items():
+        if key in hints and not _fits(value, hints[key]):
+            kind = inspect.formatannotation(hints[key]).replace("collections.abc.", "")
+            raise TypeError(f"option {key!r} of model {name!r} must be {kind}, got {value!r}")
+
+
+def _hints(builder: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(builder)
+    except (NameError, TypeError):  # a builder of the user's own may be annotated with what is not imported
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is what an annotation says; of annotations that are not plain, anything is."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, kind) for kind in get_args(hint))
+    if get_origin(hint) is Sequence:
+        return isinstance(value, list | tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    kinds: dict[Any, Any] = {int: int, float: (int, float), bool: bool, str: str, type(None): type(None)}
+    return isinstance(value, kinds.get(hint, object))
 
 
 def _plain(value: Any) -> Any:

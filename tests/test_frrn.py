@@ -85,6 +85,7 @@ def test_the_wiring_is_the_papers(net):
     x = torch.randn(2, 1, 64, 96)
     stream = net.encoder.stem(x)
     lane = net.encoder.to_lane(stream)
+    assert (lane < 0).any()  # a linear projection: nothing cuts the lane off at zero
     units = [m for m in net.modules() if isinstance(m, FRRU)]
     before = 1
     for unit in units:
@@ -159,7 +160,7 @@ def test_every_parameter_learns_at_101(variant, batch):
 def test_tiles_of_a_batch_do_not_see_each_other(net):
     x = torch.randn(3, 1, 65, 71)
     for one, of_batch in zip(x, net(x), strict=True):
-        torch.testing.assert_close(net(one[None])[0], of_batch, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(net(one[None])[0], of_batch, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

@@ -38,6 +38,8 @@ class SegmentationHead(nn.Module):
         self, in_channels: int, num_classes: int, *, kernel_size: int = 3, drop_rate: float = 0.0, scale: int = 1
     ) -> None:
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, so that H and W are kept, got {kernel_size}")
         self.scale = scale
         self.dropout = nn.Dropout2d(drop_rate) if drop_rate else nn.Identity()
         self.conv = nn.Conv2d(in_channels, num_classes * scale**2, kernel_size, padding=kernel_size // 2)

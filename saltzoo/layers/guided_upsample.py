@@ -19,8 +19,8 @@ class GuidedUpsample(nn.Module):
     and the upsampled map together, as the 15th-place solution of the TGS Salt challenge has it. They start at
     zero: then this is bilinear upsampling with `align_corners=False`.
 
-    Nearly all the work is the 3x3 convolution of the upsampled map at the guide's size; `hidden_channels` below
-    `in_channels` narrows the map before it is upsampled, and saves most of it.
+    All the work is in 3x3 convolutions at the guide's size. `hidden_channels` below `in_channels` narrows the map
+    before it is upsampled, which saves most of it.
 
     Args:
         in_channels: channels of the coarse map.
@@ -70,10 +70,9 @@ class GuidedUpsample(nn.Module):
 
     def reset_offsets(self) -> None:
         """Makes the module bilinear upsampling."""
-        # The scale of the last norm, not its convolution: a norm of zeros would blow the first gradients up.
-        norm = self.offsets[-1].norm
-        nn.init.zeros_(norm.weight)
-        nn.init.zeros_(norm.bias)
+        # The last norm, not its convolution: a norm of nothing but zeros would blow the first gradients up.
+        for parameter in self.offsets[-1].get_submodule("norm").parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:  # noqa: D102
         up = F.interpolate(self.narrow(x), size=guide.shape[-2:], mode="bilinear", align_corners=False)

@@ -49,6 +49,8 @@ class PyramidPooling(nn.Module):
             raise ValueError(f"bins must be one or more numbers of at least 1, such as (1, 2, 3, 6); got {tuple(bins)}")
         branch_channels = max(1, in_channels // 4) if branch_channels is None else branch_channels
         self.bins = tuple(bins)
+        self.cells: Tensor
+        self.register_buffer("cells", _cells(bins), persistent=False)  # 3 cells 1
         self.out_channels = in_channels + len(bins) * branch_channels
         self.branches = nn.ModuleList()
         for _ in bins:
@@ -57,13 +59,12 @@ class PyramidPooling(nn.Module):
             self.branches.append(branch)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        averages = _cell_averages(x, self.bins)  # N C cells, grid after grid
-        cells = [bins * bins for bins in self.bins]
+        grids = _averages(x, self.cells).split([bins * bins for bins in self.bins], dim=2)  # N C bins*bins each
         # Maps of a single pixel forget their layout, and torch.cat keeps none that its parts don't share.
         last = x.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
         maps = [x]
-        for branch, bins, grid in zip(self.branches, self.bins, averages.split(cells, dim=2), strict=True):
+        for branch, bins, grid in zip(self.branches, self.bins, grids, strict=True):
             y = branch(grid.unflatten(2, (bins, bins)))  # N branch bins bins
             y = F.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)  # N branch H W
             maps.append(y.contiguous(memory_format=layout))
@@ -73,26 +74,28 @@ class PyramidPooling(nn.Module):
         return f"bins={self.bins}"
 
 
-def _cell_averages(x: Tensor, bins: Sequence[int]) -> Tensor:
-    """N C H W -> N C cells: the averages over the cells of every grid, row by row, grid after grid."""
+def _cells(bins: Sequence[int]) -> Tensor:
+    """Of each cell of every grid: how many its grid has on a side, its row and its column. 3 cells 1."""
+    cells = [(count, row, column) for count in bins for row in range(count) for column in range(count)]
+    return torch.tensor(cells).T[:, :, None]
+
+
+def _averages(x: Tensor, cells: Tensor) -> Tensor:
+    """N C H W -> N C cells: the averages over the cells."""
+    count, row, column = cells  # cells 1 each
     exact = torch.promote_types(x.dtype, torch.float32)
-    weights = []
-    for count in bins:
-        rows = _line_averages(x.shape[2], count, x.device, exact)  # count H
-        columns = _line_averages(x.shape[3], count, x.device, exact)  # count W
-        cells = rows[:, None, :, None] * columns[None, :, None, :]  # count count H W
-        weights.append(cells.flatten(2).flatten(0, 1))
-    matrix = torch.cat(weights).to(x.dtype)  # cells HW
+    rows = _line_averages(x.shape[2], row, count, exact)  # cells H
+    columns = _line_averages(x.shape[3], column, count, exact)  # cells W
+    matrix = (rows[:, :, None] * columns[:, None, :]).flatten(1).to(x.dtype)  # cells HW
     # In the map's own dtype: under autocast a float32 map would be rounded before it is averaged.
     with torch.autocast(x.device.type, enabled=False):
         # Cells first: the result is then laid out as channels_last, and a map in it stays in it.
         return torch.bmm(matrix.expand(x.shape[0], -1, -1), x.flatten(2).mT).mT
 
 
-def _line_averages(size: int, count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The matrix, count x size, that averages `count` cells of a line: cell i from floor(i s/c) to ceil((i+1) s/c)."""
-    cell = torch.arange(count, device=device)[:, None]
-    pixel = torch.arange(size, device=device)
-    start, stop = cell * size // count, ((cell + 1) * size + count - 1) // count  # count 1
-    inside = (pixel >= start) & (pixel < stop)  # count size
+def _line_averages(size: int, cell: Tensor, count: Tensor, dtype: torch.dtype) -> Tensor:
+    """What averages cells of a line of `size`: cell i of c goes from floor(i size / c) to ceil((i + 1) size / c)."""
+    pixel = torch.arange(size, device=cell.device)
+    start, stop = cell * size // count, ((cell + 1) * size + count - 1) // count  # cells 1
+    inside = (pixel >= start) & (pixel < stop)  # cells size
     return inside.to(dtype) / (stop - start)

@@ -56,7 +56,11 @@ class DeepSupervisionLoss(nn.Module):
         self.auxiliary_weight = auxiliary_weight
 
     def forward(self, output: Tensor | SegOutput, target: Tensor) -> Tensor:
-        """Return the weighted sum."""
+        """Return the weighted sum.
+
+        Raises:
+            ValueError: a part of the output does not fit the target.
+        """
         if not isinstance(output, SegOutput):
             return self.loss(output, target)
         total = self.loss(output.logits, target)
@@ -67,6 +71,10 @@ class DeepSupervisionLoss(nn.Module):
             share = share.masked_fill(~some[:, :, None, None], _EMPTY)
             total = total + self.map_weight * bce_loss(logits, share, ignore_index=_EMPTY)
         if output.image is not None:
+            if output.image.shape != some.shape:
+                raise ValueError(
+                    f"the image's logit must be N 1, here {tuple(some.shape)}, got {tuple(output.image.shape)}"
+                )
             image = output.image[:, :, None, None]
             total = total + self.image_weight * bce_loss(image, some[:, :, None, None])
         if output.auxiliary is not None:

@@ -39,6 +39,8 @@ class SaltnetOptions(HeadOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if len(self.channels) < 2:
+            raise ValueError(f"channels must be at least two numbers, got {tuple(self.channels)}")
         if len(self.decoder_channels) != len(self.channels) - 1:
             raise ValueError(
                 f"decoder_channels must be one fewer than channels, so that the decoder ends at half size: "

@@ -1,0 +1,280 @@
+"""The 15th-place network: its published count, its cost, every size, and that it compiles, exports and learns."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from saltzoo import SegOutput, cost
+from saltzoo.data import synthetic_tiles
+from saltzoo.decoders import PSPUNetDecoder
+from saltzoo.features import FeatureSpec
+from saltzoo.layers import CBAM, SCSE, GuidedUpsample
+from saltzoo.metrics import salt_map
+from saltzoo.models import pspunet
+
+FULL = {"attention": "scse", "guided_upsample": True}
+CHEAP = {**FULL, "guide_channels": 8}
+VARIANTS = [{}, {"attention": "scse"}, CHEAP, {**CHEAP, "auxiliary": False}, {"attention": "cbam"}]
+
+
+def built(**options):
+    torch.manual_seed(0)
+    return pspunet(**options)
+
+
+@torch.no_grad()
+def woken(model):
+    """Norms away from their start, those that begin at zero above all: gates and offsets then do something."""
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.normal_(std=0.1)
+            norm.running_mean.normal_(std=0.1)
+            norm.running_var.uniform_(0.5, 2)
+    return model
+
+
+def count(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.fixture(scope="module")
+def full():
+    return woken(built(**CHEAP)).eval()
+
+
+def test_has_as_many_parameters_as_published():
+    assert count(pspunet(num_classes=2, **FULL)) == 2_000_470
+
+
+def test_parameters_are_where_the_solution_has_them():
+    """Each part by its own sum: w for a convolution without bias and its norm."""
+
+    def w(kernel, below, above):
+        return kernel * kernel * below * above + 2 * above
+
+    def stage(below, mid, above):
+        first = w(1, below, mid) + w(3, mid, mid) + w(1, mid, above) + w(1, below, above)
+        return first + 2 * (w(1, above, mid) + w(3, mid, mid) + w(1, mid, above))
+
+    def gates(channels):
+        return w(1, channels, channels // 2) + w(1, channels // 2, channels) + w(1, channels, 1)
+
+    model = pspunet(num_classes=2, **FULL)
+    encoder, decoder = model.encoder, model.decoder
+    assert count(encoder.stem) == w(3, 1, 32)
+    widths = [(32, 16, 64), (64, 32, 128), (128, 64, 256)]
+    assert [count(s) for s in encoder.stages] == [stage(*x) + gates(x[2]) for x in widths]
+    context = [2 * stage(256, 64, 256), 4 * w(1, 256, 64), w(3, 512, 128), gates(128)]
+    assert count(decoder.context) == sum(context)
+    assert [count(s) for s in decoder.steps] == [stage(256, 32, 64), stage(128, 16, 32), stage(64, 8, 16)]
+    assert [count(a) for a in decoder.attentions] == [gates(c) for c in (64, 32, 16)]
+    assert count(model.auxiliary) == w(3, 256, 16) + 16 * 2 + 2
+    assert count(model.head) == 16 * 2 + 2
+
+
+def test_costs_what_is_published_and_the_narrow_guide_a_fifth():
+    faithful = pspunet(num_classes=2, **FULL)
+    assert cost(faithful, (129, 129)).flops / 1e9 == pytest.approx(9.6, rel=0.01)
+    without = cost(pspunet(num_classes=2, attention="scse"), (129, 129)).flops / 1e9
+    assert 0.8 < 1 - without / 9.6 < 0.85  # "four fifths in the guided upsampling"
+    narrow = pspunet(num_classes=2, **FULL, guide_channels=32)
+    assert cost(narrow, (129, 129)).flops / 1e9 == pytest.approx(2.06, rel=0.01)
+    assert count(narrow) == 1_775_958
+
+
+@pytest.mark.parametrize("size", [(101, 101), (128, 128), (97, 131), (32, 32), (33, 70)])
+@torch.no_grad()
+def test_logits_have_the_size_of_the_image(size):
+    model = built(num_classes=3, in_chans=2, **CHEAP).eval()
+    y = model(torch.randn(2, 2, *size))
+    assert y.logits.shape == (2, 3, *size)
+    assert y.auxiliary.shape == (2, 3, *(-(-side // 8) for side in size))
+    assert y.logits.isfinite().all()
+    assert (y.maps, y.image) == ((), None)
+
+
+@given(st.integers(32, 140), st.integers(32, 140))
+@settings(max_examples=15, deadline=None)
+@torch.no_grad()
+def test_any_size_from_32(full, height, width):
+    assert full(torch.randn(1, 1, height, width)).logits.shape == (1, 1, height, width)
+
+
+def test_encoder_and_decoder_keep_their_contracts():
+    model = built(**CHEAP).eval()
+    features = model.encoder(torch.randn(1, 1, 101, 97))
+    spec = model.encoder.spec
+    assert [(f.shape[1], f.shape[2]) for f in features] == [(32, 101), (64, 51), (128, 26), (256, 13)]
+    assert (spec.channels, spec.reductions) == ((32, 64, 128, 256), (1, 2, 4, 8))
+    maps = model.decoder(features, (101, 97))
+    assert tuple(m.shape[1] for m in maps) == model.decoder.channels
+    assert maps[-1].shape[-2:] == (101, 97)
+    assert model.decoder.reduction == 1
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_every_parameter_learns_and_of_one_image_too(options):
+    model = built(**options)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for images in (1, 2):  # after the step no gate and no offset is at zero
+        y = model(torch.randn(images, 1, 40, 47))
+        logits = y if isinstance(y, torch.Tensor) else torch.cat([y.logits.flatten(), y.auxiliary.flatten()])
+        optimizer.zero_grad()
+        (logits * torch.randn_like(logits)).sum().backward()
+        bad = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+        assert bad == []
+        optimizer.step()
+    if options.get("attention") != "cbam":  # one hidden unit of 16 channels, which a ReLU may switch off
+        assert [name for name, p in model.named_parameters() if not p.grad.any()] == []
+
+
+def test_options_are_in_the_network():
+    def kinds(**options):
+        model = pspunet(**options)
+        found = [type(m) for m in model.modules()]
+        return found.count(SCSE), found.count(GuidedUpsample), found.count(CBAM), model.auxiliary is not None
+
+    assert kinds() == (0, 0, 0, True)
+    assert kinds(**FULL) == (7, 1, 0, True)
+    assert kinds(attention="cbam", auxiliary=False) == (0, 0, 7, False)
+    stages = [*(s[0] for s in pspunet().encoder.stages), *pspunet().decoder.context[:2]]
+    assert [{block.look.conv.dilation[0] for block in stage} for stage in stages] == [{1}, {1}, {1}, {2}, {4}]
+    rates = [m.p for m in pspunet(drop_rate=0.3).modules() if isinstance(m, nn.Dropout2d)]
+    assert rates == [0.3, 0.3]
+    assert pspunet(in_chans=3).preprocess.mean == (0.47,) * 3
+
+
+@torch.no_grad()
+def test_guided_upsampling_adds_the_context_before_the_last_attention(full):
+    features = full.encoder(torch.randn(1, 1, 50, 45))
+    maps = full.decoder(features, (50, 45))
+    up = F.interpolate(maps[2], size=(50, 45), mode="bilinear", align_corners=False)
+    x = full.decoder.steps[2](torch.cat([up, features[0]], dim=1))
+    guided = full.decoder.guided_upsample(maps[0], features[0])
+    assert guided.abs().max() > 0.1
+    torch.testing.assert_close(full.decoder.attentions[2](x + guided), maps[3])
+
+
+@torch.no_grad()
+def test_mask_only_is_the_same_network_without_the_auxiliary_head(full):
+    x = torch.randn(2, 1, 50, 45)
+    plain = full.mask_only()
+    assert isinstance(full(x), SegOutput)
+    assert torch.equal(plain(x), full(x).logits)
+    assert count(full) - count(plain) == count(full.auxiliary) > 0
+    assert isinstance(built(auxiliary=False)(x), torch.Tensor)
+
+
+@torch.no_grad()
+def test_tiles_of_a_batch_do_not_see_each_other(full):
+    x = torch.randn(3, 1, 65, 71)
+    for one, of_batch in zip(x, full(x).logits, strict=True):
+        torch.testing.assert_close(full(one[None]).logits[0], of_batch, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_bf16_autocast_is_finite_and_near():
+    model = built(**CHEAP).eval()
+    x = torch.randn(2, 1, 101, 101)
+    want = model(x).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        got = model(x).logits.float()
+    assert got.isfinite().all()
+    assert (got - want).abs().mean() < 0.05 * want.abs().mean()
+
+
+@torch.no_grad()
+def test_channels_last_gives_the_same_and_stays_it(full):
+    x = torch.randn(2, 1, 49, 53)
+    want = full(x)
+    last = woken(built(**CHEAP)).eval()
+    last.load_state_dict(full.state_dict())
+    last.to(memory_format=torch.channels_last)
+    features = last.encoder(x.to(memory_format=torch.channels_last))
+    maps = last.decoder(features, x.shape[-2:])
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in (*features, *maps))
+    torch.testing.assert_close(last.head(maps, x.shape[-2:]), want.logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_compiles_whole_with_free_sizes(full):
+    torch._dynamo.reset()
+    fast = torch.compile(full, dynamic=True, fullgraph=True, backend="eager")
+    for shape in ((2, 1, 64, 96), (3, 1, 101, 101)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(fast(x).logits, full(x).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def program(full):
+    dim = torch.export.Dim
+    sizes = ({0: dim("n"), 2: dim("h", min=33), 3: dim("w", min=33)},)
+    return torch.export.export(full.mask_only(), (torch.randn(2, 1, 101, 101),), dynamic_shapes=sizes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(1, 1, 33, 33), (3, 1, 64, 97), (2, 1, 101, 101), (1, 1, 128, 34)])
+@torch.no_grad()
+def test_is_exported_with_free_sizes(full, program, shape):
+    x = torch.randn(shape)
+    torch.testing.assert_close(program.module()(x), full(x).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_onnx_agrees(full, program, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.onnx.export(program, dynamo=True).save(tmp_path / "pspunet.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "pspunet.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((1, 1, 64, 97), (3, 1, 101, 101)):
+        x = torch.randn(shape)
+        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), full(x).logits, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_learns_one_batch_by_heart():
+    torch.manual_seed(0)
+    tiles = synthetic_tiles(4, seed=4, size=64)  # three with salt, one without
+    model = built(**FULL, guide_channels=16, drop_rate=0.0)
+    x = model.preprocess(torch.from_numpy(tiles.images)[:, None].float() / 255)
+    y = torch.from_numpy(tiles.masks)
+    small = F.interpolate(y[:, None].float(), size=(8, 8), mode="area")
+    bce = F.binary_cross_entropy_with_logits
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(40):
+        out = model(x)
+        loss = bce(out.logits[:, 0], y.float()) + 0.4 * bce(out.auxiliary, small)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert 0.3 < y.float().mean() < 0.7
+    assert salt_map(model(x).logits[:, 0] > 0, y).item() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"attention": "gum"}, "unknown attention 'gum': choose one of ['none'"),
+        ({"guide_channels": 32}, "guide_channels=32 is of the guided upsampling: say guided_upsample=True"),
+        ({**FULL, "guide_channels": 2}, "at least 4 hidden channels, got 2"),
+        ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),
+        ({"drop_rate": -0.1}, "got -0.1"),
+    ],
+)
+def test_refuses_options_that_make_no_sense(options, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        pspunet(**options)
+
+
+def test_the_decoder_refuses_another_pyramid():
+    with pytest.raises(ValueError, match=re.escape("spec must be that of maps at 1, 1/2, 1/4, 1/8")):
+        PSPUNetDecoder(FeatureSpec((8, 16), (1, 2)))

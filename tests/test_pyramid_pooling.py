@@ -1,0 +1,189 @@
+"""Pyramid pooling: against torch's adaptive pooling at every size, and a module made of torch's own layers."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from saltzoo.layers import PyramidPooling
+from saltzoo.layers.pyramid_pooling import _averages, _cells
+
+
+def cell_averages(x, bins):
+    return _averages(x, _cells(bins))
+
+
+@torch.no_grad()
+def woken(module):
+    """Norms away from their start."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.normal_(std=0.3)
+            norm.running_mean.normal_(std=0.3)
+            norm.running_var.uniform_(0.5, 2)
+    return module
+
+
+def transcription(ours):
+    """The paper's module of torch's layers, sharing the weights of ours."""
+    paths = []
+    for bins, branch in zip(ours.bins, ours.branches, strict=True):
+        norm = nn.BatchNorm2d(branch.norm.num_features).double()
+        norm.load_state_dict(branch.norm.state_dict())
+        conv = nn.Conv2d(branch.conv.in_channels, branch.conv.out_channels, 1, bias=False).double()
+        conv.load_state_dict(branch.conv.state_dict())
+        paths.append(nn.Sequential(nn.AdaptiveAvgPool2d(bins), conv, norm, nn.ReLU()))
+
+    def forward(x):
+        size = x.shape[-2:]
+        return torch.cat(
+            [x, *(F.interpolate(path(x), size, mode="bilinear", align_corners=False) for path in paths)], 1
+        )
+
+    return paths, forward
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("size", [(13, 13), (17, 11), (12, 6), (4, 5), (1, 1), (2, 40)])
+def test_agrees_with_the_module_of_torchs_layers(size, training):
+    torch.manual_seed(0)
+    ours = woken(PyramidPooling(8)).double().train(training)
+    paths, theirs = transcription(ours)
+    for path in paths:
+        path.train(training)
+    x = torch.randn(3, 8, *size, dtype=torch.float64)
+    ours_x, theirs_x = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, want = ours(ours_x), theirs(theirs_x)
+    torch.testing.assert_close(y, want)
+    weight = torch.randn_like(y)
+    (y * weight).sum().backward()
+    (want * weight).sum().backward()
+    torch.testing.assert_close(ours_x.grad, theirs_x.grad)
+    for path, branch in zip(paths, ours.branches, strict=True):
+        torch.testing.assert_close(branch.conv.weight.grad, path[1].weight.grad)
+        torch.testing.assert_close(branch.norm.running_var, path[2].running_var)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.lists(st.integers(1, 9), min_size=1, max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_cells_are_those_of_adaptive_pooling(height, width, bins):
+    x = torch.randn(2, 3, height, width, dtype=torch.float64)
+    want = torch.cat([F.adaptive_avg_pool2d(x, count).flatten(2) for count in bins], dim=2)
+    torch.testing.assert_close(cell_averages(x, bins), want)
+
+
+@pytest.mark.parametrize(
+    ("options", "branch", "out"),
+    [({}, 64, 512), ({"bins": (1, 4)}, 64, 384), ({"branch_channels": 10}, 10, 296)],
+)
+def test_out_channels(options, branch, out):
+    module = PyramidPooling(256, **options)
+    assert module.out_channels == out
+    assert module(torch.randn(2, 256, 5, 5)).shape == (2, out, 5, 5)
+    assert {b.conv.out_channels for b in module.branches} == {branch}
+    assert f"bins={module.bins}" in repr(module)
+    assert PyramidPooling(3).out_channels == 3 + 4  # a quarter, and never below 1
+
+
+def test_the_first_channels_are_the_map_itself():
+    x = torch.randn(2, 8, 7, 9)
+    assert torch.equal(PyramidPooling(8)(x)[:, :8], x)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (7, 5)])
+def test_a_batch_of_one_trains(size):
+    module = PyramidPooling(8)
+    y = module(torch.randn(1, 8, *size))
+    assert y.isfinite().all()
+    y.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_keeps_the_memory_format_either_way(count, training):
+    module = woken(PyramidPooling(8)).to(memory_format=torch.channels_last).train(training)
+    x = torch.randn(count, 8, 7, 9)
+    want = module(x)
+    assert want.is_contiguous()
+    got = module(x.to(memory_format=torch.channels_last))
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(torch.float16, 3000.0), (torch.bfloat16, 3008.0)])
+def test_half_maps_are_averaged_without_overflow(dtype, value):
+    x = torch.full((2, 3, 64, 50), value, dtype=dtype)  # a sum over all pixels is far beyond 65504
+    averages = cell_averages(x, (1, 2, 3, 6))
+    assert averages.dtype == dtype
+    torch.testing.assert_close(averages.float(), torch.full((2, 3, 50), value), rtol=1e-2, atol=0)
+
+
+def test_autocast_does_not_round_a_float32_map_before_it_is_averaged():
+    x = torch.randn(1, 4, 9, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        under = cell_averages(x, (1, 6))
+    assert torch.equal(under, cell_averages(x, (1, 6)))
+
+
+def test_bf16_autocast_is_finite_and_near():
+    torch.manual_seed(0)
+    module = woken(PyramidPooling(16)).eval()
+    x = torch.randn(2, 16, 13, 13)
+    want = module(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = module(x)
+    assert (got.float() - want).abs().max() < 0.02 * want.abs().max()
+
+
+def test_compiles_whole_with_free_sizes():
+    torch._dynamo.reset()
+    module = woken(PyramidPooling(8)).eval()
+    fast = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
+    for shape in ((2, 8, 7, 9), (3, 8, 13, 13), (2, 8, 3, 4)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(fast(x), module(x))
+
+
+@pytest.fixture(scope="module")
+def program():
+    module = woken(PyramidPooling(8)).eval()
+    dim = torch.export.Dim
+    # Sizes that all bins divide: an adaptive pooling would be exported as a window of fixed size.
+    sizes = {0: dim("n"), 2: dim("h", min=2), 3: dim("w", min=2)}
+    return module, torch.export.export(module, (torch.randn(2, 8, 12, 18),), dynamic_shapes=(sizes,))
+
+
+SHAPES = [(1, 8, 5, 4), (3, 8, 13, 13), (2, 8, 101, 37), (4, 8, 2, 2)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_is_exported_with_free_sizes(program, shape):
+    module, exported = program
+    x = torch.randn(shape)
+    torch.testing.assert_close(exported.module()(x), module(x))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_onnx_agrees_at_every_size(program, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    module, exported = program
+    torch.onnx.export(exported, dynamo=True).save(tmp_path / "pooling.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "pooling.onnx", providers=["CPUExecutionProvider"])
+    for shape in SHAPES:
+        x = torch.randn(shape)
+        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), module(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bins", [(), (1, 0), (-1,)])
+def test_refuses_what_are_no_bins(bins):
+    with pytest.raises(ValueError, match=re.escape("bins must be one or more numbers of at least 1, such as (1, 2")):
+        PyramidPooling(8, bins=bins)
