@@ -89,7 +89,7 @@ def _speeds(device: torch.device, *, batch: int, rounds: int) -> dict[str, list[
     masks = (torch.rand(batch, 1, 101, 101) < 0.3).float().to(device)
     steps = {}
     for name, options in VARIANTS.items():
-        network = saltzoo.create_model(MODEL, **options).to(device, memory_format=LAYOUTS["channels_last"])
+        network = saltzoo.create_model(MODEL, **options).to(device).to(memory_format=LAYOUTS["channels_last"])
         steps[name] = training(network, images, masks, "bf16")
     return alternate(steps, rounds=rounds, device=device)
 

@@ -8,10 +8,11 @@ Each row is measured in a fresh process: nothing compiled, cached or fragmented 
 row that fails, for want of memory or by a compiler's error, becomes a row that says so. The batch lies on the device
 before the clock starts. First calls, with what they compile, have a column of their own. On a GPU, events between
 the repeats are read after a single synchronisation at the end. Peak memory is what torch's allocator handed out on a
-GPU, and the whole process as the system counts it on a CPU. A training step is a forward pass, binary cross-entropy,
-backward and SGD with momentum.
+GPU, and the whole process as the system counts it on a CPU, while the repeats ran: what compiling or the first calls
+took at their peak and gave back does not count, unless CUDA graphs were recorded, which take their memory then. A
+training step is a forward pass, binary cross-entropy, backward and SGD with momentum.
 
-Writes throughput_DEVICE.csv, each line with its conditions.
+Writes throughput_DEVICE.csv, each line with its conditions, and replaces only the models that it measured.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import count, pairwise, product
 from pathlib import Path
@@ -121,7 +123,7 @@ def main() -> None:
     for row in _measure_all(args, models):
         rows.append(row)
         print(markdown([row], COLUMNS).splitlines()[-1], flush=True)
-        write_csv(path, rows, where)  # after each: a run that is cut off leaves what it had
+        write_csv(path, rows, where, replacing="model")  # after each: a run that is cut off leaves what it had
     print(f"\n{path}")
     if args.markdown:
         args.markdown.write_text(f"{markdown(rows, COLUMNS)}\n\n{describe(where)}\n")
@@ -241,6 +243,7 @@ def _measure(setting: Setting) -> Row:
     run()
     synchronize(device)
     calls = max(1, round(setting.seconds / (time.perf_counter() - start)))
+    _forget_peak(device, setting.compile)
     seconds = _repeat(run, repeats=setting.repeats, calls=calls, device=device)
     return {
         **Spread.of([setting.batch / value for value in seconds]).cells("images_per_s"),
@@ -268,6 +271,16 @@ def _repeat(run: Run, *, repeats: int, calls: int, device: torch.device) -> list
         event.record()
     torch.cuda.synchronize(device)
     return [before.elapsed_time(after) / 1e3 / calls for before, after in pairwise(events)]
+
+
+def _forget_peak(device: torch.device, how: str) -> None:
+    """Has the system, or the GPU's allocator, count its peak from here on."""
+    if device.type != "cuda":
+        # Linux takes a 5 for this; without such a file, or where it is closed, the peak is that of the whole process.
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    elif how not in ("reduce-overhead", "max-autotune"):  # CUDA graphs: a replay allocates nothing, recording did
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak_mib(device: torch.device) -> int | None:

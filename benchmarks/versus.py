@@ -2,23 +2,37 @@
 
     python benchmarks/versus.py --peer smp
     python benchmarks/versus.py --peer smp --only scse lovasz --rounds 30
+    python benchmarks/versus.py --peer smp --only frrn pspunet
     python benchmarks/versus.py --peer smp --device cuda
 
 Contenders alternate in one process, so that a busy machine slows them alike; a ratio is the median of the ratios in
-each round, with the lowest and highest, and above 1 where saltzoo is faster. Memory is what torch's allocator hands
-out at the peak of a training step, beyond what lay there before it. Needs `pip install -e ".[bench]"`.
+each round, with the lowest and highest, and above 1 where saltzoo is faster. Peak memory is what torch's allocator
+hands out at the peak of a training step, or of a layer's two passes, beyond what lay there before it; saved memory
+is what a layer keeps from the one pass to the other. GFLOP are of the forward pass of one image, a multiply-add as
+two. A difference is given where both compute the same; a note says what else compares. Needs
+`pip install -e ".[bench]"`.
 
-Writes versus_PEER_DEVICE.csv, each line with its conditions, and replaces only the subjects that it measured.
+Two subjects, frrn and pspunet, have no peer: the time of a call is split among the parts of a network, with each
+part's share of the whole; GFLOP are then of that call, backward pass included, an image.
+
+Writes versus_PEER_DEVICE.csv, and parts_DEVICE.csv for the latter, each line with its conditions, and replaces only
+the subjects that it measured.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import _parts
 import torch
-from _measure import conditions, describe, markdown, slug, write_csv
-from _smp import SUBJECTS, Plan
+from _compare import Plan
+from _measure import Row, conditions, describe, markdown, slug, write_csv
+from _parts import frrn_rows, pspunet_rows
+from _subjects_alone import bam_rows, import_rows, lovasz_rows, pyramid_pooling_rows, scse_rows
+from _subjects_networks import fpn_rows, pspnet_rows, unet_rows
 
 COLUMNS = (
     "subject",
@@ -30,36 +44,80 @@ COLUMNS = (
     "contender",
     "ms",
     "ratio",
+    "parameters",
+    "gflop",
     "peak_mib",
+    "saved_mib",
     "difference",
+    "note",
 )
+VERSUS = "versus"
+PARTS = "parts"
+TABLES = {VERSUS: COLUMNS, PARTS: _parts.COLUMNS}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What can be measured.
+
+    Attributes:
+        rows: measures it.
+        table: which of TABLES its rows belong to.
+        sizes: of images, if nothing else is asked for.
+        batch: likewise.
+    """
+
+    rows: Callable[[Plan], Iterator[Row]]
+    table: str = VERSUS
+    sizes: tuple[int, ...] = (128, 101)
+    batch: int = 16
+
+
+SUBJECTS = {
+    "unet": Subject(unet_rows),
+    "pspnet": Subject(pspnet_rows),
+    "fpn": Subject(fpn_rows),
+    "scse": Subject(scse_rows),
+    "bam": Subject(bam_rows),
+    "pyramid_pooling": Subject(pyramid_pooling_rows),
+    "lovasz": Subject(lovasz_rows),
+    "import": Subject(import_rows),
+    "frrn": Subject(frrn_rows, table=PARTS, sizes=(101,), batch=2),
+    "pspunet": Subject(pspunet_rows, table=PARTS, sizes=(129,), batch=4),
+}
 
 
 def main() -> None:
-    """Measures one subject after the other, prints their table and writes the file."""
+    """Measures one subject after the other, prints their tables and writes the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", choices=["smp"], required=True, help="segmentation_models_pytorch")
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), help="default: all")
-    parser.add_argument("--size", nargs="+", type=int, default=[128, 101], help="height and width of the images")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--size", nargs="+", type=int, help="height and width of the images; default: the subject's")
+    parser.add_argument("--batch", type=int, help="default: the subject's")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the CSV")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the CSVs")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     where = conditions(device, "segmentation_models_pytorch")
     print(describe(where), flush=True)
-    plan = Plan(args.device, tuple(args.size), args.batch, args.rounds)
-    path = args.out / f"versus_{args.peer}_{slug(device)}.csv"
-    table = []
-    for subject in args.only:
-        rows = list(SUBJECTS[subject](plan))
-        table += rows
-        write_csv(path, rows, where, replacing="subject")
-    print(f"\n{markdown(table, COLUMNS)}\n\n{path}")
+    paths = {
+        VERSUS: args.out / f"versus_{args.peer}_{slug(device)}.csv",
+        PARTS: args.out / f"parts_{slug(device)}.csv",
+    }
+    measured: dict[str, list[Row]] = {table: [] for table in TABLES}
+    for name in args.only:
+        subject = SUBJECTS[name]
+        plan = Plan(args.device, tuple(args.size or subject.sizes), args.batch or subject.batch, args.rounds)
+        rows = list(subject.rows(plan))
+        measured[subject.table] += rows
+        write_csv(paths[subject.table], rows, where, replacing="subject")
+    for table, rows in measured.items():
+        if rows:
+            print(f"\n{markdown(rows, TABLES[table])}\n\n{paths[table]}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _SUPPORTED = {
     "encoder_depth": 5,
     "decoder_use_norm": "batchnorm",
+    "decoder_add_center_block": False,
     "activation": None,
     "aux_params": None,
 }
@@ -34,8 +35,6 @@ _BLOCK_KEYS = {
         for layer, name in (("cSE.1", "squeeze"), ("cSE.3", "excite"), ("sSE.0", "spatial"))
     },
 }
-
-_CENTER_KEYS = {"0.0": "0.conv", "0.1": "0.norm", "1.0": "1.conv", "1.1": "1.norm"}
 
 
 def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Segmenter:
@@ -114,7 +113,6 @@ def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
         "attention": attention or "none",
         "attention_sites": ("concat", "decoder"),
         "attention_reduction": 16,
-        "center": "conv" if config.get("decoder_add_center_block") else "none",
         "upsample": interpolation,
         "decoder_channels": tuple(config["decoder_channels"]),
     }
@@ -127,9 +125,6 @@ def _rename(key: str) -> str:
         return f"encoder.backbone.{rest.removeprefix('model.')}"
     if part == "segmentation_head":
         return f"head.conv.{rest.removeprefix('0.')}"
-    if part == "decoder" and rest.startswith("center."):
-        layer, _, parameter = rest.removeprefix("center.").rpartition(".")
-        return f"decoder.center.{_CENTER_KEYS.get(layer, layer)}.{parameter}"
     if part == "decoder" and rest.startswith("blocks."):
         index, _, inner = rest.removeprefix("blocks.").partition(".")
         layer, _, parameter = inner.rpartition(".")

@@ -6,6 +6,7 @@ import csv
 import subprocess
 import sys
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,15 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def smp(benchmark: Any) -> Any:
+def networks(benchmark: Any) -> Any:
     pytest.importorskip("segmentation_models_pytorch")
-    return benchmark("_smp")
+    return benchmark("_subjects_networks")
+
+
+@pytest.fixture
+def alone(benchmark: Any) -> Any:
+    pytest.importorskip("segmentation_models_pytorch")
+    return benchmark("_subjects_alone")
 
 
 def _run(script: str, *options: str) -> str:
@@ -79,6 +86,47 @@ def test_a_row_whose_process_hangs_or_dies_is_a_row(
     assert dead | {"error": ""} == late | {"error": ""}
 
 
+def test_throughput_replaces_only_the_models_that_it_measured(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    throughput = benchmark("throughput")
+
+    def rows(args: Any, models: list[str]) -> Any:
+        for model, mode in product(models, args.modes):
+            yield vars(_setting(benchmark, model=model, mode=mode)) | dict.fromkeys(throughput.MEASURED)
+
+    monkeypatch.setattr(throughput, "_measure_all", rows)
+    for options in ("frrn_a frrn_b", "frrn_b saltnet_s --modes infer"):
+        argv = ["throughput.py", "--device", "cpu", "--out", str(tmp_path), "--models", *options.split()]
+        monkeypatch.setattr(sys, "argv", argv)
+        throughput.main()
+    kept = [(row["model"], row["mode"]) for row in _read(tmp_path / "throughput_cpu.csv")]
+    assert kept == [("frrn_a", "infer"), ("frrn_a", "train"), ("frrn_b", "infer"), ("saltnet_s", "infer")]
+
+
+def test_peak_memory_is_that_of_the_repeats(benchmark: Any) -> None:
+    throughput = benchmark("throughput")
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("this system does not forget a peak")
+    early = torch.ones(400 * 2**20, dtype=torch.uint8)  # as a compiler might take, and give back
+    del early
+    before = throughput.resident_peak_mib()
+    row = throughput._measure(_setting(benchmark, model="saltnet_s"))
+    assert row["peak_mib"] < before - 200
+
+
+@pytest.mark.parametrize(("how", "forgets"), [("none", True), ("default", True), ("reduce-overhead", False)])
+def test_peak_memory_of_a_gpu_is_reset_but_for_cuda_graphs(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch, how: str, forgets: bool
+) -> None:
+    reset: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    benchmark("throughput")._forget_peak(torch.device("cuda"), how)
+    assert bool(reset) == forgets
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -119,30 +167,144 @@ def test_a_file_keeps_the_subjects_that_were_not_measured_again(benchmark: Any, 
     assert [tuple(row.values()) for row in _read(path)] == [("a", "4", "5", "3")]
 
 
-def test_equality_is_computed(smp: Any) -> None:
-    plan = smp.Plan("cpu", (64,), batch=2, rounds=1)
-    images, _ = smp._batch(plan, 64, "nchw")
-    networks = smp._networks(plan, images, "nchw")
+def test_equality_is_computed(networks: Any) -> None:
+    plan = networks.Plan("cpu", (64,), batch=2, rounds=1)
+    images, _ = networks.batch(plan, 64, "nchw")
+    nets = networks._unets(plan, images, "nchw")
 
     def match() -> Any:
-        theirs, ours = (smp.inference(networks[name], images, "fp32")() for name in (smp.PEER, smp.OURS))
-        return smp.Match.of((theirs,), (ours,))
+        theirs, ours = (networks.inference(nets[name], images, "fp32")() for name in (networks.PEER, networks.OURS))
+        return networks.Match.of((theirs,), (ours,))
 
     same = match()
     assert 0.1 < same.scale < 100, "batch norm is calibrated"
     assert same.difference < 1e-4 * same.scale
     with torch.no_grad():
-        networks[smp.OURS].head.conv.bias += 0.25
+        nets[networks.OURS].head.conv.bias += 0.25
     assert match().difference == pytest.approx(0.25, rel=1e-3)
 
 
-def test_scse_pair_shares_its_weights(smp: Any) -> None:
-    theirs, ours = smp._scse_pair(torch.device("cpu"))
-    x, grad = torch.randn(2, 2, 64, 9, 7)
-    match = smp.Match.of(smp._forward_backward(theirs, x, grad), smp._forward_backward(ours, x, grad))
+@pytest.mark.parametrize("pair", ["_scse_pair", "_bam_pair"])
+@pytest.mark.parametrize("mode", [False, True])
+def test_a_pair_shares_its_weights(alone: Any, pair: str, mode: bool) -> None:
+    theirs, ours = (module.train(mode) for module in getattr(alone, pair)(torch.device("cpu")))
+    x, grad = torch.randn(2, 3, 64, 9, 7)
+    match = alone.Match.of(alone.forward_backward(theirs, x, grad), alone.forward_backward(ours, x, grad))
     assert match.difference < 1e-5
     assert match.gradient_difference < 1e-5
     assert all(parameter.grad is None for parameter in ours.parameters())
+    with torch.no_grad():
+        list(ours.parameters())[-1].add_(1)
+    assert alone.Match.of((theirs(x),), (ours(x),)).difference > 1e-2
+
+
+def test_pyramid_pooling_is_compared_where_it_compares(alone: Any) -> None:
+    theirs, ours = alone._pyramid_pooling_pair(torch.device("cpu"))
+    x = torch.randn(2, 256, 13, 9)
+    with torch.no_grad():
+        want, got, smp = alone._as_ours(theirs, x), ours(x), theirs(x)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got[:, 256:320], smp[:, :64], rtol=1e-5, atol=1e-5)  # one cell: nothing to interpolate
+    assert (got[:, 320:] - smp[:, 64:256]).abs().max() > 1e-2  # align_corners
+
+
+def test_a_network_of_smp_gets_a_size_that_it_takes(networks: Any) -> None:
+    torch.manual_seed(0)
+    pspnet = networks.smp.PSPNet("resnet18", encoder_weights=None, in_channels=1, classes=1).eval()
+    padded, x = networks.Padded(pspnet), torch.randn(1, 1, 33, 40)
+    with pytest.raises(RuntimeError, match="divisible by 8"):
+        pspnet(x)
+    with torch.no_grad():
+        logits = pspnet(torch.nn.functional.pad(x, (0, 0, 0, 7)))
+        torch.testing.assert_close(padded(x), logits[..., :33, :])
+    assert (padded.padded(33), padded.padded(40)) == (40, 40)
+    cost = networks._cost(padded, 33)
+    assert cost["parameters"] == sum(parameter.numel() for parameter in pspnet.parameters())
+    assert cost == networks._cost(padded, 40)
+    idle = sum(
+        parameter.numel() for name in ("layer3", "layer4") for parameter in getattr(pspnet.encoder, name).parameters()
+    )
+    x = x[..., :33].expand(2, -1, -1, -1)
+    assert networks._of_peer(padded, x) == f"padded to 40 x 40, as it has to be; {idle} of its parameters take no part"
+    assert networks._of_peer(padded, x[..., :24, :24]) == f"{idle} of its parameters take no part"
+
+
+def test_a_network_is_in_the_mode_that_is_timed(networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    models, modes, infer = [], [], networks.inference
+
+    def inference(model: torch.nn.Module, *args: Any) -> Any:
+        models.append(model)
+        return infer(model, *args)
+
+    def compare(plan: Any, what: dict[str, str], *_: Any, **__: Any) -> list[Any]:
+        modes.append((what["mode"], what["dtype"], {module.training for model in models for module in model.modules()}))
+        return []
+
+    monkeypatch.setattr(networks, "inference", inference)
+    monkeypatch.setattr(networks, "compare", compare)
+    ours = {"small": {"name": "saltnet_s", "deep_supervision": True}}
+    list(networks._unlike_rows(networks.Plan("cpu", (33,), batch=2, rounds=1), "pspnet", networks.smp.PSPNet, ours))
+    assert [(mode, dtype) for mode, dtype, _ in modes[:2]] == [("inference", "fp32"), ("training step", "fp32")]
+    assert modes[0][2] == {False}
+    assert True in modes[1][2]
+
+
+def test_saved_memory_counts_storages_once_and_no_parameters(benchmark: Any) -> None:
+    compare = benchmark("_compare")
+    x = torch.randn(1, 4, 256, 256)  # 1 MiB
+
+    class SquarePlusSine(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * x + x.sin()
+
+    assert compare.saved_mib(SquarePlusSine(), x) == 1
+    assert compare.saved_mib(torch.nn.Conv2d(4, 8, 1), x) == 1
+    assert compare.saved_mib(torch.nn.Sequential(SquarePlusSine(), torch.nn.Sigmoid()), x) == 2
+    assert compare.saved_mib(torch.nn.Identity(), x) == 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_scse_takes_two_thirds_of_smps_memory_at_most(alone: Any, layout: torch.memory_format) -> None:
+    x = torch.randn(2, 64, 64, 64).to(memory_format=layout)
+    modules = dict(zip((alone.PEER, alone.OURS), alone._scse_pair(torch.device("cpu")), strict=True))
+    steps = {name: lambda m=m: alone.forward_backward(m, x, x) for name, m in modules.items()}
+    for step in steps.values():
+        step()
+    memory = alone._memory(modules, steps, x)
+    theirs, ours = memory[alone.PEER], memory[alone.OURS]
+    assert ours["peak_mib"] <= 2 / 3 * theirs["peak_mib"]
+    assert ours["saved_mib"] <= theirs["saved_mib"]  # both keep the map and the gate of its pixels
+    assert 2 <= ours["saved_mib"] < 2.1  # the map is 2 MiB
+
+
+def test_versus_gives_each_subject_its_own_settings_and_table(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    versus = benchmark("versus")
+    plans = []
+
+    def rows(plan: Any) -> Any:
+        plans.append(plan)
+        yield dict.fromkeys(versus.TABLES[versus.PARTS]) | {"subject": "slow", "ms": plan.batch}
+
+    subject = versus.Subject(rows, table=versus.PARTS, sizes=(129,), batch=4)
+    monkeypatch.setattr(versus, "SUBJECTS", {"slow": subject})
+    for options in ([], ["--size", "33", "65", "--batch", "1", "--rounds", "2"]):
+        monkeypatch.setattr(sys, "argv", ["versus.py", "--peer", "smp", "--out", str(tmp_path), *options])
+        versus.main()
+    assert plans == [versus.Plan("cpu", (129,), 4, 7), versus.Plan("cpu", (33, 65), 1, 2)]
+    assert [path.name for path in tmp_path.iterdir()] == ["parts_cpu.csv"]
+    assert [row["ms"] for row in _read(tmp_path / "parts_cpu.csv")] == ["1"]
+
+
+def test_the_file_of_results_has_the_columns_of_a_new_row(benchmark: Any) -> None:
+    compare, measure = benchmark("_compare"), benchmark("_measure")
+    plan = compare.Plan("cpu", (64,), batch=1, rounds=1)
+    (row,) = compare.timed_rows(plan, {"subject": "new"}, {"smp": [1.0]}, None)
+    columns = [*row, *measure.conditions(torch.device("cpu"), "segmentation_models_pytorch")]
+    kept = _read(BENCHMARKS / "results" / "versus_smp_cpu.csv")
+    assert list(kept[0]) == columns, "write_csv would drop every line"
 
 
 def test_turns_alternate(benchmark: Any) -> None:
@@ -169,16 +331,36 @@ def test_memory_of_a_step_counts_what_it_holds(benchmark: Any) -> None:
 
 
 @pytest.mark.slow
-def test_versus_times_every_row_of_the_network(smp: Any) -> None:
-    rows = list(smp.network_rows(smp.Plan("cpu", (64,), batch=1, rounds=1)))
+def test_versus_times_every_row_of_the_network(networks: Any) -> None:
+    rows = list(networks.unet_rows(networks.Plan("cpu", (64,), batch=1, rounds=1)))
     assert len(rows) == 2 * 2 * 2 * 3  # dtypes, layouts, modes, contenders
     assert all(row["peak_mib"] > 0 for row in rows if row["mode"] == "training step")
-    compared = [row for row in rows if row["mode"] == "inference" and row["contender"] == smp.OURS]
+    compared = [row for row in rows if row["mode"] == "inference" and row["contender"] == networks.OURS]
     assert [bool(row["rounding"]) for row in compared] == [row["dtype"] == "bf16" for row in compared]
 
 
 @pytest.mark.slow
-def test_versus_times_every_row_of_scse_and_of_imports(smp: Any) -> None:
-    plan = smp.Plan("cpu", (32,), batch=1, rounds=1)
-    assert len(list(smp.scse_rows(plan))) == 2 * 2 * 2 * 3  # layouts, compiled, modes, contenders
-    assert [row["contender"] for row in smp.import_rows(plan)] == ["smp", "saltzoo"]
+def test_versus_times_every_row_of_other_networks(networks: Any) -> None:
+    plan = networks.Plan("cpu", (33,), batch=2, rounds=1)
+    pspnet, fpn = list(networks.pspnet_rows(plan)), list(networks.fpn_rows(plan))
+    assert (len(pspnet), len(fpn)) == (2 * 2 * 6, 2 * 2 * 3)  # dtypes, modes, contenders
+    for row in (*pspnet, *fpn):
+        assert row["difference"] is None
+        assert row["parameters"] > 1e6
+        assert row["gflop"] > 0
+        assert row["note"] == "another network" if row["contender"] != networks.PEER else "padded to" in row["note"]
+
+
+@pytest.mark.slow
+def test_versus_times_every_row_of_layers_and_of_imports(alone: Any) -> None:
+    plan = alone.Plan("cpu", (32,), batch=1, rounds=1)
+    for rows in (list(alone.scse_rows(plan)), list(alone.bam_rows(plan))):
+        assert len(rows) == 2 * 2 * 2 * 3  # layouts, compiled, modes, contenders
+        assert [row for row in rows if row["saved_mib"]] == [
+            row
+            for row in rows
+            if row["mode"] != "forward" and row["compile"] == "none" and row["contender"] != alone.COPY
+        ]
+        assert [row["difference"] is None for row in rows] == [row["contender"] != alone.OURS for row in rows]
+    assert len(list(alone.pyramid_pooling_rows(plan))) == 2 * 2 * 2  # layouts, modes, contenders
+    assert [row["contender"] for row in alone.import_rows(plan)] == ["smp", "saltzoo"]

@@ -58,7 +58,7 @@ def test_resnet34_has_the_same_logits(attention, size):
         ("resnet18", {"decoder_attention_type": "scse", "classes": 3}),
         ("resnet18", {"in_channels": 3, "decoder_channels": (64, 48, 32, 16, 16)}),
         ("resnet50", {"decoder_attention_type": "scse"}),
-        ("resnet18", {"decoder_interpolation": "bilinear", "decoder_add_center_block": True}),
+        ("resnet18", {"decoder_interpolation": "bilinear"}),
         ("tu-resnet18", {"decoder_attention_type": "scse"}),
         ("tu-convnext_atto", {}),
         ("tu-regnety_002", {"decoder_attention_type": "scse", "classes": 2}),
@@ -121,6 +121,7 @@ def test_describes_itself_so_that_it_can_be_saved():
     [
         ({"encoder_depth": 4}, "encoder_depth=4"),
         ({"decoder_use_norm": "layernorm"}, "decoder_use_norm='layernorm'"),
+        ({"decoder_add_center_block": True}, "decoder_add_center_block=True"),
         ({"decoder_interpolation": "bicubic"}, "decoder_interpolation='bicubic' has no counterpart here"),
         ({"activation": "sigmoid"}, "activation='sigmoid'"),
         ({"aux_params": {"classes": 2}}, "aux_params="),

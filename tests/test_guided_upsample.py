@@ -1,6 +1,7 @@
 """Guided upsampling: bilinear at zero offsets, elsewhere against loops over pixels and a written-out network."""
 
 import re
+from copy import deepcopy
 from math import floor
 
 import pytest
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils.flop_counter import FlopCounterMode
 
 from saltzoo.layers import GuidedUpsample, sample_at_offsets
 
@@ -123,6 +126,56 @@ def test_agrees_with_the_network_written_out():
     torch.testing.assert_close(module(x, guide), want)
     module.reset_offsets()
     assert (module(x, guide) - want).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("options", [{}, {"hidden_channels": 6}])
+@pytest.mark.parametrize("training", [True, False])
+def test_is_the_arrangement_of_the_solution_with_its_gradients(training, options):
+    """Upsample, then convolve: the same results, derivatives and running statistics, and by the same modules."""
+    torch.manual_seed(0)
+    module = woken(GuidedUpsample(8, 3, out_channels=4, **options)).double().train(training)
+    other = deepcopy(module)
+    x, guide = torch.randn(2, 8, 5, 6, dtype=torch.float64), torch.randn(2, 3, 33, 41, dtype=torch.float64)
+    results = []
+    for each, forward in ((module, GuidedUpsample.forward), (other, convolving_the_upsampled_map)):
+        inputs = [t.clone().requires_grad_() for t in (x, guide)]
+        y = forward(each, *inputs)
+        (y * torch.arange(y.numel(), dtype=y.dtype).view_as(y).sin()).sum().backward()
+        results.append([y, *(t.grad for t in inputs), *(p.grad for p in each.parameters()), *each.buffers()])
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9)
+
+
+def convolving_the_upsampled_map(module, x, guide):
+    up = bilinear(module.narrow(x), guide.shape[-2:])
+    return sample_at_offsets(module.project(x), module.offsets(F.relu(module.from_map(up) + module.from_guide(guide))))
+
+
+def test_a_bias_that_folding_a_norm_leaves_in_the_convolution_counts():
+    module = woken(GuidedUpsample(8, 3)).eval()
+    x, guide = torch.randn(2, 8, 5, 6), torch.randn(2, 3, 33, 41)
+    want = module(x, guide)
+    fused = fuse_conv_bn_eval(module.from_map.conv, module.from_map.norm)
+    module.from_map.conv, module.from_map.norm = fused, nn.Identity()
+    torch.testing.assert_close(module(x, guide), want, rtol=1e-4, atol=1e-5)
+    assert fused.bias.abs().max() > 0.1
+
+
+def test_cost_is_in_the_offsets():
+    """Multiply-adds of the solution's widths: all but those of the upsampled map's filter are as in its network."""
+    pixels = 101 * 101
+    module = GuidedUpsample(128, 32).eval()
+    x, guide = torch.randn(1, 128, 13, 13), torch.randn(1, 32, 101, 101)
+
+    def flops(f, *inputs):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            f(*inputs)
+        return counter.get_total_flops()
+
+    rest = (32 * 128 + 9 * (128 * 64 + 64 * 32 + 32 * 2)) * pixels
+    filters = 13 * 13 * 9 * 128 * 128 + (39 * 101 * 39 + 39 * pixels) * 128
+    assert flops(module, x, guide) == 2 * (rest + filters)
+    assert flops(convolving_the_upsampled_map, module, x, guide) == 2 * (rest + 9 * 128 * 128 * pixels)
 
 
 def count(module):

@@ -13,7 +13,7 @@ from saltzoo import SegOutput, cost
 from saltzoo.data import synthetic_tiles
 from saltzoo.decoders import PSPUNetDecoder
 from saltzoo.features import FeatureSpec
-from saltzoo.layers import CBAM, SCSE, GuidedUpsample
+from saltzoo.layers import CBAM, SCSE, GuidedUpsample, sample_at_offsets
 from saltzoo.metrics import salt_map
 from saltzoo.models import pspunet
 
@@ -78,14 +78,47 @@ def test_parameters_are_where_the_solution_has_them():
     assert count(model.head) == 16 * 2 + 2
 
 
-def test_costs_what_is_published_and_the_narrow_guide_a_fifth():
-    faithful = pspunet(num_classes=2, **FULL)
-    assert cost(faithful, (129, 129)).flops / 1e9 == pytest.approx(9.6, rel=0.01)
-    without = cost(pspunet(num_classes=2, attention="scse"), (129, 129)).flops / 1e9
-    assert 0.8 < 1 - without / 9.6 < 0.85  # "four fifths in the guided upsampling"
-    narrow = pspunet(num_classes=2, **FULL, guide_channels=32)
-    assert cost(narrow, (129, 129)).flops / 1e9 == pytest.approx(2.06, rel=0.01)
-    assert count(narrow) == 1_775_958
+def upsampling_first(module, x, guide):
+    """Guided upsampling as the solution arranges it: the filter goes over the upsampled map."""
+    up = F.interpolate(module.narrow(x), size=guide.shape[-2:], mode="bilinear", align_corners=False)
+    offsets = module.offsets(F.relu(module.from_map(up) + module.from_guide(guide)))
+    return sample_at_offsets(module.project(x), offsets)
+
+
+def gflops(**options):
+    with torch.device("meta"):
+        model = pspunet(num_classes=2, **options)
+    return cost(model, (129, 129)).flops / 1e9
+
+
+def test_costs_what_is_published_when_arranged_as_the_solution_is(monkeypatch):
+    without = gflops(attention="scse")
+    ours, narrow = gflops(**FULL), gflops(**FULL, guide_channels=32)
+    monkeypatch.setattr(GuidedUpsample, "forward", upsampling_first)
+    theirs = gflops(**FULL)
+    assert theirs == pytest.approx(9.6, rel=0.01)
+    assert ours == pytest.approx(5.14, rel=0.002)
+    # 128 to 128 channels from 17 x 17 to 129 x 129: nine 1x1 convolutions and two products of 3 * 17 numbers each
+    filters = 17 * 17 * 9 * 128 * 128 + (51 * 129 * 51 + 129 * 129 * 51) * 128
+    assert theirs - ours == pytest.approx(2e-9 * (129 * 129 * 9 * 128 * 128 - filters))
+    assert 0.68 < 1 - without / ours < 0.72  # "seven tenths of the multiplications"
+    assert narrow == pytest.approx(1.84, rel=0.005)
+    assert 0.88 < (ours - narrow) / (ours - without) < 0.92  # "save nine tenths of its cost"
+    assert count(pspunet(num_classes=2, **FULL, guide_channels=32)) == 1_775_958
+
+
+@pytest.mark.parametrize("size", [(129, 129), (101, 67)])
+@torch.no_grad()
+def test_logits_are_those_of_the_solutions_arrangement(monkeypatch, size):
+    model = woken(built(**FULL)).eval()
+    x = torch.randn(1, 1, *size)
+    ours = model(x).logits
+    model.decoder.guided_upsample.reset_offsets()
+    assert (model(x).logits - ours).abs().max() > 1e-3  # the offsets do something
+    woken(model)
+    ours = model(x).logits
+    monkeypatch.setattr(GuidedUpsample, "forward", upsampling_first)
+    torch.testing.assert_close(model(x).logits, ours, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(101, 101), (128, 128), (97, 131), (32, 32), (33, 70)])

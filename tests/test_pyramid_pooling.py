@@ -10,11 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from saltzoo.layers import PyramidPooling
-from saltzoo.layers.pyramid_pooling import _averages, _cells
-
-
-def cell_averages(x, bins):
-    return _averages(x, _cells(bins))
+from saltzoo.layers.pyramid_pooling import _averages as cell_averages
 
 
 @torch.no_grad()
@@ -102,6 +98,16 @@ def test_a_batch_of_one_trains(size):
     assert y.isfinite().all()
     y.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_a_module_built_without_memory_works_once_it_has_its_tensors():
+    with torch.device("meta"):
+        empty = PyramidPooling(8)
+    module = woken(PyramidPooling(8))
+    empty.to_empty(device="cpu").load_state_dict(module.state_dict())
+    assert not set(dict(empty.named_buffers())) - set(empty.state_dict())
+    x = torch.randn(2, 8, 7, 9)
+    assert torch.equal(empty.eval()(x), module.eval()(x))
 
 
 @pytest.mark.parametrize("count", [1, 3])

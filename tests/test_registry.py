@@ -24,19 +24,25 @@ def test_the_catalog_is_what_is_listed():
     names = [spec.name for spec in MODELS]
     assert len(set(names)) == len(names)
     assert saltzoo.list_models() == sorted(names)
-    assert {"unet", "unet_resnet34", "unet_resnet34_scse"} <= set(names)
+    assert {"unet", "unet_resnet34", "unet_resnet34_scse", "unet_plain", "saltnet_s", "frrn_a"} <= set(names)
     assert saltzoo.list_models(pretrained=True) == sorted(spec.name for spec in WEIGHTS)
     for spec in MODELS:
         assert saltzoo.is_model(spec.name)
         assert callable(spec.load_builder())
-        assert spec.paper
+        assert spec.paper or spec.name.startswith("saltnet")  # our own
     for weights in WEIGHTS:
         assert saltzoo.is_model(weights.model)
         assert weights.revision != "main"
 
 
 def test_lists_by_pattern():
-    assert saltzoo.list_models("*resnet34*") == ["unet_resnet34", "unet_resnet34_scse"]
+    assert saltzoo.list_models("*resnet34_scse*") == [
+        "unet_resnet34_scse",
+        "unet_resnet34_scse_ds",
+        "unet_resnet34_scse_hc",
+        "unet_resnet34_scse_hc_ds",
+    ]
+    assert saltzoo.list_models("saltnet_?") == ["saltnet_m", "saltnet_s"]
     assert saltzoo.list_models("no*") == []
 
 

@@ -1,11 +1,15 @@
 """scSE: against the formula and another library, to the second derivative, in every dtype and layout."""
 
 import copy
+import re
 
 import pytest
 import torch
 from segmentation_models_pytorch.base.modules import SCSEModule
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from saltzoo.layers import SCSE
 
@@ -163,6 +167,154 @@ def test_keeps_no_map_for_the_backward_pass_but_its_input():
         module(x)
     large = [t for t in kept if t.numel() >= x.numel() // 2]
     assert [t.data_ptr() for t in large] == [x.data_ptr()]
+
+
+def kept_by(module, x):
+    """Bytes of all that waits for the backward pass, each storage once."""
+    storages = {}
+
+    def keep(tensor):
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        module(x)
+    return sum(storages.values())
+
+
+class Alive(TorchDispatchMode):
+    """The most bytes that tensors occupied at once, `peak`, seen after every operation."""
+
+    def __init__(self):
+        super().__init__()
+        self.storages, self.peak = {}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, kwargs, result)):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self.storages[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self.storages = {key: value for key, value in self.storages.items() if not value[0].expired()}
+        self.peak = max(self.peak, sum(nbytes for _, nbytes in self.storages.values()))
+        return result
+
+
+def peaks_of(module, x):
+    """In maps of the size of x: the peak of the forward pass, and that of the backward pass without the output."""
+    x = x.detach().requires_grad_()
+    with Alive() as alive:
+        y = module(x)
+        forward, alive.peak = alive.peak, 0
+        torch.autograd.grad(y, [x, *module.parameters()], torch.ones_like(y))
+    return forward / x.nbytes, alive.peak / x.nbytes - 1
+
+
+@pytest.mark.parametrize("merge", ["add", "max"])
+@pytest.mark.parametrize(("autocast", "most"), [(False, 1.001), (True, 0.68)])
+def test_keeps_no_more_than_segmentation_models_pytorch(merge, autocast, most):
+    """In float32 both keep the input and little else; under autocast theirs keeps a rounded copy of it too."""
+    x = torch.randn(16, 64, 64, 64, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        theirs = kept_by(SCSEModule(64, reduction=16), x)
+        ours = kept_by(SCSE(64, reduction=16, merge=merge), x)
+        normed = kept_by(SCSE(64, reduction=16, merge=merge, norm=True), x)
+    assert x.nbytes < ours <= most * theirs
+    assert normed - ours < 1.1 * x.nbytes / 64  # what the norm of the pixels' gate was given
+
+
+def test_needs_at_most_two_thirds_of_the_memory_of_segmentation_models_pytorch():
+    """At the peak of either pass, the input and the incoming gradient counted in, the output not."""
+    x = torch.randn(16, 64, 64, 64)
+    ours, theirs = (peaks_of(module, x) for module in (SCSE(64, reduction=16), SCSEModule(64, reduction=16)))
+    assert ours[0] < 2.1
+    assert ours[1] < 3.1
+    assert ours[0] <= 2 / 3 * theirs[0]
+    assert ours[1] <= 2 / 3 * theirs[1]
+
+
+class Normed(nn.Module):
+    """The variants written out as their parts, with autograd's gradients."""
+
+    def __init__(self, ours, merge):
+        super().__init__()
+        channels, hidden = ours.squeeze.in_features, ours.squeeze.out_features
+        bias = ours.squeeze.bias is not None
+
+        def norm(count):
+            return nn.Identity() if bias else nn.BatchNorm2d(count)
+
+        self.channel = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, hidden, 1, bias=bias),
+            norm(hidden),
+            nn.ReLU(),
+            nn.Conv2d(hidden, channels, 1, bias=bias),
+            norm(channels),
+            nn.Sigmoid(),
+        )
+        self.pixel = nn.Sequential(nn.Conv2d(channels, 1, 1, bias=bias), norm(1), nn.Sigmoid())
+        self.merge = merge
+        self.names = {"squeeze": "channel.1", "squeeze_norm": "channel.2", "excite": "channel.4"}
+        self.names |= {"excite_norm": "channel.5", "spatial": "pixel.0", "spatial_norm": "pixel.1"}
+        own = self.state_dict()
+        for key, value in ours.state_dict().items():
+            own[self.name_of(key)].copy_(value.reshape(own[self.name_of(key)].shape))
+
+    def name_of(self, key):
+        module, _, tensor = key.partition(".")
+        return f"{self.names[module]}.{tensor}"
+
+    def forward(self, x):
+        channel, pixel = self.channel(x), self.pixel(x)
+        return x * (channel + pixel) if self.merge == "add" else torch.maximum(x * channel, x * pixel)
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("merge", ["add", "max"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_variants_are_their_parts(norm, merge, training, fresh):
+    torch.manual_seed(0)
+    ours = SCSE(12, reduction=3, norm=norm, merge=merge)
+    ours = (ours if fresh else awake(ours)).double().train(training)
+    theirs = Normed(ours, merge).double().train(training)
+    x, weight = torch.randn(2, 3, 12, 5, 6, dtype=torch.float64)
+    want = grads_of(theirs, x, weight)
+    torch.testing.assert_close(grads_of(ours, x, weight), want)
+    for name, parameter in ours.named_parameters():
+        wanted = theirs.get_parameter(theirs.name_of(name)).grad
+        torch.testing.assert_close(parameter.grad, wanted.reshape(parameter.shape))
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, theirs.state_dict()[theirs.name_of(name)].reshape(value.shape))
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(2, 64, 7, 9), (1, 3, 1, 1), (1, 5, 4, 4)])
+@pytest.mark.parametrize(("merge", "scale"), [("add", 1), ("max", 0.5)])
+def test_with_norms_it_starts_the_same_and_does_so_again_after_reset(merge, scale, shape, training):
+    x = torch.randn(shape)
+    module = SCSE(shape[1], merge=merge, norm=True).train(training)
+    assert torch.equal(module(x), scale * x)
+    awake(module)
+    assert not torch.equal(module(x), scale * x)
+    module.reset_parameters()
+    assert torch.equal(module(x), scale * x)
+
+
+def test_norms_come_with_no_biases_before_them():
+    channels, hidden = 64, 32
+    count = sum(p.numel() for p in SCSE(channels, norm=True).parameters())
+    assert count == 2 * channels * hidden + channels + 2 * (hidden + channels + 1)
+    plain = sum(p.numel() for p in SCSE(channels).parameters())
+    assert plain == 2 * channels * hidden + channels + hidden + channels + 1
+
+
+@pytest.mark.parametrize("merge", ["mul", "", None])
+def test_refuses_an_unknown_merge(merge):
+    with pytest.raises(ValueError, match=re.escape(f"unknown merge {merge!r}: choose one of ('add', 'max')")):
+        SCSE(4, merge=merge)
 
 
 def compiled_agrees(backend, dtype=torch.float32):

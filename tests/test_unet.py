@@ -11,10 +11,19 @@ from hypothesis import strategies as st
 
 from saltzoo import create_model
 from saltzoo.data import synthetic_tiles
+from saltzoo.encoders import InputSkip, TimmEncoder
+from saltzoo.layers import ATTENTIONS, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
+from saltzoo.losses import DeepSupervisionLoss, bce_loss
 from saltzoo.metrics import salt_map
 
-SITES = ("encoder", "concat", "decoder")
-SOME_SITES = [sites for count in (1, 2, 3) for sites in itertools.combinations(SITES, count)]
+SITES = ("encoder", "skip", "concat", "decoder")
+SOME_SITES = [sites for count in (1, 2, 3, 4) for sites in itertools.combinations(SITES, count)]
+BLOCKS = {"concat": UnetBlock, "half": HalfUnetBlock, "residual": ResidualUnetBlock}
+HEADS = [
+    {"hypercolumn": hypercolumn, "deep_supervision": deep, "classifier": classifier}
+    for hypercolumn, deep, classifier in itertools.product((False, True), (False, True), ("none", "beside", "fused"))
+    if hypercolumn or classifier != "fused"
+]
 
 
 def tiny(**options):
@@ -36,8 +45,8 @@ def woken(model):
 
 
 def trains(model, x):
-    loss = model(x).square().mean()
-    loss.backward()
+    target = torch.rand(len(x), *x.shape[-2:], generator=torch.Generator().manual_seed(0)) < 0.4
+    DeepSupervisionLoss(bce_loss)(model(x), target).backward()
     bad = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert bad == []
     return {name: p.grad for name, p in model.named_parameters()}
@@ -73,6 +82,7 @@ def test_any_size_from_32(scse, height, width):
         ("darknet17", (64, 48, 32, 16, 8)),  # six taps, the first at full size
         pytest.param("vgg11_bn", (64, 48, 32, 16, 8), marks=pytest.mark.slow),
         ("efficientvit_m0", (64, 48, 32, 16, 8, 4)),  # the finest at a sixteenth, the last at a 64th
+        ("test_resnet", None),
     ],
 )
 def test_other_pyramids_train_at_101(encoder, channels):
@@ -92,18 +102,111 @@ def test_the_full_size_tap_is_a_skip():
     assert [tuple(seen[0][1].shape), seen[0][2]] == [(1, 32, 64, 64), (64, 64)]
 
 
-@pytest.mark.parametrize("sites", [None, *SOME_SITES])
-def test_every_parameter_learns_at_every_site(sites):
-    options = {"attention": "scse", "attention_sites": sites} if sites else {}
-    model = tiny(**options)
-    counted = dict.fromkeys(SITES, 0)
-    for name, _ in model.named_modules():
-        counted["encoder"] += bool(re.fullmatch(r"encoder\.attentions\.\d+", name))
-        counted["concat"] += bool(re.fullmatch(r"decoder\.blocks\.\d\.concat_attention\.squeeze", name))
-        counted["decoder"] += bool(re.fullmatch(r"decoder\.blocks\.\d\.attention\.squeeze", name))
-    full = {"encoder": 5, "concat": 4, "decoder": 5}
-    assert counted == {site: full[site] if sites and site in sites else 0 for site in SITES}
+PLACES = {
+    "encoder": r"encoder\.attentions\.\d",
+    "skip": r"decoder\.blocks\.\d\.skip_attention",
+    "concat": r"decoder\.blocks\.\d\.concat_attention",
+    "decoder": r"decoder\.blocks\.\d\.attention",
+}
+FULL = {"encoder": 5, "skip": 4, "concat": 4, "decoder": 5}  # the last block has no skip
+
+
+def attentions_at(model, kind):
+    found = [name for name, module in model.named_modules() if type(module) is kind]
+    counted = {site: sum(bool(re.fullmatch(place, name)) for name in found) for site, place in PLACES.items()}
+    assert sum(counted.values()) == len(found)
+    return counted
+
+
+@pytest.mark.parametrize("sites", SOME_SITES, ids="-".join)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_attention_stands_at_every_site_that_was_asked_for(sites, block):
+    with torch.device("meta"):
+        model = tiny(attention="scse", attention_sites=sites, decoder_block=block)
+    want = {site: FULL[site] * (site in sites) for site in SITES}
+    assert attentions_at(model, ATTENTIONS["scse"]) == want
+
+
+@pytest.mark.parametrize("attention", ["none", *ATTENTIONS])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_parameter_learns_with_every_attention_and_block(attention, block):
+    model = tiny(attention=attention, attention_sites=SITES, decoder_block=block)
+    if attention != "none":
+        assert attentions_at(model, ATTENTIONS[attention]) == FULL
     trains(model, torch.randn(2, 1, 64, 64))
+
+
+@pytest.mark.parametrize("heads", HEADS, ids=lambda value: "-".join(str(v) for v in value.values()))
+def test_every_parameter_learns_with_every_head(heads):
+    trains(tiny(**heads), torch.randn(2, 1, 47, 64))
+
+
+def test_its_own_attention_is_after_every_stage_and_block():
+    assert attentions_at(tiny(attention="se"), ATTENTIONS["se"]) == {"encoder": 5, "skip": 0, "concat": 0, "decoder": 5}
+
+
+@pytest.mark.parametrize(("block", "upsample"), [("concat", "nearest"), ("half", "deconv"), ("residual", "deconv")])
+def test_each_block_grows_in_its_own_way_or_in_another(block, upsample):
+    for asked in (None, "nearest", "bilinear", "deconv"):
+        with torch.device("meta"):
+            blocks = tiny(decoder_block=block, upsample=asked).decoder.blocks
+        assert {type(b) for b in blocks} == {BLOCKS[block]}
+        assert {b.upsample.mode for b in blocks} == {asked or upsample}
+
+
+@pytest.mark.parametrize("center", ["none", "conv", "pyramid"])
+def test_what_stands_between_encoder_and_decoder(center):
+    model = tiny(center=center)
+    count = {"none": (0, 0), "conv": (2, 0), "pyramid": (5, 1)}[center]  # four bins, and a convolution to mix them
+    inside = list(model.decoder.center.modules())
+    assert sum(isinstance(m, torch.nn.Conv2d) and m.weight.requires_grad for m in inside) == count[0]
+    assert sum(isinstance(m, PyramidPooling) for m in inside) == count[1]
+    seen = []
+    model.decoder.center.register_forward_hook(lambda _m, args, out: seen.append((args[0], out)))
+    trains(model, torch.randn(2, 1, 64, 96))
+    (deepest, centred), *_ = seen
+    assert deepest.shape == centred.shape == (2, model.encoder.spec.channels[-1], 2, 3)
+    assert (centred is deepest) == (center == "none")
+
+
+def test_a_batch_of_one_trains_with_a_pyramid_of_a_single_pixel():
+    trains(tiny(center="pyramid"), torch.randn(1, 1, 64, 64))
+
+
+@torch.no_grad()
+def test_input_skip_joins_the_image_to_the_last_block():
+    model = tiny(in_chans=2, input_skip=True).eval()
+    plain = tiny(in_chans=2)
+    assert isinstance(model.encoder, InputSkip)
+    assert isinstance(plain.encoder, TimmEncoder)
+    assert model.encoder.spec.channels == (2, *plain.encoder.spec.channels)
+    assert model.encoder.spec.reductions == (1, 2, 4, 8, 16, 32)
+    assert model.decoder.channels == plain.decoder.channels
+    seen = []
+    model.decoder.blocks[-1].register_forward_pre_hook(lambda _m, args: seen.append(args[1]))
+    x = torch.randn(1, 2, 47, 64)
+    model(x)
+    assert torch.equal(seen[0], x)
+    last = model.decoder.blocks[-1].conv1.conv.in_channels, plain.decoder.blocks[-1].conv1.conv.in_channels
+    assert last[0] == last[1] + 2
+    with pytest.raises(ValueError, match="gives a map of full size already: drop input_skip=True"):
+        tiny(encoder="darknet17", input_skip=True)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "channels"),
+    [
+        ("test_resnet", (256, 128, 64, 32, 16)),
+        ("convnext_atto", (256, 128, 64, 32, 16)),
+        ("efficientvit_m0", (256, 256, 128, 64, 32, 16)),
+    ],
+)
+def test_the_decoder_narrows_by_half_at_each_step_up(encoder, channels):
+    with torch.device("meta"):
+        model = tiny(encoder=encoder)
+    assert model.decoder.channels == channels
+    assert model.decoder.reduction == 1
+    assert model.config.model_args["decoder_channels"] is None
 
 
 def test_every_parameter_gets_a_gradient_that_is_not_zero():
@@ -234,14 +337,23 @@ def test_refuses_a_batch_of_another_shape(scse, shape, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"decoder_channels": (64, 32)}, "must be 5 positive numbers, coarsest first; got (64, 32)"),
+        (
+            {"decoder_channels": (64, 32)},
+            "encoder 'test_resnet' halves the image 5 times, so decoder_channels must be 5 positive numbers, "
+            "coarsest first; got (64, 32)",
+        ),
+        ({"decoder_channels": ()}, "coarsest first; got ()"),
         ({"decoder_channels": (256, 128, 64, 32, 0)}, "got (256, 128, 64, 32, 0)"),
-        ({"attention": "cbam"}, "unknown attention 'cbam': choose one of ['none', 'scse']"),
-        ({"attention": "cbam", "attention_sites": ("concat",)}, "unknown attention 'cbam'"),
-        ({"attention": "none", "attention_sites": ("skip",)}, "got ('skip',)"),
+        ({"attention": "sces"}, "unknown attention 'sces': choose one of ['none', 'se', 'scse', 'bam', 'cbam']"),
+        ({"attention": "sces", "attention_sites": ("concat",)}, "unknown attention 'sces'"),
+        ({"attention": "none", "attention_sites": ("skips",)}, "got ('skips',)"),
         ({"attention": "scse", "attention_sites": ()}, 'say attention="none"'),
-        ({"attention": "scse", "attention_sites": "encoder"}, "attention_sites must be one or more of"),
+        ({"attention": "scse", "attention_sites": ("encoder", "stem")}, "attention_sites must be one or more of"),
         ({"attention": "scse", "attention_reduction": 0}, "reduction must be at least 1"),
+        ({"center": "aspp"}, "unknown center 'aspp': choose one of ['none', 'conv', 'pyramid']"),
+        ({"decoder_block": "dense"}, "unknown decoder_block 'dense': choose one of ['concat', 'half', 'residual']"),
+        ({"upsample": "bicubic"}, "unknown upsample 'bicubic'"),
+        ({"decoder_block": "half", "decoder_channels": (8, 8, 8, 8, 1)}, "out_channels must be at least 2"),
     ],
 )
 def test_refuses_options_that_make_no_sense(options, words):

@@ -17,6 +17,7 @@ from .scse import SCSE
 from .se import ChannelSE, SpatialSE
 from .unet_block import HalfUnetBlock, UnetBlock
 from .upsample import Upsample
+from .upsampled_conv import conv_of_upsampled
 
 __all__ = [
     "ATTENTIONS",
@@ -45,5 +46,6 @@ __all__ = [
     "append_scalar",
     "bottleneck_stage",
     "build_attention",
+    "conv_of_upsampled",
     "sample_at_offsets",
 ]

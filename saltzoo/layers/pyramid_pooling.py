@@ -49,8 +49,6 @@ class PyramidPooling(nn.Module):
             raise ValueError(f"bins must be one or more numbers of at least 1, such as (1, 2, 3, 6); got {tuple(bins)}")
         branch_channels = max(1, in_channels // 4) if branch_channels is None else branch_channels
         self.bins = tuple(bins)
-        self.cells: Tensor
-        self.register_buffer("cells", _cells(bins), persistent=False)  # 3 cells 1
         self.out_channels = in_channels + len(bins) * branch_channels
         self.branches = nn.ModuleList()
         for _ in bins:
@@ -59,7 +57,7 @@ class PyramidPooling(nn.Module):
             self.branches.append(branch)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        grids = _averages(x, self.cells).split([bins * bins for bins in self.bins], dim=2)  # N C bins*bins each
+        grids = _averages(x, self.bins).split([bins * bins for bins in self.bins], dim=2)  # N C bins*bins each
         # Maps of a single pixel forget their layout, and torch.cat keeps none that its parts don't share.
         last = x.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
@@ -74,18 +72,15 @@ class PyramidPooling(nn.Module):
         return f"bins={self.bins}"
 
 
-def _cells(bins: Sequence[int]) -> Tensor:
-    """Of each cell of every grid: how many its grid has on a side, its row and its column. 3 cells 1."""
-    cells = [(count, row, column) for count in bins for row in range(count) for column in range(count)]
-    return torch.tensor(cells).T[:, :, None]
-
-
-def _averages(x: Tensor, cells: Tensor) -> Tensor:
-    """N C H W -> N C cells: the averages over the cells."""
-    count, row, column = cells  # cells 1 each
+def _averages(x: Tensor, bins: Sequence[int]) -> Tensor:
+    """N C H W -> N C cells: the averages over the cells, row by row, grid after grid."""
     exact = torch.promote_types(x.dtype, torch.float32)
-    rows = _line_averages(x.shape[2], row, count, exact)  # cells H
-    columns = _line_averages(x.shape[3], column, count, exact)  # cells W
+    # Of each cell: its place in its grid, and how many its grid has on a side. Made here, and no buffer: one that
+    # is not saved would be lost when a model built on "meta" gets its memory.
+    cell = torch.cat([torch.arange(count * count, device=x.device) for count in bins])[:, None]  # cells 1
+    count = torch.cat([torch.full((count * count,), count, device=x.device) for count in bins])[:, None]
+    rows = _line_averages(x.shape[2], cell // count, count, exact)  # cells H
+    columns = _line_averages(x.shape[3], cell % count, count, exact)  # cells W
     matrix = (rows[:, :, None] * columns[:, None, :]).flatten(1).to(x.dtype)  # cells HW
     # In the map's own dtype: under autocast a float32 map would be rounded before it is averaged.
     with torch.autocast(x.device.type, enabled=False):

@@ -67,7 +67,7 @@ class DeepSupervisionLoss(nn.Module):
         masks = (target if target.ndim == 4 else target[:, None]).float()  # N 1 H W
         some = masks.flatten(1).any(1, keepdim=True)  # N 1, whether there is salt
         for logits in output.maps:
-            share = F.adaptive_avg_pool2d(masks, logits.shape[-2:])  # N 1 h w
+            share = F.adaptive_avg_pool2d(masks, (logits.shape[-2], logits.shape[-1]))  # N 1 h w
             share = share.masked_fill(~some[:, :, None, None], _EMPTY)
             total = total + self.map_weight * bce_loss(logits, share, ignore_index=_EMPTY)
         if output.image is not None:

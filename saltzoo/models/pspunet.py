@@ -34,9 +34,9 @@ def pspunet(
         attention: "none" or a name of `saltzoo.layers.ATTENTIONS`, after every stage, the context and every step up.
             "scse" has batch norms inside, as in the solution.
         guided_upsample: add the context, resampled along the image's edges, to the last step up. It costs more than
-            all the rest: four fifths of the multiplications.
-        guide_channels: channels inside the guided upsampling; None is the solution's 128. 32 save nearly all of
-            its cost.
+            all the rest: seven tenths of the multiplications.
+        guide_channels: channels inside the guided upsampling; None is the solution's 128. 32 save nine
+            tenths of its cost.
         auxiliary: logits from the coarsest stage of the encoder too, for the loss. The model then returns a
             SegOutput; `mask_only()` drops them.
         drop_rate: whole channels are dropped with this probability before both logits.

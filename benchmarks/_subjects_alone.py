@@ -1,0 +1,238 @@
+"""Parts of networks beside those of a peer: scSE, BAM, pyramid pooling, the Lovász hinge; and what an import costs.
+
+Each function yields the rows of one subject.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import product
+
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from _compare import (
+    OURS,
+    PEER,
+    Match,
+    Plan,
+    compare,
+    forward,
+    forward_backward,
+    saved_mib,
+    timed_rows,
+)
+from _measure import LAYOUTS, Row, Run, alternate, step_mib
+from segmentation_models_pytorch.base.modules import SCSEModule
+from segmentation_models_pytorch.decoders.pspnet.decoder import PSPModule
+from torch import Tensor, nn
+
+from saltzoo.layers import BAM, SCSE, PyramidPooling
+from saltzoo.losses import lovasz_hinge
+
+COPY = "copy of the map"
+"""The floor of a layer that reads a map and writes one."""
+
+PLAIN = "torch ops"
+"""A layer written down in torch's own modules, where SMP has none."""
+
+Layer = Callable[[Tensor], Tensor]
+
+
+def scse_rows(plan: Plan) -> Iterator[Row]:
+    """A map of 64 channels through scSE alone, eager and compiled; a copy of the map beside them."""
+    yield from _layer_rows(plan, "scse", _scse_pair, peer=PEER)
+
+
+def bam_rows(plan: Plan) -> Iterator[Row]:
+    """A map of 64 channels through BAM alone, as scSE is measured: SMP has none, so the peer is written in torch ops.
+
+    The forward pass is that of evaluation, and the other of training, with the batch's own statistics.
+    """
+    yield from _layer_rows(plan, "bam", _bam_pair, peer=PLAIN, trains=True)
+
+
+def _layer_rows(
+    plan: Plan,
+    subject: str,
+    make_pair: Callable[[torch.device], tuple[nn.Module, nn.Module]],
+    *,
+    peer: str,
+    trains: bool = False,
+) -> Iterator[Row]:
+    device = torch.device(plan.device)
+    # Torch's batch norm trains on no single value, which the average of one image is.
+    count, size = max(plan.batch, 2 if trains else 1), max(plan.sizes)
+    for layout, compiled in product(LAYOUTS, (False, True)):
+        theirs, ours = make_pair(device)
+        x = torch.randn(count, 64, size, size, device=device).to(memory_format=LAYOUTS[layout])
+        grad = torch.randn_like(x)
+        modules = {peer: theirs, OURS: ours}
+        layers: dict[str, Layer] = dict(modules)
+        if compiled:
+            torch.compiler.reset()
+            layers = {name: torch.compile(layer) for name, layer in layers.items()}
+        layers[COPY] = torch.clone
+        what = {"subject": subject, "shape": f"{count}x64x{size}x{size}", "dtype": "fp32", "layout": layout}
+        what["compile"] = "default" if compiled else "none"
+
+        _set_training(modules, False)
+        forwards: dict[str, Run] = {name: partial(forward, layer, x) for name, layer in layers.items()}
+        match = Match.of((forward(layers[peer], x),), (forward(layers[OURS], x),))
+        yield from compare(plan, {**what, "mode": "forward"}, forwards, match)
+
+        _set_training(modules, True)
+        both: dict[str, Run] = {name: partial(forward_backward, layer, x, grad) for name, layer in layers.items()}
+        match = Match.of(forward_backward(layers[peer], x, grad), forward_backward(layers[OURS], x, grad))
+        cells = {} if compiled else _memory(modules, both, x)
+        yield from compare(plan, {**what, "mode": "forward and backward"}, both, match, cells=cells)
+
+
+def _set_training(modules: Mapping[str, nn.Module], mode: bool) -> None:
+    for module in modules.values():
+        module.train(mode)
+
+
+def _memory(modules: Mapping[str, nn.Module], steps: Mapping[str, Run], x: Tensor) -> dict[str, Row]:
+    """What each layer keeps for its backward pass, and the peak of both passes; their input lay there before."""
+    return {
+        name: {
+            "peak_mib": round(step_mib(steps[name], module, x.device), 2),
+            "saved_mib": round(saved_mib(module, x), 2),
+        }
+        for name, module in modules.items()
+    }
+
+
+def pyramid_pooling_rows(plan: Plan) -> Iterator[Row]:
+    """Pyramid pooling alone: a map of 256 channels at an 8th of the image, in evaluation.
+
+    SMP's has no batch norm after its single cell, which the weights make up for; puts the map last; and brings its
+    cells back with `align_corners=True`. The difference is to SMP's own convolutions brought back as ours are.
+    """
+    device = torch.device(plan.device)
+    for size, layout in product(plan.sizes, LAYOUTS):
+        theirs, ours = _pyramid_pooling_pair(device)
+        side = (size + 7) // 8
+        x = torch.randn(plan.batch, 256, side, side, device=device).to(memory_format=LAYOUTS[layout])
+        grad = torch.randn(plan.batch, 512, side, side, device=device).to(memory_format=LAYOUTS[layout])
+        layers: dict[str, Layer] = {PEER: theirs, OURS: ours}
+        what = {"subject": "pyramid_pooling", "shape": "x".join(map(str, x.shape)), "dtype": "fp32", "layout": layout}
+        what["compile"] = "none"
+        note = {OURS: {"note": "difference to smp's with align_corners=False, the map first"}}
+        aligned = partial(_as_ours, theirs)
+
+        forwards: dict[str, Run] = {name: partial(forward, layer, x) for name, layer in layers.items()}
+        match = Match.of((forward(aligned, x),), (forward(ours, x),))
+        yield from compare(plan, {**what, "mode": "forward"}, forwards, match, cells=note)
+
+        both: dict[str, Run] = {name: partial(forward_backward, layer, x, grad) for name, layer in layers.items()}
+        match = Match.of(forward_backward(aligned, x, grad), forward_backward(ours, x, grad))
+        yield from compare(plan, {**what, "mode": "forward and backward"}, both, match, cells=note)
+
+
+def lovasz_rows(plan: Plan) -> Iterator[Row]:
+    """The Lovász hinge of 40 tiles of 101 x 101, forward and backward; our symmetric form beside them."""
+    shape = (40, 1, 101, 101)
+    logits = 3 * torch.randn(shape, device=plan.device)
+    target = (torch.rand(shape, device=plan.device) < 0.3).float()
+    target[:16] = 0  # two of five tiles of the competition are empty
+    losses: dict[str, Layer] = {
+        PEER: partial(smp.losses.LovaszLoss(mode="binary", per_image=True), y_true=target),
+        OURS: partial(lovasz_hinge, target=target),
+        "saltzoo symmetric elu": partial(lovasz_hinge, target=target, margin="elu", symmetric=True),
+    }
+    one = torch.ones((), device=plan.device)
+    steps: dict[str, Run] = {name: partial(forward_backward, loss, logits, one) for name, loss in losses.items()}
+    match = Match.of(forward_backward(losses[PEER], logits, one), forward_backward(losses[OURS], logits, one))
+    what = {"subject": "lovasz", "mode": "forward and backward", "shape": "x".join(map(str, shape)), "dtype": "fp32"}
+    yield from compare(plan, what, steps, match)
+
+
+def import_rows(plan: Plan) -> Iterator[Row]:
+    """What an import costs beyond Python itself, in fresh processes."""
+    codes = {"python": "pass", PEER: "import segmentation_models_pytorch", OURS: "import saltzoo"}
+    runs: dict[str, Run] = {
+        name: partial(subprocess.run, [sys.executable, "-c", code], check=True) for name, code in codes.items()
+    }
+    times = alternate(runs, rounds=plan.rounds, device=torch.device("cpu"), turn_s=0)
+    python = times.pop("python")
+    beyond = {name: [t - p for t, p in zip(values, python, strict=True)] for name, values in times.items()}
+    yield from timed_rows(plan, {"subject": "import", "mode": "beyond Python itself"}, beyond, None)
+
+
+def _scse_pair(device: torch.device) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    theirs, ours = SCSEModule(64, reduction=16), SCSE(64, reduction=16)
+    # Both list squeeze, excite, spatial; one branch is 1x1 convolutions there and linear layers here.
+    _copy_parameters(theirs, ours)
+    return theirs.to(device), ours.to(device)
+
+
+def _bam_pair(device: torch.device) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    theirs, ours = PlainBAM(64), BAM(64)
+    _copy_parameters(theirs, ours)
+    return theirs.to(device), ours.to(device)
+
+
+@torch.no_grad()
+def _copy_parameters(theirs: nn.Module, ours: nn.Module) -> None:
+    for their_weight, our_weight in zip(theirs.parameters(), ours.parameters(), strict=True):
+        our_weight.copy_(their_weight.reshape(our_weight.shape))
+
+
+class PlainBAM(nn.Module):
+    """BAM (arXiv 1807.06514) as its formula is written, `x (1 + sigmoid(c + s))`, in torch's own modules.
+
+    Args:
+        channels: C; both branches narrow to a 16th.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = channels // 16
+        self.channel = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            *(nn.Linear(channels, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()),
+            *(nn.Linear(hidden, channels, bias=False), nn.BatchNorm1d(channels)),
+        )
+        self.pixel = nn.Sequential(
+            *(nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU()),
+            *(nn.Conv2d(hidden, hidden, 3, padding=4, dilation=4, bias=False), nn.BatchNorm2d(hidden), nn.ReLU()),
+            *(nn.Conv2d(hidden, hidden, 3, padding=4, dilation=4, bias=False), nn.BatchNorm2d(hidden), nn.ReLU()),
+            *(nn.Conv2d(hidden, 1, 1, bias=False), nn.BatchNorm2d(1)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N C H W -> N C H W."""
+        return x * (1 + torch.sigmoid(self.channel(x)[:, :, None, None] + self.pixel(x)))
+
+
+@torch.no_grad()
+def _pyramid_pooling_pair(device: torch.device) -> tuple[nn.Module, PyramidPooling]:
+    torch.manual_seed(0)
+    theirs, ours = PSPModule(256), PyramidPooling(256)
+    for block, branch in zip(theirs.blocks, ours.branches, strict=True):
+        conv, norm, _ = block.pool[1]
+        branch.conv.weight.copy_(conv.weight)  # type: ignore[union-attr, operator]  # a ConvNormAct
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[arg-type]  # it tracks them
+            branch.norm.load_state_dict(norm.state_dict())  # type: ignore[union-attr]
+        else:  # only a bias: a norm of fresh statistics divides by sqrt(1 + eps)
+            branch.norm.weight.fill_((1 + branch.norm.eps) ** 0.5)  # type: ignore[union-attr, operator]
+            branch.norm.bias.copy_(conv.bias)  # type: ignore[union-attr, operator]
+    return theirs.to(device).eval(), ours.to(device).eval()
+
+
+def _as_ours(theirs: nn.Module, x: Tensor) -> Tensor:
+    """SMP's pyramid pooling with the map first, brought back with `align_corners=False`."""
+    maps = [
+        F.interpolate(block.pool(x), size=x.shape[-2:], mode="bilinear", align_corners=False)
+        for block in theirs.blocks  # type: ignore[union-attr]
+    ]
+    return torch.cat([x, *maps], dim=1)

@@ -1,0 +1,102 @@
+"""The convolution of a bilinearly upsampled map, without the upsampled map."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .upsample import Size
+
+
+def conv_of_upsampled(
+    x: Tensor, weight: Tensor, size: Size, *, bias: Tensor | None = None, dilation: int = 1
+) -> Tensor:
+    """What `F.conv2d` with "same" padding gives of a map upsampled by `F.interpolate`, several times cheaper.
+
+    Both are linear, and each tap of the filter is a 1x1 convolution of a shifted map. A 1x1 convolution and
+    resampling may change places. So with U the matrices that upsample a column and a row, and S_t those that shift
+    by t times the dilation, zeros coming in:
+
+        conv(U x U^T) = sum over taps t, s of  (S_t U) (weight[t, s] x) (S_s U)^T
+
+    All 1x1 convolutions are one product on the small map, and the sums over t and over s are products with the
+    matrices (S_t U) beside each other. For 128 channels from 13 x 13 to 101 x 101 that is a sixteenth of the
+    multiplications. It pays where the result has far more pixels than the map; the sizes may be any, smaller
+    ones too.
+
+    Columns and rows are resampled in an order that depends on the layout only, so that a graph with free sizes can
+    be exported; for square maps both orders cost the same. Under autocast all products run in its dtype, as a
+    convolution does: in bfloat16 the error is half as much again as that of upsampling first.
+
+    Args:
+        x: N C h w.
+        weight: O C and an odd number of taps down and right, as of `F.conv2d`.
+        size: H and W to upsample to, bilinearly with `align_corners=False`.
+        bias: O.
+        dilation: distance between taps, in pixels of the upsampled map.
+
+    Returns:
+        N O H W, laid out as channels_last if `x` is, else contiguous.
+
+    Raises:
+        ValueError: if a side of the filter is even.
+
+    Example:
+        >>> x, weight = torch.randn(2, 8, 13, 13), torch.randn(4, 8, 3, 3)
+        >>> up = F.interpolate(x, size=(101, 97), mode="bilinear", align_corners=False)
+        >>> want = F.conv2d(up, weight, padding=2, dilation=2)
+        >>> torch.allclose(conv_of_upsampled(x, weight, (101, 97), dilation=2), want, atol=1e-4)
+        True
+    """
+    channels, _, down, right = weight.shape
+    if down % 2 == 0 or right % 2 == 0:
+        raise ValueError(f"the filter must have an odd number of taps each way, to be centred; got {down} x {right}")
+    z = F.conv2d(x, weight.permute(2, 3, 0, 1).flatten(0, 2)[:, :, None, None])  # N taps*O h w
+    z = z.unflatten(1, (down, right, channels))  # N t s O h w
+    exact = torch.promote_types(x.dtype, torch.float32)
+    # Already in the dtype of the products: autocast would write out their repetitions.
+    rows = _resample_taps(x.shape[2], size[0], down, dilation, x.device, exact).to(z.dtype)  # H t h
+    columns = _resample_taps(x.shape[3], size[1], right, dilation, x.device, exact).to(z.dtype)  # W s w
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        y = _channels_last(z, rows, columns)
+    else:
+        y = _contiguous(z, rows, columns)
+    return y if bias is None else y + bias.to(y.dtype)[:, None, None]
+
+
+def _contiguous(z: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Sums N t s O h w over taps, resampled to N O H W: along rows, then along columns."""
+    count, down, _, channels, h, _ = z.shape
+    z = z.permute(0, 3, 1, 4, 2, 5).flatten(4)  # N O t h sw
+    y = F.linear(z.flatten(0, 3), columns.flatten(1))  # NOth W
+    y = y.view(count * channels, down * h, columns.shape[0])
+    # bmm and not matmul, which would write some factors out.
+    y = torch.bmm(rows.flatten(1).expand(count * channels, -1, -1), y)  # NO H W
+    return y.view(count, channels, rows.shape[0], columns.shape[0])
+
+
+def _channels_last(z: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Sums N t s O h w over taps, resampled to N O H W: along columns, then along rows."""
+    count, _, right, channels, _, w = z.shape
+    z = z.permute(0, 1, 4, 5, 2, 3).flatten(3).flatten(1, 2).flatten(2)  # N th wsO
+    y = torch.bmm(rows.flatten(1).expand(count, -1, -1), z)  # N H wsO
+    y = y.view(count * rows.shape[0], w * right, channels)
+    y = torch.bmm(columns.mT.flatten(1).expand(count * rows.shape[0], -1, -1), y)  # NH W O
+    return y.view(count, rows.shape[0], columns.shape[0], channels).permute(0, 3, 1, 2)
+
+
+def _resample_taps(
+    size: int, new_size: int, taps: int, dilation: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """For each tap of a filter that stands at a pixel of a resampled line: its share of the line's pixels.
+
+    Returns:
+        new_size taps size; zeros for taps beyond the border.
+    """
+    pixel = torch.arange(new_size, device=device, dtype=dtype)[:, None]
+    place = ((pixel + 0.5) * (size / new_size) - 0.5).clamp(0, size - 1)  # new_size 1
+    share = (1 - (place - torch.arange(size, device=device, dtype=dtype)).abs()).clamp(min=0)  # new_size size
+    reach = dilation * (taps // 2)
+    padded = F.pad(share, (0, 0, reach, reach))
+    return torch.stack([padded.narrow(0, tap * dilation, new_size) for tap in range(taps)], dim=1)

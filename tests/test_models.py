@@ -1,0 +1,314 @@
+"""Every name of the catalog: any size, a training step, saving, exporting, compiling, half precision.
+
+What a network's width has no part in is tested on a small one of the same kind; the slow tests run the networks
+themselves.
+"""
+
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+import saltzoo
+from saltzoo import SegOutput, create_model
+from saltzoo.data import synthetic_tiles
+from saltzoo.losses import DeepSupervisionLoss, bce_loss
+from saltzoo.metrics import salt_map
+from saltzoo.registry import find_model
+
+NAMES = saltzoo.list_models()
+SIZES = [(101, 101), (128, 128), (97, 131)]
+
+SMALL_ENCODERS = {
+    "resnet": "test_resnet",
+    "seresnext": "test_byobnet",
+    "legacy_senet": "test_byobnet",
+    "efficientnet": "test_efficientnet",
+    "mobilenetv4": "test_efficientnet",
+    "convnext": "test_convnext",
+}
+"""Beginning of an encoder's name -> a small encoder of its kind."""
+ODD_ENCODERS = ("inception_v4", "legacy_xception", "dpn92")
+"""Encoders whose sizes or channels are like no small one's: valid padding, dual paths."""
+SMALL_OPTIONS = {
+    "unet_plain": {"channels": (8, 12, 16, 24, 32)},
+    "pspunet": {"guide_channels": 16},
+    "resunet": {"base_channels": 4},
+    "frrn": {"base_channels": 4, "lane_channels": 4},
+    "saltnet_s": {"channels": (8, 12, 16, 24), "decoder_channels": (12, 8, 8)},
+    "saltnet_m": {"channels": (12, 16, 24, 32), "decoder_channels": (16, 12, 8)},
+}
+"""Beginning of a name -> options that make the network narrow."""
+
+
+def encoder_of(name):
+    """The timm network of a name; None where it has none."""
+    spec = find_model(name)
+    return spec.options.get("encoder", getattr(spec.load_builder(), "encoder", None))
+
+
+def small_options(name):
+    encoder = encoder_of(name)
+    if encoder is None:
+        options = next(options for start, options in SMALL_OPTIONS.items() if name.startswith(start))
+        return {} if name in ("pspunet_small", "pspunet_small_scse") else options
+    return {"encoder": next((small for start, small in SMALL_ENCODERS.items() if encoder.startswith(start)), encoder)}
+
+
+def first_of_each(names, *but):
+    """The names whose small networks differ, in something else than the options `but`."""
+    first = {}
+    for name in names:
+        spec = find_model(name)
+        defaults = {p.name: p.default for p in inspect.signature(spec.load_builder()).parameters.values()}
+        options = {**defaults, **spec.options, **small_options(name)}
+        key = str([value for option, value in options.items() if option not in but])
+        first.setdefault((spec.builder, key), name)
+    return list(first.values())
+
+
+SMALL = first_of_each(name for name in NAMES if encoder_of(name) not in ODD_ENCODERS)
+ODD = [name for name in NAMES if encoder_of(name) in ODD_ENCODERS]
+# Those with attention first: one without it has no code that the other has not.
+TRACED = first_of_each(sorted([*SMALL, *ODD], key=lambda name: "scse" not in name and "bam" not in name), "attention")
+EVERYTHING = "unet_resnet34_bam_hc_ds_cls"
+TRACED_BY_TIME = [name if name == EVERYTHING else pytest.param(name, marks=pytest.mark.slow) for name in TRACED]
+
+
+@torch.no_grad()
+def woken(model):
+    """Gates, offsets and last norms away from where they start, where they would hide what they do."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 2)
+        elif name.endswith("running_mean"):
+            tensor.normal_(std=0.1)
+        elif tensor.is_floating_point():
+            tensor.add_(0.05 * torch.randn_like(tensor))
+    return model
+
+
+def small(name, **options):
+    torch.manual_seed(0)
+    return woken(create_model(name, **{**small_options(name), **options}))
+
+
+def full(name):
+    torch.manual_seed(0)
+    return woken(create_model(name))
+
+
+def flat(output):
+    """All tensors of an output, the mask's logits first."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    beside = [tensor for tensor in (output.image, output.auxiliary) if tensor is not None]
+    return [output.logits, *output.maps, *beside]
+
+
+def agree(got, want, *, rtol=1e-3, atol=1e-4):
+    assert type(got) is type(want)
+    for mine, theirs in zip(flat(got), flat(want), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=rtol, atol=atol * max(1, theirs.abs().max().item()))
+
+
+def runs_at(model, sizes):
+    model.eval()
+    with torch.no_grad():
+        for size in sizes:
+            output = model(torch.randn(1, model.in_chans, *size))
+            assert isinstance(output, torch.Tensor) == model.returns_mask
+            assert flat(output)[0].shape == (1, 1, *size)
+            assert all(tensor.isfinite().all() for tensor in flat(output))
+            assert flat(output)[0].std() > 0
+
+
+def trains(model, batch, size):
+    model.train()
+    target = torch.arange(size[1]).expand(batch, *size) < size[1] // 3
+    loss = DeepSupervisionLoss(bce_loss)(model(torch.randn(batch, model.in_chans, *size)), target)
+    loss.backward()
+    bad = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert bad == []
+    still = [name for name, p in model.named_parameters() if not p.grad.any()]
+    assert len(still) < 0.1 * len(list(model.parameters())), still
+
+
+def is_finite_in_bf16(model):
+    model.eval()
+    x = torch.randn(1, model.in_chans, 101, 101)
+    with torch.no_grad():
+        want = flat(model(x))
+        with torch.autocast("cpu", torch.bfloat16):
+            got = flat(model(x))
+    for mine, theirs in zip(got, want, strict=True):
+        assert mine.isfinite().all()
+        assert (mine.float() - theirs).abs().mean() < 0.2 * theirs.abs().mean()
+
+
+def is_saved_and_loaded(model, folder):
+    saltzoo.save_pretrained(model, folder)
+    again = create_model(f"local-dir:{folder}")
+    assert again.config == model.config
+    x = torch.randn(2, model.in_chans, 77, 80)
+    with torch.no_grad():
+        agree(again.eval()(x), model.eval()(x), rtol=0, atol=0)
+
+
+def exported(model, smallest=33):
+    """A program of free batch and sizes. At 32 the coarsest map is one pixel, which torch takes for a constant."""
+    dim = torch.export.Dim
+    sizes = ({0: dim("n"), 2: dim("h", min=smallest), 3: dim("w", min=smallest)},)
+    return torch.export.export(model.eval(), (torch.randn(2, model.in_chans, 101, 101),), dynamic_shapes=sizes)
+
+
+@torch.no_grad()
+def is_exported(model, smallest=33):
+    program = exported(model, smallest).module()
+    for shape in ((1, model.in_chans, smallest, 97), (3, model.in_chans, 103, 80)):
+        x = torch.randn(shape)
+        agree(program(x), model(x))
+
+
+@torch.no_grad()
+def compiles(model, backend="eager"):
+    torch._dynamo.reset()
+    fast = torch.compile(model.eval(), fullgraph=True, dynamic=True, backend=backend)
+    for shape in ((2, model.in_chans, 80, 96), (3, model.in_chans, 101, 77)):
+        x = torch.randn(shape)
+        agree(fast(x), model(x))
+
+
+# Every network as it is, without memory.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_its_parameters_and_operations(name):
+    with torch.device("meta"):
+        model = create_model(name)
+    cost = saltzoo.cost(model)
+    assert cost.parameters > 1e6
+    assert 1e8 < cost.flops < 1e11
+    assert model.config.architecture == name
+
+
+# Small networks of every kind.
+
+
+def test_small_networks_are_of_every_kind():
+    assert len(SMALL) > 20
+    assert EVERYTHING in TRACED
+    assert set(SMALL) | set(ODD) <= set(NAMES)
+    builders = {find_model(name).builder for name in NAMES}
+    assert {find_model(name).builder for name in SMALL} == builders
+    for name in SMALL:
+        assert sum(p.numel() for p in small(name).parameters()) < 4e6
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_takes_any_size(name):
+    runs_at(small(name), SIZES)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(("batch", "size"), [(2, (64, 71)), (1, (101, 101))])
+def test_every_parameter_learns(name, batch, size):
+    trains(small(name), batch, size)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_comes_back_from_a_folder(name, tmp_path):
+    is_saved_and_loaded(small(name), tmp_path)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_bf16_autocast_is_finite_and_near(name):
+    is_finite_in_bf16(small(name))
+
+
+@pytest.mark.parametrize("name", TRACED_BY_TIME)
+def test_is_exported_with_free_sizes(name):
+    # The valid padding of inception_v4 leaves nothing of a smaller image.
+    is_exported(small(name), smallest=75 if "inception" in name else 33)
+
+
+@pytest.mark.parametrize("name", TRACED_BY_TIME)
+def test_compiles_with_free_sizes(name):
+    compiles(small(name))
+
+
+def test_what_a_model_returns_is_what_its_name_says():
+    for name in SMALL:
+        model = small(name)
+        output = model(torch.randn(1, 1, 64, 64))
+        says_more = any(word in name.split("_") for word in ("ds", "cls")) or name.startswith("pspunet")
+        assert isinstance(output, SegOutput) == says_more
+        mask = create_model(name, mask_only=True, **small_options(name))
+        assert mask(torch.randn(2, 1, 64, 64)).shape == (2, 1, 64, 64)
+
+
+# The networks themselves.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_works_as_it_is(name, tmp_path):
+    model = full(name)
+    runs_at(model, SIZES)
+    is_finite_in_bf16(model)
+    is_saved_and_loaded(model, tmp_path)
+    trains(model, 1, (101, 101))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["saltnet_s", "unet_resnet34_bam_hc_ds_cls", "resunet_101"])
+def test_compiles_with_inductor(name):
+    compiles(small(name), backend="inductor")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("saltnet_s", {}),
+        ("unet_resnet34_scse", {"encoder": "test_resnet", "hypercolumn": True}),
+        ("pspunet_small_scse_gum", {}),
+    ],
+)
+@torch.no_grad()
+def test_onnx_agrees_at_other_sizes(name, options, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = small(name, **options).mask_only()
+    torch.onnx.export(exported(model), dynamo=True).save(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 65)):
+        x = torch.randn(shape)
+        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        agree(torch.from_numpy(got), model(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("unet_plain", {"channels": (16, 24, 32, 48, 64)}),
+        ("unet", {"encoder": "resnet18", "decoder_block": "half"}),
+        ("unet", {"encoder": "resnet18", "decoder_block": "residual"}),
+    ],
+)
+def test_learns_one_batch_by_heart(name, options):
+    torch.manual_seed(0)
+    tiles = synthetic_tiles(4, seed=3)
+    model = create_model(name, **options)
+    x = model.preprocess(torch.from_numpy(tiles.images)[:, None].float() / 255)
+    y = torch.from_numpy(tiles.masks)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for _ in range(80):
+        loss = nn.functional.binary_cross_entropy_with_logits(model(x)[:, 0], y.float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert 0.1 < y.float().mean() < 0.9
+    assert salt_map(model(x)[:, 0] > 0, y).item() > 0.95
