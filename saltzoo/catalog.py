@@ -9,7 +9,7 @@ from .spec import ModelSpec, WeightsSpec
 SOURCES = {
     "S0": "21st place of the TGS Salt challenge: ResNet34 U-Net with BAM, deep supervision, hypercolumn, classifier",
     "S1": "U-Nets with scSE and hypercolumns on several encoders, and an FRRN; .860 on the public leaderboard",
-    "S2": "15th place: a U-shaped net of two million parameters with pyramid pooling and guided upsampling; .887 private",
+    "S2": "15th place: a U-shaped net of 2 million parameters, pyramid pooling and guided upsampling; .887 private",
     "S3": "a Kaggle kernel: Xception with a residual decoder; .87 private",
     "S4": "a residual U-Net with pre-activation on native 101 x 101 tiles; .824 private",
 }

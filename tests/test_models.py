@@ -81,10 +81,10 @@ def woken(model):
     """Gates, offsets and last norms away from where they start, where they would hide what they do."""
     for name, tensor in model.state_dict().items():
         if name.endswith("running_var"):
-            tensor.uniform_(0.5, 2)
+            tensor.uniform_(0.8, 1.25)
         elif name.endswith("running_mean"):
             tensor.normal_(std=0.1)
-        elif tensor.is_floating_point():
+        elif tensor.is_floating_point() and (tensor.ndim == 1 or not tensor.any()):
             tensor.add_(0.05 * torch.randn_like(tensor))
     return model
 
@@ -258,7 +258,8 @@ def test_works_as_it_is(name, tmp_path):
     runs_at(model, SIZES)
     is_finite_in_bf16(model)
     is_saved_and_loaded(model, tmp_path)
-    trains(model, 1, (101, 101))
+    # To inception_v4 a tile of 101 x 101 is one pixel at last, and timm's batch norm refuses one of one image.
+    trains(model, 2 if "inception" in name else 1, (101, 101))
 
 
 @pytest.mark.slow

@@ -321,6 +321,27 @@ def test_learns_one_batch_by_heart():
 
 
 @pytest.mark.parametrize(
+    ("stride", "channels"), [(1, (64, 32, 16)), (2, (128, 64, 32, 16)), (4, (256, 128, 64, 32, 16))]
+)
+@pytest.mark.parametrize("encoder", ["resnet10t", "convnext_atto"])
+def test_a_finer_stem_takes_fewer_steps_up(encoder, stride, channels):
+    with torch.device("meta"):
+        model = tiny(encoder=encoder, stem_stride=stride)
+        assert model.decoder.channels == channels
+        assert model.decoder.reduction == 1
+        assert model.encoder.spec.coarsest == 8 * stride
+        assert model(torch.empty(2, 1, 101, 97)).shape == (2, 1, 101, 97)
+    if stride == 1:
+        with pytest.raises(ValueError, match="drop input_skip=True"):
+            tiny(encoder=encoder, stem_stride=1, input_skip=True)
+
+
+def test_a_finer_stem_trains_with_all_there_is():
+    options = {"attention": "scse", "input_skip": True, "center": "pyramid", **HEADS[-1]}
+    trains(tiny(encoder="resnet10t", stem_stride=2, **options), torch.randn(2, 1, 47, 64))
+
+
+@pytest.mark.parametrize(
     ("shape", "words"),
     [
         ((2, 3, 64, 64), "expected a batch N 1 H W, got (2, 3, 64, 64)"),

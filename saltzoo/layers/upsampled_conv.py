@@ -56,8 +56,8 @@ def conv_of_upsampled(
     z = z.unflatten(1, (down, right, channels))  # N t s O h w
     exact = torch.promote_types(x.dtype, torch.float32)
     # Already in the dtype of the products: autocast would write out their repetitions.
-    rows = _resample_taps(x.shape[2], size[0], down, dilation, x.device, exact).to(z.dtype)  # H t h
-    columns = _resample_taps(x.shape[3], size[1], right, dilation, x.device, exact).to(z.dtype)  # W s w
+    rows = _resample_taps(x.shape[2], size[0], down, dilation, x.device, exact).to(z.dtype)  # H th
+    columns = _resample_taps(x.shape[3], size[1], right, dilation, x.device, exact).to(z.dtype)  # W sw
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         y = _channels_last(z, rows, columns)
     else:
@@ -67,23 +67,24 @@ def conv_of_upsampled(
 
 def _contiguous(z: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Sums N t s O h w over taps, resampled to N O H W: along rows, then along columns."""
-    count, down, _, channels, h, _ = z.shape
-    z = z.permute(0, 3, 1, 4, 2, 5).flatten(4)  # N O t h sw
-    y = F.linear(z.flatten(0, 3), columns.flatten(1))  # NOth W
-    y = y.view(count * channels, down * h, columns.shape[0])
+    count, _, _, channels, _, _ = z.shape
+    # Put together, and not permuted and flattened, which would bind an exported graph to some sizes.
+    z = torch.cat([torch.cat(part.unbind(1), dim=3) for part in z.unbind(1)], dim=2)  # N O th sw
+    y = F.linear(z, columns).flatten(0, 1)  # NO th W
     # bmm and not matmul, which would write some factors out.
-    y = torch.bmm(rows.flatten(1).expand(count * channels, -1, -1), y)  # NO H W
-    return y.view(count, channels, rows.shape[0], columns.shape[0])
+    y = torch.bmm(rows.expand(count * channels, -1, -1), y)  # NO H W
+    return y.unflatten(0, (count, channels))
 
 
 def _channels_last(z: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Sums N t s O h w over taps, resampled to N O H W: along columns, then along rows."""
-    count, _, right, channels, _, w = z.shape
-    z = z.permute(0, 1, 4, 5, 2, 3).flatten(3).flatten(1, 2).flatten(2)  # N th wsO
-    y = torch.bmm(rows.flatten(1).expand(count, -1, -1), z)  # N H wsO
-    y = y.view(count * rows.shape[0], w * right, channels)
-    y = torch.bmm(columns.mT.flatten(1).expand(count * rows.shape[0], -1, -1), y)  # NH W O
-    return y.view(count, rows.shape[0], columns.shape[0], channels).permute(0, 3, 1, 2)
+    count, _, _, channels, _, _ = z.shape
+    z = z.permute(0, 1, 2, 4, 5, 3)  # N t s h w O
+    z = torch.cat([torch.cat(part.unbind(1), dim=2) for part in z.unbind(1)], dim=1)  # N th sw O
+    y = torch.bmm(rows.expand(count, -1, -1), z.flatten(2))  # N H swO
+    y = y.unflatten(2, (columns.shape[1], channels)).flatten(0, 1)  # NH sw O
+    y = torch.bmm(columns.expand(count * rows.shape[0], -1, -1), y)  # NH W O
+    return y.unflatten(0, (count, rows.shape[0])).permute(0, 3, 1, 2)
 
 
 def _resample_taps(
@@ -92,11 +93,11 @@ def _resample_taps(
     """For each tap of a filter that stands at a pixel of a resampled line: its share of the line's pixels.
 
     Returns:
-        new_size taps size; zeros for taps beyond the border.
+        new_size taps*size; zeros for taps beyond the border.
     """
     pixel = torch.arange(new_size, device=device, dtype=dtype)[:, None]
     place = ((pixel + 0.5) * (size / new_size) - 0.5).clamp(0, size - 1)  # new_size 1
     share = (1 - (place - torch.arange(size, device=device, dtype=dtype)).abs()).clamp(min=0)  # new_size size
     reach = dilation * (taps // 2)
     padded = F.pad(share, (0, 0, reach, reach))
-    return torch.stack([padded.narrow(0, tap * dilation, new_size) for tap in range(taps)], dim=1)
+    return torch.cat([padded.narrow(0, tap * dilation, new_size) for tap in range(taps)], dim=1)
