@@ -254,7 +254,7 @@ def write_csv(path: Path, rows: Sequence[Row], where: Row, *, replacing: str | N
         rows: all with the same keys.
         where: what `conditions` gave.
         replacing: a column. Lines of an earlier run stay, but for those that share a value there with the new
-            ones; None starts afresh.
+            ones, and columns of either are empty in the other's lines; None starts afresh.
     """
     columns = [*rows[0], *where]
     kept: list[Row] = []
@@ -262,11 +262,11 @@ def write_csv(path: Path, rows: Sequence[Row], where: Row, *, replacing: str | N
         measured = {row[replacing] for row in rows}
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
-            if reader.fieldnames == columns:
-                kept = [line for line in reader if line[replacing] not in measured]
+            kept = [line for line in reader if line.get(replacing) not in measured]
+        columns += [column for column in reader.fieldnames or () if column not in columns]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows([*kept, *({**row, **where} for row in rows)])
 

@@ -106,13 +106,12 @@ def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
     attention = config.get("decoder_attention_type")
     if attention not in (None, "scse"):
         raise ValueError(f"SMP has no attention {attention!r}: expected None or 'scse'")
+    attended = {"attention": attention, "attention_sites": ("concat", "decoder"), "attention_reduction": 16}
     return {
         "encoder": encoder,
         "in_chans": config.get("in_channels", 3),
         "num_classes": config.get("classes", 1),
-        "attention": attention or "none",
-        "attention_sites": ("concat", "decoder"),
-        "attention_reduction": 16,
+        **(attended if attention else {}),
         "upsample": interpolation,
         "decoder_channels": tuple(config["decoder_channels"]),
     }

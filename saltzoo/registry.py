@@ -24,8 +24,8 @@ def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
         pretrained: names with their weights instead: "unet_resnet34_scse.tgs".
 
     Example:
-        >>> list_models("unet_resnet34*")
-        ['unet_resnet34', 'unet_resnet34_scse']
+        >>> list_models("unet_resnet34_scse*")
+        ['unet_resnet34_scse', 'unet_resnet34_scse_ds', 'unet_resnet34_scse_hc', 'unet_resnet34_scse_hc_ds']
     """
     return sorted(fnmatch.filter(_weights if pretrained else _models, filter))
 

@@ -164,7 +164,10 @@ def test_a_file_keeps_the_subjects_that_were_not_measured_again(benchmark: Any, 
     write(path, [{"subject": "a", "ms": 3}], {"date": "2"}, replacing="subject")
     assert [tuple(row.values()) for row in _read(path)] == [("b", "2", "1"), ("a", "3", "2")]
     write(path, [{"subject": "a", "ms": 4, "new": 5}], {"date": "3"}, replacing="subject")
-    assert [tuple(row.values()) for row in _read(path)] == [("a", "4", "5", "3")]
+    assert [tuple(row.values()) for row in _read(path)] == [("b", "2", "", "1"), ("a", "4", "5", "3")]
+    write(path, [{"subject": "c", "ms": 6}], {"date": "4"}, replacing="subject")
+    assert list(_read(path)[0]) == ["subject", "ms", "date", "new"], "nothing measured is dropped"
+    assert [row["new"] for row in _read(path)] == ["", "5", ""]
 
 
 def test_equality_is_computed(networks: Any) -> None:
@@ -304,7 +307,7 @@ def test_the_file_of_results_has_the_columns_of_a_new_row(benchmark: Any) -> Non
     (row,) = compare.timed_rows(plan, {"subject": "new"}, {"smp": [1.0]}, None)
     columns = [*row, *measure.conditions(torch.device("cpu"), "segmentation_models_pytorch")]
     kept = _read(BENCHMARKS / "results" / "versus_smp_cpu.csv")
-    assert list(kept[0]) == columns, "write_csv would drop every line"
+    assert list(kept[0]) == columns, "the names of columns have changed: run benchmarks/versus.py again"
 
 
 def test_turns_alternate(benchmark: Any) -> None:

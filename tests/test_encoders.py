@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from functools import lru_cache
 
 import pytest
 import timm
@@ -15,19 +16,42 @@ from saltzoo.encoders import TimmEncoder
 from saltzoo.features import FeatureSpec
 
 FAMILIES = [
+    # A list by hooks; by modules called in turn; stride 4 from the start; a map at full size.
     ("resnet18", (64, 64, 128, 256, 512), (2, 4, 8, 16, 32)),
     ("efficientnet_b0", (16, 24, 40, 112, 320), (2, 4, 8, 16, 32)),
     ("convnext_atto", (40, 80, 160, 320), (4, 8, 16, 32)),
+    ("hgnetv2_b0", (64, 256, 512, 1024), (4, 8, 16, 32)),
     ("mobilenetv4_conv_small", (32, 32, 64, 96, 960), (2, 4, 8, 16, 32)),
+    # timm builds 100 million weights for it first, of a head that it then cuts off.
     pytest.param("vgg11_bn", (64, 128, 256, 512, 512, 512), (1, 2, 4, 8, 16, 32), marks=pytest.mark.slow),
     ("darknet17", (32, 64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32)),
     ("densenet121", (64, 256, 512, 1024, 1024), (2, 4, 8, 16, 32)),
     ("regnety_002", (32, 24, 56, 152, 368), (2, 4, 8, 16, 32)),
+    # Half of GhostNet's (16, 24, 40, 80, 160), as in its paper. The block after a map begins with an identity.
     ("ghostnet_050", (8, 12, 20, 40, 80), (2, 4, 8, 16, 32)),
     ("pvt_v2_b0", (32, 64, 160, 256), (4, 8, 16, 32)),
+    # N H W C, the second with windows of a fixed size.
+    ("mambaout_femto", (48, 96, 192, 288), (4, 8, 16, 32)),
+    ("swin_tiny_patch4_window7_224", (96, 192, 384, 768), (4, 8, 16, 32)),
+    # Maps in two parts, stages that hand on lists, and maps that branch off from the path.
+    ("dpn48b", (10, 144, 320, 512, 832), (2, 4, 8, 16, 32)),
+    ("selecsls42", (32, 128, 288, 480, 1024), (2, 4, 8, 16, 32)),
+    ("legacy_xception", (64, 128, 256, 728, 2048), (2, 4, 8, 16, 32)),
 ]
+NAMES = [pytest.param(f.values[0], marks=f.marks) if hasattr(f, "marks") else f[0] for f in FAMILIES]
+# Positions of maps that are an activation of the attended one, inside the next block.
+ACTIVATED = {"legacy_xception": (1, 2, 3)}
+# By hand, of 64 x 96: two convolutions without padding, 64 -> 31 -> 29, and then 3x3 /2 with padding.
+SIZES = {"legacy_xception": [(29, 45), (15, 23), (8, 12), (4, 6), (2, 3)]}
 CACHED = "models--timm--resnet18.a1_in1k"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@lru_cache
+def fresh(name):
+    """One for all tests that leave it as it was."""
+    torch.manual_seed(0)
+    return TimmEncoder(name, attention="scse").eval()
 
 
 @torch.no_grad()
@@ -39,23 +63,38 @@ def woken(encoder, only=None):
     return encoder
 
 
+def theirs_like(ours, name):
+    """timm's own network, with the weights of an encoder."""
+    options = {key: value for key, value in ours._plan.options.items() if key == "strict_img_size"}
+    network = timm.create_model(name, features_only=True, in_chans=1, **options).eval()
+    backbone = {key.removeprefix("backbone."): v for key, v in ours.state_dict().items() if key.startswith("backbone.")}
+    assert backbone.keys() == network.state_dict().keys()
+    network.load_state_dict(backbone, strict=True)
+    return network
+
+
+def as_nchw(network, maps):
+    return [m.permute(0, 3, 1, 2) for m in maps] if getattr(network, "output_fmt", "NCHW") == "NHWC" else maps
+
+
 @pytest.mark.parametrize(("name", "channels", "reductions"), FAMILIES)
 def test_pyramid_and_attention_in_its_path(name, channels, reductions):
-    torch.manual_seed(0)
-    encoder = TimmEncoder(name, attention="scse").eval()
+    encoder = fresh(name)
     assert encoder.spec == FeatureSpec(channels, reductions)
     put_out = []
-    for attention in encoder.attentions:
-        attention.register_forward_hook(lambda _module, _args, output: put_out.append(output))
+    hooks = [a.register_forward_hook(lambda _module, _args, output: put_out.append(output)) for a in encoder.attentions]
     x = torch.randn(1, 1, 64, 96)
     with torch.no_grad():
         features = encoder(x)
-        assert [tuple(f.shape) for f in features] == [
-            (1, c, 64 // r, 96 // r) for c, r in zip(channels, reductions, strict=True)
-        ]
-        # Each attention ran once, and the very tensor that it put out is the feature.
+        for hook in hooks:
+            hook.remove()
+        sizes = SIZES.get(name, [(64 // r, 96 // r) for r in reductions])
+        assert [tuple(f.shape) for f in features] == [(1, c, *size) for c, size in zip(channels, sizes, strict=True)]
+        # Each attention ran once, and what it put out is the feature.
         assert len(put_out) == len(features)
-        assert all(a is b for a, b in zip(put_out, features, strict=True))
+        for position, (attended, feature) in enumerate(zip(put_out, features, strict=True)):
+            expected = attended.relu() if position in ACTIVATED.get(name, ()) else attended
+            assert torch.equal(expected, feature)
         for position, attention in enumerate(encoder.attentions):
             woken(encoder, only=position)
             changed = [not torch.equal(a, b) for a, b in zip(features, encoder(x), strict=True)]
@@ -63,27 +102,45 @@ def test_pyramid_and_attention_in_its_path(name, channels, reductions):
             attention.spatial.bias.zero_()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_goes_past_an_attention(name):
+    assert_nothing_goes_past(fresh(name), (64, 96))
+
+
+@torch.no_grad()
+def assert_nothing_goes_past(encoder, size):
+    """With an attention that forgets its input, this map and all coarser ones know nothing of the image."""
+    images = torch.randn(2, 1, 1, *size)
+    for position, attention in enumerate(encoder.attentions):
+        hook = attention.register_forward_hook(lambda _module, _args, output: torch.full_like(output, 0.1))
+        first, second = encoder(images[0]), encoder(images[1])
+        hook.remove()
+        same = [torch.equal(a, b) for a, b in zip(first, second, strict=True)]
+        assert same == [later >= position for later in range(len(first))]
+
+
 @pytest.mark.slow
 def test_valid_padding_gives_maps_of_their_own_size():
     encoder = TimmEncoder("inception_v4", attention="scse").eval()
+    x = torch.randn(1, 1, 101, 101)
     with torch.no_grad():
-        features = encoder(torch.randn(1, 1, 101, 101))
+        features = encoder(x)
+        assert all(torch.equal(a, b) for a, b in zip(features, theirs_like(encoder, "inception_v4")(x), strict=True))
     assert tuple(f.shape[1] for f in features) == encoder.spec.channels == (64, 160, 384, 1024, 1536)
     # By hand: 3x3 /2 without padding 101 -> 50, 3x3 without padding -> 48, 3x3 padded -> 48, then 3x3 /2 each time.
     assert [f.shape[2] for f in features] == [48, 23, 10, 4, 1]
+    assert_nothing_goes_past(encoder, (101, 101))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "darknet17", "mobilenetv4_conv_small", "convnext_atto"])
+@pytest.mark.parametrize("name", NAMES)
 def test_backbone_keys_and_features_are_those_of_timm(name):
-    theirs = timm.create_model(name, features_only=True, in_chans=1).eval()
-    ours = TimmEncoder(name, attention="scse").eval()
-    backbone = {key.removeprefix("backbone."): v for key, v in ours.state_dict().items() if key.startswith("backbone.")}
-    assert backbone.keys() == theirs.state_dict().keys()
+    ours = fresh(name)
     assert not [key for key in ours.state_dict() if not key.startswith(("backbone.", "attentions."))]
-    theirs.load_state_dict(backbone, strict=True)
+    network = theirs_like(ours, name)
     x = torch.randn(1, 1, 64, 64)
     with torch.no_grad():
-        for a, b in zip(ours(x), theirs(x), strict=True):  # fresh attention is the identity
+        # Exactly: a fresh attention takes one half of each value twice.
+        for a, b in zip(ours(x), as_nchw(network, network(x)), strict=True):
             assert torch.equal(a, b)
 
 
@@ -103,10 +160,17 @@ def test_a_copy_and_a_pickle_have_attention_of_their_own():
             assert all(torch.equal(a, b) for a, b in zip(original(x), before, strict=True))
 
 
-def test_every_parameter_gets_a_gradient():
-    encoder = TimmEncoder("test_resnet", attention="scse", in_chans=2)
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "mambaout_femto", "dpn48b", "selecsls42", "legacy_xception", "ghostnet_050"]
+)
+def test_every_parameter_gets_a_gradient(name):
+    torch.manual_seed(0)
+    encoder = TimmEncoder(name, attention="scse", in_chans=2)
     sum(f.sum() for f in encoder(torch.randn(2, 2, 64, 64))).backward()
     assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+NO_PYRAMID = 'use a convolutional or hierarchical network, such as "resnet34" or "convnext_tiny"'
 
 
 @pytest.mark.parametrize(
@@ -114,10 +178,26 @@ def test_every_parameter_gets_a_gradient():
     [
         ("resnet43", ["no network 'resnet43'", "did you mean", "'resnet34'", timm.__version__]),
         ("!", ["no network '!'", "timm.list_models()"]),
-        ("vit_tiny_patch16_224", ["vit_tiny_patch16_224", "no pyramid", "powers of two", "(16, 16, 16)"]),
-        ("mambaout_femto", ["mambaout_femto", "NHWC", "resnet34"]),
-        ("legacy_xception", ["legacy_xception", 'attention_sites=("decoder",)']),
-        ("resnet18.no_such_tag", ["resnet18.no_such_tag"]),
+        (
+            "vit_tiny_patch16_224",
+            [
+                "encoder 'vit_tiny_patch16_224' gives no pyramid that a decoder can climb, "
+                "its maps have the reductions (16, 16, 16)",
+                NO_PYRAMID,
+            ],
+        ),
+        ("resnet18.no_such_tag", ["encoder 'resnet18.no_such_tag' gives no pyramid", "no_such_tag", NO_PYRAMID]),
+        # Tokens in a row, which the stages hand on as such.
+        (
+            "coat_lite_tiny",
+            [
+                "attention can't stand between the stages of encoder 'coat_lite_tiny'",
+                "1/4 and 1/8 and 1/16 and 1/32 of the image",
+                'attention_sites=("skip", "decoder")',
+            ],
+        ),
+        # Its maps come from branches that run side by side.
+        ("hrnet_w18_small", ["encoder 'hrnet_w18_small'", "1/4 and 1/8 and 1/16 of the image", '"resnet34"']),
     ],
 )
 def test_refuses_at_the_door(name, words):
@@ -127,16 +207,11 @@ def test_refuses_at_the_door(name, words):
 
 
 def test_what_refuses_attention_works_without():
-    encoder = TimmEncoder("legacy_xception").eval()
+    encoder = TimmEncoder("hrnet_w18_small").eval()
     with torch.no_grad():
-        features = encoder(torch.randn(1, 1, 64, 64))
-    assert tuple(f.shape[1] for f in features) == encoder.spec.channels
-
-
-def test_a_stage_that_puts_out_a_list_says_so():
-    encoder = TimmEncoder("selecsls42", attention="scse")
-    with pytest.raises(TypeError, match="puts out a list: use attention_sites"):
-        encoder(torch.randn(2, 1, 64, 64))
+        features = encoder(torch.randn(1, 1, 61, 70))
+    assert tuple(f.shape[1] for f in features) == encoder.spec.channels == (64, 128, 256, 512, 1024)
+    assert [tuple(f.shape[2:]) for f in features] == [(31, 35), (16, 18), (8, 9), (4, 5), (2, 3)]
 
 
 def fake_cache(folder):

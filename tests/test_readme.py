@@ -17,7 +17,7 @@ def test_python_blocks_run(block, tmp_path, monkeypatch):
     exec(compile(block, "README.md", "exec"), names)
     if "probabilities" in names:
         assert names["probabilities"].shape == (8, 101, 101)
-        assert names["same"].config == names["composed"].config
+        assert names["plain"].config.model_args == {**names["composed"].config.model_args, "mask_only": True}
     else:
         assert names["value"].isfinite()
 

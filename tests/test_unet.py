@@ -130,7 +130,8 @@ def test_attention_stands_at_every_site_that_was_asked_for(sites, block):
 @pytest.mark.parametrize("attention", ["none", *ATTENTIONS])
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_parameter_learns_with_every_attention_and_block(attention, block):
-    model = tiny(attention=attention, attention_sites=SITES, decoder_block=block)
+    sites = {} if attention == "none" else {"attention_sites": SITES}
+    model = tiny(attention=attention, decoder_block=block, **sites)
     if attention != "none":
         assert attentions_at(model, ATTENTIONS[attention]) == FULL
     trains(model, torch.randn(2, 1, 64, 64))
@@ -321,9 +322,14 @@ def test_learns_one_batch_by_heart():
 
 
 @pytest.mark.parametrize(
-    ("stride", "channels"), [(1, (64, 32, 16)), (2, (128, 64, 32, 16)), (4, (256, 128, 64, 32, 16))]
+    ("encoder", "stride", "channels"),
+    [
+        ("resnet10t", 1, (64, 32, 16)),
+        ("resnet10t", 2, (128, 64, 32, 16)),
+        ("resnet10t", 4, (256, 128, 64, 32, 16)),
+        ("convnext_atto", 2, (128, 64, 32, 16)),
+    ],
 )
-@pytest.mark.parametrize("encoder", ["resnet10t", "convnext_atto"])
 def test_a_finer_stem_takes_fewer_steps_up(encoder, stride, channels):
     with torch.device("meta"):
         model = tiny(encoder=encoder, stem_stride=stride)
@@ -334,6 +340,12 @@ def test_a_finer_stem_takes_fewer_steps_up(encoder, stride, channels):
     if stride == 1:
         with pytest.raises(ValueError, match="drop input_skip=True"):
             tiny(encoder=encoder, stem_stride=1, input_skip=True)
+
+
+def test_a_map_at_full_size_must_have_the_images_size():
+    # A patch of 4 x 4 without padding: at stride 1 it leaves 3 pixels less.
+    with pytest.raises(ValueError, match=r"can't have stem_stride=1 \(its finest map is 318 x 378 for an image of 321 x"):
+        tiny(encoder="convnext_atto", stem_stride=1)
 
 
 def test_a_finer_stem_trains_with_all_there_is():
@@ -367,7 +379,11 @@ def test_refuses_a_batch_of_another_shape(scse, shape, words):
         ({"decoder_channels": (256, 128, 64, 32, 0)}, "got (256, 128, 64, 32, 0)"),
         ({"attention": "sces"}, "unknown attention 'sces': choose one of ['none', 'se', 'scse', 'bam', 'cbam']"),
         ({"attention": "sces", "attention_sites": ("concat",)}, "unknown attention 'sces'"),
-        ({"attention": "none", "attention_sites": ("skips",)}, "got ('skips',)"),
+        ({"attention": "scse", "attention_sites": ("skips",)}, "got ('skips',)"),
+        (
+            {"attention": "none", "attention_sites": ("skip",)},
+            "attention_sites=('skip',) is an option of the attention, and there is none: drop it, or say which",
+        ),
         ({"attention": "scse", "attention_sites": ()}, 'say attention="none"'),
         ({"attention": "scse", "attention_sites": ("encoder", "stem")}, "attention_sites must be one or more of"),
         ({"attention": "scse", "attention_reduction": 0}, "reduction must be at least 1"),

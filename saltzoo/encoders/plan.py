@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..features import FeatureSpec
+from .ceil_pool import know_sizes
 from .stem import set_strides, stem_strides
 from .taps import Site, Trace, find_site, reduction, remove, trace, unused
 
@@ -68,6 +69,7 @@ class Plan:
         """Makes the changes to it that were planned."""
         set_strides(network, self.strides)
         remove(network, self.idle)
+        know_sizes(network)
         return network
 
     def explain(self, error: Exception, size: tuple[int, int]) -> None:
@@ -127,6 +129,10 @@ def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stri
             multiple, seen = _watch(twin, in_chans)
             reductions = _reductions(seen, channels_last)
             why = f"its maps have the reductions {reductions} then, not {wanted}"
+            finest = _size(seen.maps[0], channels_last)
+            if reductions == wanted and wanted[0] == 1 and finest != seen.size:
+                image = " x ".join(map(str, seen.size))
+                reductions, why = (), f"its finest map is {finest[0]} x {finest[1]} for an image of {image} then"
         except Exception as error:
             reductions, why = (), f"it does not run then: {error}"
         if reductions != wanted:
@@ -194,7 +200,12 @@ def _own_size(twin: Any) -> tuple[int, int]:
 
 
 def _reductions(seen: Trace, channels_last: bool) -> tuple[int, ...]:
-    return tuple(reduction(seen.size, one.shape[1:3] if channels_last else one.shape[2:4]) for one in seen.maps)
+    return tuple(reduction(seen.size, _size(one, channels_last)) for one in seen.maps)
+
+
+def _size(features: Tensor, channels_last: bool) -> tuple[int, int]:
+    height, width = features.shape[1:3] if channels_last else features.shape[2:4]
+    return height, width
 
 
 def _with_stem(reductions: Sequence[int], stride: int) -> tuple[int, ...]:

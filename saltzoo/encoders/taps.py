@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 Node = Any  # of autograd's graph; torch types its edges too loosely
 
@@ -28,12 +29,15 @@ class Call:
         entered: shape of its first argument; () if that is no tensor.
         shapes: shapes of what it put out.
         nodes: autograd's nodes that made it.
+        made: all of it was made inside the call. An identity, such as the shortcut of many a block, makes nothing:
+            what it puts out is also read by others, past it.
     """
 
     name: str
     entered: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     nodes: tuple[Node, ...]
+    made: bool
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,11 @@ def trace(network: nn.Module, size: tuple[int, int], *, in_chans: int) -> Trace:
         in_chans: its channels.
     """
     calls: list[Call] = []
-    hooks = [module.register_forward_hook(partial(_record, calls, name)) for name, module in network.named_modules()]
+    given: list[set[Node]] = []
+    hooks = []
+    for name, module in network.named_modules():
+        hooks.append(module.register_forward_pre_hook(partial(_enter, given), with_kwargs=True))
+        hooks.append(module.register_forward_hook(partial(_record, calls, given, name)))
     try:
         with torch.inference_mode(False), torch.enable_grad():
             leaf = torch.zeros(1, in_chans, *size, device=next(network.parameters()).device, requires_grad=True)
@@ -90,13 +98,19 @@ def trace(network: nn.Module, size: tuple[int, int], *, in_chans: int) -> Trace:
     return Trace(size, source, tuple(calls), maps)
 
 
-def _record(calls: list[Call], name: str, _module: nn.Module, args: Any, output: Any) -> None:
+def _enter(given: list[set[Node]], _module: nn.Module, args: Any, kwargs: Any) -> None:
+    # Taken before the call: if it writes into its input, that has another node afterwards.
+    given.append({one.grad_fn for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)})
+
+
+def _record(calls: list[Call], given: list[set[Node]], name: str, _module: nn.Module, args: Any, output: Any) -> None:
+    before = given.pop()
     outputs = output if isinstance(output, tuple | list) else (output,)
     if name and all(isinstance(one, Tensor) for one in outputs):
         entered = tuple(args[0].shape) if args and isinstance(args[0], Tensor) else ()
         # Taken now: whoever writes into the output later makes another node of it.
         nodes = tuple(one.grad_fn for one in outputs if one.grad_fn is not None)
-        calls.append(Call(name, entered, tuple(tuple(one.shape) for one in outputs), nodes))
+        calls.append(Call(name, entered, tuple(tuple(one.shape) for one in outputs), nodes, before.isdisjoint(nodes)))
 
 
 def reduction(image: Sequence[int], size: Sequence[int]) -> int:
@@ -133,7 +147,7 @@ def find_site(trace: Trace, maps: Sequence[int], position: int, *, channels_last
     for call in reversed(trace.calls):
         nodes = set(call.nodes)
         once = called[call.name] == 1 and len(call.nodes) == len(call.shapes)
-        if once and nodes <= behind and not nodes & finer and _cuts(nodes, ends[position:], trace.source):
+        if once and call.made and nodes <= behind and not nodes & finer and _cuts(nodes, ends[position:], trace.source):
             site = _site(call, size)
             return site if site and _is_end(site, nodes, ends[position:], trace.source) else None
     return None

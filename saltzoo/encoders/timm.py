@@ -53,7 +53,7 @@ class TimmEncoder(nn.Module):
     Example:
         >>> encoder = TimmEncoder("test_resnet", attention="scse")
         >>> [tuple(feature.shape[1:]) for feature in encoder(torch.zeros(2, 1, 101, 101))]
-        []
+        [(32, 51, 51), (32, 26, 26), (48, 13, 13), (192, 7, 7), (96, 4, 4)]
     """
 
     def __init__(

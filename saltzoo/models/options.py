@@ -1,8 +1,9 @@
-"""Options that every network with a pyramid shares: its heads."""
+"""Options that networks with a pyramid share: heads and attention."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from torch import nn
@@ -67,8 +68,19 @@ class HeadOptions:
                 f"hypercolumn_channels must be at least 1, or None to leave maps as they are, "
                 f"got {self.hypercolumn_channels}"
             )
+        if not self.hypercolumn:
+            self._refuse_idle({"hypercolumn_channels"}, "hypercolumn", "hypercolumn=True")
         if not 0 <= self.drop_rate < 1:
             raise ValueError(f"drop_rate must be at least 0 and below 1, got {self.drop_rate}")
+
+    def _refuse_idle(self, names: Collection[str], part: str, switch: str) -> None:
+        """Refuses options of a part that is not there: whoever gives them believes that they do something."""
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name in names and _frozen(value) != option.default:
+                raise ValueError(
+                    f"{option.name}={value!r} is an option of the {part}, and there is none: drop it, or say {switch}"
+                )
 
     def wire(self, encoder: Encoder, decoder: Decoder, *, preprocess: Preprocess | None = None) -> Segmenter:
         """The network of an encoder, a decoder that climbs from it, and these heads."""
@@ -94,3 +106,29 @@ class HeadOptions:
             classifier=None if self.classifier == "none" else ClassificationHead(deepest, drop_rate=self.drop_rate),
             deep_supervision=DeepSupervisionHead(decoder.channels, self.num_classes) if self.deep_supervision else None,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionOptions(HeadOptions):
+    """Which attention a network has, besides its heads.
+
+    Attributes:
+        attention: "none" or a name of `saltzoo.layers.ATTENTIONS`.
+        attention_reduction: how far its channel branch narrows; None for its own default.
+
+    Raises:
+        ValueError: for a value or a combination that makes no sense.
+    """
+
+    attention: str = "none"
+    attention_reduction: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attention == "none":
+            idle = {"attention_reduction", "attention_sites"}
+            self._refuse_idle(idle, "attention", 'which, such as attention="scse"')
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

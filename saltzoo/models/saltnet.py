@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from ..decoders import UnetDecoder
 from ..encoders import SaltnetEncoder
-from .options import HeadOptions
+from .options import AttentionOptions
 from .segmenter import Segmenter
 
 
 @dataclass(frozen=True, kw_only=True)
-class SaltnetOptions(HeadOptions):
+class SaltnetOptions(AttentionOptions):
     """Options of saltnet, besides its heads.
 
     Attributes:
@@ -24,7 +24,6 @@ class SaltnetOptions(HeadOptions):
         blocks: residual blocks in each stage.
         decoder_channels: of the decoder's blocks, coarsest first: one fewer than stages.
         attention: "none" or a name of `saltzoo.layers.ATTENTIONS`, after every stage, in the path.
-        attention_reduction: how far its channel branch narrows; None for its own default.
 
     Raises:
         ValueError: for a value or a combination that makes no sense.
@@ -34,7 +33,6 @@ class SaltnetOptions(HeadOptions):
     blocks: int = 2
     decoder_channels: Sequence[int] = (64, 48, 32)
     attention: str = "scse"
-    attention_reduction: int | None = None
     hypercolumn: bool = True
 
     def __post_init__(self) -> None:

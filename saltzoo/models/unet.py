@@ -17,7 +17,7 @@ from ..encoders import InputSkip, PlainEncoder, TimmEncoder
 from ..encoders.timm import input_statistics
 from ..layers import ConvNormAct, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
 from ..preprocess import Preprocess
-from .options import HeadOptions
+from .options import AttentionOptions
 from .segmenter import Segmenter
 
 ATTENTION_SITES = ("encoder", "skip", "concat", "decoder")
@@ -26,7 +26,7 @@ CENTERS = ("none", "conv", "pyramid")
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnetOptions(HeadOptions):
+class UnetOptions(AttentionOptions):
     """Options of a U-Net with a timm network for its way down, besides its heads.
 
     Attributes:
@@ -34,11 +34,9 @@ class UnetOptions(HeadOptions):
         stem_stride: how many times the encoder's stem reduces the image. None leaves it as it is; 2 takes the
             max-pool out of a ResNet's.
         input_skip: the image itself is joined to the last block.
-        attention: "none", "se", "scse", "bam" or "cbam".
         attention_sites: where it stands: "encoder" (after every stage, in the path, so that later stages and
             skips both see it: arXiv 1808.08127), "skip" (on the encoder's map before it is joined), "concat" (on
             the joined map), "decoder" (after every decoder block).
-        attention_reduction: how far the channel branch narrows; None for the attention's own default.
         center: what stands between encoder and decoder: "none", "conv" (two 3x3 convolutions), or "pyramid"
             (pyramid pooling, arXiv 1612.01105).
         decoder_channels: channels of the decoder's blocks, coarsest first, one for each halving. None: 16 at full
@@ -54,9 +52,7 @@ class UnetOptions(HeadOptions):
     encoder: str = "resnet34"
     stem_stride: int | None = None
     input_skip: bool = False
-    attention: str = "none"
     attention_sites: Sequence[str] = ("encoder", "decoder")
-    attention_reduction: int | None = None
     center: str = "none"
     decoder_channels: Sequence[int] | None = None
     decoder_block: str = "concat"
@@ -126,19 +122,16 @@ class UnetOptions(HeadOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainUnetOptions(HeadOptions):
+class PlainUnetOptions(AttentionOptions):
     """Options of the U-Net as it was published, batch-normed and padded, besides its heads.
 
     Attributes:
         channels: at each size, from full resolution down; the decoder has the same on its way up.
         attention: "none" or a name of `saltzoo.layers.ATTENTIONS`, after every size's convolutions, down and up.
-        attention_reduction: how far its channel branch narrows; None for its own default.
         upsample: "deconv" as in the paper, "nearest" or "bilinear".
     """
 
     channels: Sequence[int] = (64, 128, 256, 512, 1024)
-    attention: str = "none"
-    attention_reduction: int | None = None
     upsample: str = "deconv"
 
     def __post_init__(self) -> None:
