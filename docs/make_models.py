@@ -18,6 +18,7 @@ import torch
 import saltzoo
 from saltzoo.catalog import SOURCES
 from saltzoo.heads import HypercolumnHead
+from saltzoo.models.segmenter import MIN_SIZE
 from saltzoo.registry import find_model
 
 PAGE = Path(__file__).with_name("models.md")
@@ -43,7 +44,7 @@ cost = saltzoo.cost(model, size=(128, 128))  # cost.parameters, cost.flops
 `in_chans` is 1 and `num_classes` is 1 unless you say otherwise. `pretrained_encoder=True` loads ImageNet weights into a
 timm encoder, and any of timm's convolutional networks may be one. A model with deep supervision, a classifier or an
 auxiliary head returns a `saltzoo.SegOutput`; `mask_only=True` leaves out what only training needs, and the model
-returns logits alone. Images may have any height and width of at least 32.
+returns logits alone. Images may have any height and width from the smallest side in the table on, even or odd.
 """
 
 TABLE = """\
@@ -52,7 +53,8 @@ TABLE = """\
 Parameters in millions, with all heads; 10^9 floating-point operations (a multiply-add is two) of one forward pass of
 one gray image of {size}, by `saltzoo.cost`: its docstring says which operations count. Heads: *hc* reads the mask from
 a hypercolumn, *ds* is deep supervision, *cls* says whether there is any salt (*cls fused*: to the hypercolumn too),
-*aux* is an auxiliary head at a stage of the encoder.
+*aux* is an auxiliary head at a stage of the encoder. *From*: the smallest side of an image that it takes. *Source*: the
+public solution below that had this combination of encoder, attention and heads.
 """
 
 Row = Sequence[str]
@@ -66,9 +68,9 @@ def page() -> str:
         INTRODUCTION.format(count=len(names)),
         TABLE.format(size=" x ".join(map(str, SIZE))),
         _table(
-            ("name", "parameters", "GFLOP", "attention", "heads", "paper", "source", "options"),
+            ("name", "parameters", "GFLOP", "from", "attention", "heads", "paper", "source", "options"),
             [_model_row(name, families[find_model(name).load_builder()]) for name in names],
-            right=(1, 2),
+            right=(1, 2, 3),
         ),
         "Sources, public solutions of the TGS Salt Identification Challenge:\n",
         "".join(f"- **{key}**: {meaning}\n" for key, meaning in SOURCES.items()),
@@ -95,6 +97,7 @@ def _model_row(name: str, family: str) -> Row:
         f"`{name}`",
         f"{cost.parameters / 1e6:.2f}",
         f"{cost.flops / 1e9:.2f}",
+        str(_smallest_side(model)),
         "" if attention == "none" else attention,
         ", ".join(_heads(model)),
         ", ".join(
@@ -103,6 +106,16 @@ def _model_row(name: str, family: str) -> Row:
         spec.source,
         f"[`{family}`](#options-of-{family})",
     )
+
+
+def _smallest_side(model: saltzoo.Segmenter) -> int:
+    for side in range(MIN_SIZE, max(SIZE)):
+        try:
+            saltzoo.cost(model, (side, side))
+        except ValueError:
+            continue
+        return side
+    return max(SIZE)
 
 
 def _heads(model: saltzoo.Segmenter) -> Iterator[str]:

@@ -58,7 +58,9 @@ MODELS: tuple[ModelSpec, ...] = (
         attention="bam",
         hypercolumn=True,
         deep_supervision=True,
+        deep_supervision_channels=64,
         classifier="fused",
+        decoder_block="half",
         source="S0",
     ),
     *(

@@ -23,7 +23,7 @@ ROWS = [
     for line in PAGE.partition("## Names")[2].splitlines()
     if line.startswith("| `")
 ]
-MODELS = {row[0].strip("`"): row[1:] for row in ROWS if len(row) == 8}
+MODELS = {row[0].strip("`"): row[1:] for row in ROWS if len(row) == 9}
 LIGHT = ["saltnet_s", "saltnet_m", "resunet_101", "frrn_a", "unet_resnet34_scse_hc", "unet_mobilenetv4_conv_small"]
 
 
@@ -44,9 +44,19 @@ def test_every_name_has_a_row():
 def test_numbers_are_those_of_the_model(name):
     with torch.device("meta"):
         model = create_model(name)
-    millions, gflops, *_ = MODELS[name]
+    millions, gflops, smallest, *_ = MODELS[name]
     assert float(millions) == pytest.approx(sum(p.numel() for p in model.parameters()) / 1e6, abs=0.006)
+    assert smallest == "32"
     assert float(gflops) == pytest.approx(saltzoo.cost(model, (101, 101)).flops / 1e9, abs=0.006)
+
+
+def test_the_smallest_image_is_the_smallest():
+    model = create_model("unet_inception_v4").eval()
+    side = int(MODELS["unet_inception_v4"][2])
+    with torch.no_grad():
+        assert model(torch.randn(1, 1, side, side)).shape == (1, 1, side, side)
+        with pytest.raises(ValueError, match=f"can't take images of {side - 1} x {side - 1}"):
+            model(torch.randn(1, 1, side - 1, side - 1))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +71,7 @@ def test_numbers_are_those_of_the_model(name):
     ],
 )
 def test_parts_are_named(name, attention, heads):
-    assert MODELS[name][2:4] == [attention, heads]
+    assert MODELS[name][3:5] == [attention, heads]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,7 +89,7 @@ def test_papers_and_sources_are_those_of_the_catalog(name):
 
 
 def test_sources_have_a_legend():
-    assert {row[5] for row in MODELS.values()} == {"", *SOURCES}
+    assert {row[6] for row in MODELS.values()} == {"", *SOURCES}
     assert all(f"- **{key}**: {meaning}\n" in PAGE for key, meaning in SOURCES.items())
 
 

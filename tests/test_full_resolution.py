@@ -131,7 +131,7 @@ def test_a_stage_is_its_units_in_a_row():
 
 
 def test_refuses_a_stage_without_units():
-    with pytest.raises(ValueError, match=re.escape("at least 1 unit, got 0")):
+    with pytest.raises(ValueError, match=re.escape("units must be at least 1, got 0")):
         FRRUStage(2, 3, 4, units=0, scale=2)
 
 

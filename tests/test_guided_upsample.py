@@ -248,13 +248,17 @@ def test_bf16_autocast_is_finite_and_near():
     assert (got.float() - want).abs().mean() < 0.02 * want.abs().mean()
 
 
-def test_channels_last_gives_the_same():
-    module = woken(GuidedUpsample(8, 3)).eval()
+@pytest.mark.parametrize("out_channels", [None, 5])
+def test_channels_last_is_kept_and_gives_the_same(out_channels):
+    module = woken(GuidedUpsample(8, 3, out_channels=out_channels)).eval()
     x, guide = torch.randn(2, 8, 5, 6), torch.randn(2, 3, 33, 41)
     want = module(x, guide)
     module.to(memory_format=torch.channels_last)
     last = [t.to(memory_format=torch.channels_last) for t in (x, guide)]
-    torch.testing.assert_close(module(*last), want, rtol=1e-4, atol=1e-5)
+    got = module(*last)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    assert want.is_contiguous()
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
 def test_compiles_whole_and_is_exported_with_free_sizes():

@@ -200,11 +200,13 @@ def test_deep_supervision_reads_each_map_by_a_1x1():
 def test_deep_supervision_with_a_hidden_layer():
     head = woken(DeepSupervisionHead(CHANNELS, 2, hidden=5))
     maps = decoder_maps()
-    for y, x, (block, conv) in zip(head(maps), maps, head.heads, strict=True):
-        want = F.conv2d(conv_norm_relu(x, block, 1), conv.weight, conv.bias, padding=1)
+    for y, x, (first, _, norm, conv) in zip(head(maps), maps, head.heads, strict=True):
+        y1 = F.conv2d(x, first.weight, first.bias, padding=1).clamp(min=0)
+        y2 = F.batch_norm(y1, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        want = F.conv2d(y2, conv.weight, conv.bias, padding=1)
         torch.testing.assert_close(y, want, rtol=1e-10, atol=1e-10)
         assert y.shape == (2, 2, *x.shape[-2:])
-    assert sum(p.numel() for p in head.parameters()) == sum(9 * c * 5 + 10 + 9 * 5 * 2 + 2 for c in CHANNELS)
+    assert sum(p.numel() for p in head.parameters()) == sum(9 * c * 5 + 5 + 10 + 9 * 5 * 2 + 2 for c in CHANNELS)
 
 
 def test_deep_supervision_refuses_another_number_of_maps():

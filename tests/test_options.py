@@ -52,6 +52,8 @@ def test_which_heads_a_model_has(name):
     assert type(deep.deep_supervision) is DeepSupervisionHead
     assert [conv.in_channels for conv in deep.deep_supervision.heads] == list(deep.decoder.channels)
     assert {conv.out_channels for conv in deep.deep_supervision.heads} == {2}
+    wider = build(deep_supervision=True, deep_supervision_channels=7)
+    assert [head[0].out_channels for head in wider.deep_supervision.heads] == [7] * len(deep.decoder.channels)
 
     beside = build(classifier="beside", drop_rate=0.3)
     assert type(beside.classifier) is ClassificationHead
@@ -77,6 +79,14 @@ def test_which_heads_a_model_has(name):
             {"hypercolumn_channels": 8, "hypercolumn": False},
             "hypercolumn_channels=8 is an option of the hypercolumn, and there is none: drop it, or say "
             "hypercolumn=True",
+        ),
+        (
+            {"deep_supervision_channels": 8},
+            "=8 is an option of the deep supervision, and there is none",
+        ),
+        (
+            {"deep_supervision_channels": 0, "deep_supervision": True},
+            "at least 1, or None for a 1x1 convolution, got 0",
         ),
         ({"hypercolumn_channels": None, "hypercolumn": False}, "hypercolumn_channels=None is an option of"),
         (

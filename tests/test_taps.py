@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from saltzoo.encoders.taps import find_site, reduction, remove, trace, unused
+from saltzoo.encoders.idle import remove, unused
+from saltzoo.encoders.taps import find_site, reduction, trace
 
 
 def conv(before=4, after=4, stride=1):
@@ -99,6 +100,18 @@ class Twice(nn.Module):
         return [first, self.down(first)]
 
 
+class FromBelow(nn.Module):
+    """The finer map is made of the coarser one: what stood at `down` would be in both."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.down = conv(1, 4, 2), conv(4, 8, 2)
+
+    def forward(self, x):
+        low = self.down(self.stem(x))
+        return [F.interpolate(low, scale_factor=2, mode="nearest"), low * 2]
+
+
 def sites(network, maps=(0, 1), *, channels_last=False):
     seen = trace(network.eval(), (36, 44), in_chans=1)
     return [find_site(seen, maps, i, channels_last=channels_last) for i in range(len(maps))]
@@ -134,6 +147,7 @@ class NHWC(nn.Module):
         # What passes by the second stage is read by it as well.
         (Listed(passes=True), [None, "down"]),
         (Twice(), [None, "down"]),
+        (FromBelow(), [None, None]),
     ],
 )
 def test_site_of_each_map(network, expected):

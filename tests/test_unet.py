@@ -142,6 +142,13 @@ def test_every_parameter_learns_with_every_head(heads):
     trains(tiny(**heads), torch.randn(2, 1, 47, 64))
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+def test_the_residual_decoder_drops_as_often_as_was_asked(rate):
+    model = tiny(decoder_block="residual", drop_rate=rate)
+    rates = [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout | torch.nn.Dropout2d)]
+    assert rates == ([rate] * (5 + 1) if rate else [])  # every block, and before the logits
+
+
 def test_its_own_attention_is_after_every_stage_and_block():
     assert attentions_at(tiny(attention="se"), ATTENTIONS["se"]) == {"encoder": 5, "skip": 0, "concat": 0, "decoder": 5}
 
@@ -340,12 +347,6 @@ def test_a_finer_stem_takes_fewer_steps_up(encoder, stride, channels):
     if stride == 1:
         with pytest.raises(ValueError, match="drop input_skip=True"):
             tiny(encoder=encoder, stem_stride=1, input_skip=True)
-
-
-def test_a_map_at_full_size_must_have_the_images_size():
-    # A patch of 4 x 4 without padding: at stride 1 it leaves 3 pixels less.
-    with pytest.raises(ValueError, match=r"can't have stem_stride=1 \(its finest map is 318 x 378 for an image of 321 x"):
-        tiny(encoder="convnext_atto", stem_stride=1)
 
 
 def test_a_finer_stem_trains_with_all_there_is():

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 
 class CeilMaxPool2d(nn.MaxPool2d):
-    """`nn.MaxPool2d(..., ceil_mode=True)`, padded to whole windows where a graph is made of it."""
+    """`nn.MaxPool2d(..., ceil_mode=True)`, padded to whole windows where it is exported."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_exporting():
             return super().forward(x)
         kernel, stride, padding = (_both(value) for value in (self.kernel_size, self.stride, self.padding))
         pads = [pad for axis in (1, 0) for pad in _pads(x.shape[2 + axis], kernel[axis], stride[axis], padding[axis])]
@@ -26,7 +26,7 @@ class CeilAvgPool2d(nn.AvgPool2d):
     """`nn.AvgPool2d(2, 2, ceil_mode=True)`: a last pixel alone is its own mean, and so is it beside its copy."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_exporting():
             return super().forward(x)
         return F.avg_pool2d(F.pad(x, [pad for axis in (3, 2) for pad in _pads(x.shape[axis], 2, 2, 0)], "replicate"), 2)
 
@@ -52,7 +52,7 @@ def _is_halving(pool: nn.AvgPool2d) -> bool:
 
 
 def _pads(size: int, kernel: int, stride: int, padding: int) -> tuple[int, int]:
-    """Before and after a line, so that windows fill it. Written so that a compiler can divide it again."""
+    """Before and after a line, so that windows fill it. Written so that an exporter can divide it again."""
     steps = (size + 2 * padding - kernel + stride - 1) // stride
     return padding, kernel + stride * steps - size - padding
 

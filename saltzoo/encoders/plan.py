@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ..features import FeatureSpec
 from .ceil_pool import know_sizes
+from .idle import remove, unused
 from .stem import set_strides, stem_strides
-from .taps import Site, Trace, find_site, reduction, remove, trace, unused
+from .taps import Site, Trace, find_site, reduction, trace
 
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 _INSTEAD = 'use a convolutional or hierarchical network, such as "resnet34" or "convnext_tiny"'
@@ -73,11 +74,16 @@ class Plan:
         return network
 
     def explain(self, error: Exception, size: tuple[int, int]) -> None:
-        """Says of an error in the network if the size of the image is its cause.
+        """Says of an error in the network if the size of the image is its cause, or that there is but one.
 
         Raises:
             ValueError: if so, with a size that is possible.
         """
+        if "more than 1 value per channel" in str(error):
+            raise ValueError(
+                f"encoder {self.name!r} can't be trained on a single image of {size[0]} x {size[1]}: a map in it is "
+                f"one pixel, of which batch norm can take no variance. Train on two images or more, or on larger ones"
+            ) from error
         twin = self.adapt(_twin(self.create, self.options))
         if self._takes(twin, size):
             return
@@ -85,9 +91,8 @@ class Plan:
         sides = [*range(start, start + 129, 8), -(-start // own) * own]
         possible = next((side for side in sides if self._takes(twin, (side, side))), None)
         hint = "use another encoder" if possible is None else f"pad or resize them, to {possible} x {possible} for one"
-        raise ValueError(
-            f"encoder {self.name!r} can't take images of {size[0]} x {size[1]} ({type(error).__name__}: {error}): {hint}"
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"encoder {self.name!r} can't take images of {size[0]} x {size[1]} ({why}): {hint}") from error
 
     def _takes(self, twin: nn.Module, size: tuple[int, int]) -> bool:
         height, width = (-(-side // (self.multiple or 1)) * (self.multiple or 1) for side in size)

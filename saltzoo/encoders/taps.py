@@ -142,12 +142,12 @@ def find_site(trace: Trace, maps: Sequence[int], position: int, *, channels_last
     ends = [trace.maps[index].grad_fn for index in maps]
     here = trace.maps[maps[position]].shape
     size = tuple(here[1:3] if channels_last else here[2:4])
-    finer, behind = _behind(ends[:position]), _behind(ends[position : position + 1])
+    finer, known = behind(ends[:position]), behind(ends[position : position + 1])
     called = Counter(call.name for call in trace.calls)
     for call in reversed(trace.calls):
         nodes = set(call.nodes)
         once = called[call.name] == 1 and len(call.nodes) == len(call.shapes)
-        if once and call.made and nodes <= behind and not nodes & finer and _cuts(nodes, ends[position:], trace.source):
+        if once and call.made and nodes <= known and not nodes & finer and _cuts(nodes, ends[position:], trace.source):
             site = _site(call, size)
             return site if site and _is_end(site, nodes, ends[position:], trace.source) else None
     return None
@@ -155,10 +155,10 @@ def find_site(trace: Trace, maps: Sequence[int], position: int, *, channels_last
 
 def _cuts(nodes: AbstractSet[Node], ends: Iterable[Node], source: Node) -> bool:
     """Whether every way from the image to the ends goes through these nodes, and none of the nodes is idle."""
-    if source in _behind(ends, avoiding=nodes):
+    if source in behind(ends, avoiding=nodes):
         return False
     # A stage may hand on two maps of which one only passes by.
-    return len(nodes) == 1 or all(source in _behind(ends, avoiding=nodes - {node}) for node in nodes)
+    return len(nodes) == 1 or all(source in behind(ends, avoiding=nodes - {node}) for node in nodes)
 
 
 def _site(call: Call, size: tuple[int, ...]) -> Site | None:
@@ -171,14 +171,14 @@ def _site(call: Call, size: tuple[int, ...]) -> Site | None:
 
 def _is_end(site: Site, nodes: AbstractSet[Node], ends: Sequence[Node], source: Node) -> bool:
     """Whether no work of the path lies between a site and the map: else it is the beginning of the stage."""
-    if source in _behind(ends[1:], avoiding={ends[0]}):  # the map is a branch, and the path goes on from the site
+    if source in behind(ends[1:], avoiding={ends[0]}):  # the map is a branch, and the path goes on from the site
         return True
-    between = _behind(ends[:1], avoiding=nodes)
+    between = behind(ends[:1], avoiding=nodes)
     # A norm has a value a channel; a convolution or a linear layer has more.
     return all(node.variable.numel() <= site.channels for node in between if hasattr(node, "variable"))
 
 
-def _behind(ends: Iterable[Node], *, avoiding: AbstractSet[Node] = frozenset()) -> set[Node]:
+def behind(ends: Iterable[Node], *, avoiding: AbstractSet[Node] = frozenset()) -> set[Node]:
     """The nodes that these depend on, themselves included, as far as one comes without those to avoid."""
     waiting, seen = list(ends), set(avoiding)
     while waiting:
@@ -187,28 +187,3 @@ def _behind(ends: Iterable[Node], *, avoiding: AbstractSet[Node] = frozenset()) 
             seen.add(node)
             waiting += [before for before, _ in node.next_functions]
     return seen - avoiding
-
-
-def unused(network: nn.Module, trace: Trace, maps: Iterable[int]) -> tuple[str, ...]:
-    """Names of the modules, and of single parameters in others, that none of these maps depends on."""
-    nodes = _behind(trace.maps[index].grad_fn for index in maps)
-    used = {id(node.variable) for node in nodes if hasattr(node, "variable")}
-    idle = {name for name, parameter in network.named_parameters() if id(parameter) not in used}
-    found: list[str] = []
-    for name, module in network.named_modules():  # an outer one before its inner ones
-        own = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
-        if own and own <= idle:
-            found.append(name)
-            idle -= own
-    return (*found, *sorted(idle))
-
-
-def remove(network: nn.Module, names: Iterable[str]) -> None:
-    """Takes out what `unused` named; keys of all else stay."""
-    modules = dict(network.named_modules())
-    for name in names:
-        if name in modules:
-            network.set_submodule(name, nn.Identity())
-        else:
-            owner, _, parameter = name.rpartition(".")
-            setattr(network.get_submodule(owner), parameter, None)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ..layers import ConvNormAct
+from ..layers.norm import PooledBatchNorm
 
 
 class DeepSupervisionHead(nn.Module):
@@ -18,8 +19,8 @@ class DeepSupervisionHead(nn.Module):
     Args:
         channels: channels of the decoder's maps.
         num_classes: logits for each pixel.
-        hidden: None reads logits by a 1x1 convolution; a number by a 3x3 convolution, batch norm and ReLU to so
-            many channels and another 3x3, as the 21st place of the TGS Salt challenge did.
+        hidden: None reads logits by a 1x1 convolution; a number by a 3x3 convolution to so many channels, ReLU,
+            batch norm and another 3x3, as the 21st place of the TGS Salt challenge did.
 
     Shape:
         A list of maps N channels[i] h w -> a tuple of N num_classes h w
@@ -42,7 +43,12 @@ class DeepSupervisionHead(nn.Module):
 def _head(channels: int, num_classes: int, hidden: int | None) -> nn.Module:
     if hidden is None:
         return nn.Conv2d(channels, num_classes, kernel_size=1)
-    return nn.Sequential(ConvNormAct(channels, hidden), nn.Conv2d(hidden, num_classes, kernel_size=3, padding=1))
+    return nn.Sequential(
+        nn.Conv2d(channels, hidden, kernel_size=3, padding=1),
+        nn.ReLU(inplace=True),
+        PooledBatchNorm(hidden),
+        nn.Conv2d(hidden, num_classes, kernel_size=3, padding=1),
+    )
 
 
 class AuxiliaryHead(nn.Module):

@@ -1,6 +1,6 @@
 """Layers: one idea a file, each usable alone."""
 
-from .attention import ATTENTIONS, build_attention
+from .attention import ATTENTIONS, BLOCK_SITES, build_attention
 from .bam import BAM
 from .basic_block import BasicBlock
 from .cbam import CBAM
@@ -22,6 +22,7 @@ from .upsampled_conv import conv_of_upsampled
 __all__ = [
     "ATTENTIONS",
     "BAM",
+    "BLOCK_SITES",
     "CBAM",
     "FRRU",
     "SCSE",

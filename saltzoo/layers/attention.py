@@ -14,6 +14,9 @@ from .se import ChannelSE
 ATTENTIONS: dict[str, type[nn.Module]] = {"se": ChannelSE, "scse": SCSE, "bam": BAM, "cbam": CBAM}
 """Name -> class, each built as `cls(channels, reduction=...)` and keeping the shape of its input."""
 
+BLOCK_SITES = ("skip", "concat", "decoder")
+"""Where attention can stand in a block of a decoder."""
+
 
 def build_attention(name: str, channels: int, *, reduction: int | None = None) -> nn.Module:
     """An attention module for a map of `channels`, or `nn.Identity` for "none".
@@ -55,5 +58,11 @@ def build_attention_at(
         name: as in `build_attention`.
         sites: where attention was asked for.
         reduction: as in `build_attention`.
+
+    Raises:
+        ValueError: if a site is unknown, or as from `build_attention`.
     """
+    unknown = [one for one in sites if one not in BLOCK_SITES]
+    if unknown or isinstance(sites, str):
+        raise ValueError(f"attention_sites must be some of {BLOCK_SITES}, as a tuple, got {sites!r}")
     return build_attention(name if site in sites and channels else "none", channels, reduction=reduction)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .conv import ConvNormAct
 from .gates import check_map, mean_pixels, narrowed
 from .norm import PooledBatchNorm
+from .precision import autocast_off
 
 GATES = ("add", "mul")
 
@@ -61,13 +62,13 @@ class BAM(nn.Module):
             ConvNormAct(hidden, hidden, dilation=dilation),
             ConvNormAct(hidden, hidden, dilation=dilation),
             nn.Conv2d(hidden, 1, kernel_size=1, bias=not closing_norm),
-            nn.BatchNorm2d(1) if closing_norm else nn.Identity(),
+            PooledBatchNorm(1) if closing_norm else nn.Identity(),
         )
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         check_map(x, self.squeeze.in_features)
         # Autocast off: the channel branch is tiny and stays exact.
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast_off(x):
             pooled = mean_pixels(x).to(self.squeeze.weight.dtype)  # N C
             hidden = F.relu(self.squeeze_norm(self.squeeze(pooled)))  # N C/r
             channel = self.excite_norm(self.excite(hidden))[:, :, None, None]  # N C 1 1
@@ -88,7 +89,7 @@ class _AddGated(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, channel, pixel = ctx.saved_tensors
         # Off here too, if backward is called under it: it would round the small matrix products.
-        with torch.autocast(grad.device.type, enabled=False):
+        with autocast_off(grad):
             gate = _gate(x, channel, pixel, ctx.multiply)
             d_logit = torch.ops.aten.sigmoid_backward(grad * x, gate)  # N C H W
             if ctx.multiply:

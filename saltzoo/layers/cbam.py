@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .gates import check_map, mean_pixels, narrowed
 from .norm import PooledBatchNorm
+from .precision import autocast_off
 
 
 class CBAM(nn.Module):
@@ -55,7 +56,7 @@ class CBAM(nn.Module):
         """N C H W -> N C."""
         dtype = self.squeeze.weight.dtype
         # Autocast off: the branch is tiny and stays exact.
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast_off(x):
             mean = F.relu(self.squeeze(mean_pixels(x).to(dtype)))  # N C/r
             peak = F.relu(self.squeeze(x.amax((2, 3)).to(dtype)))
             # The second layer is linear and has no bias: once for the sum is the same.

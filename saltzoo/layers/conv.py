@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
+from .arguments import check_counts
+from .norm import PooledBatchNorm
+
 
 class ConvNormAct(nn.Sequential):
     """Convolution without bias, batch norm, ReLU; with a stride of 1, H and W are kept.
+
+    The norm also trains where a single image has become a single pixel: see PooledBatchNorm.
 
     Args:
         in_channels: channels in.
@@ -15,6 +20,9 @@ class ConvNormAct(nn.Sequential):
         stride: how many times smaller H and W become, rounded up.
         dilation: distance between the pixels that a filter looks at.
         act: False leaves the ReLU out, for a branch that ends in a sum.
+
+    Raises:
+        ValueError: for an even kernel, or a number below 1.
 
     Shape:
         N in_channels H W -> N out_channels ceil(H / stride) ceil(W / stride)
@@ -36,7 +44,8 @@ class ConvNormAct(nn.Sequential):
         act: bool = True,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
+        check_counts(in_channels=in_channels, out_channels=out_channels, stride=stride, dilation=dilation)
+        if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, so that H and W are kept, got {kernel_size}")
         padding = dilation * (kernel_size // 2)
         self.conv = nn.Conv2d(
@@ -49,5 +58,5 @@ class ConvNormAct(nn.Sequential):
             bias=False,
         )
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu" if act else "linear")
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = PooledBatchNorm(out_channels)
         self.act = nn.ReLU(inplace=True) if act else nn.Identity()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import check_counts
 from .conv import ConvNormAct
 
 
@@ -93,6 +94,7 @@ def bottleneck_stage(
         >>> len(bottleneck_stage(32, 16, 64, depth=3, stride=2))
         3
     """
+    check_counts(depth=depth)
     first = DilatedBottleneck(
         in_channels, mid_channels, out_channels, stride=stride, dilation=dilation, projection=True
     )

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import check_counts
 from .conv import ConvNormAct
 
 
@@ -30,7 +31,7 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, channels: int, out_channels: int | None = None) -> None:
         super().__init__()
-        out_channels = out_channels or channels
+        out_channels = channels if out_channels is None else out_channels
         same = channels == out_channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels, out_channels, kernel_size=1, bias=False)
         self.conv1 = ConvNormAct(channels, out_channels)
@@ -62,6 +63,7 @@ class FRRU(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, lane_channels: int, *, scale: int) -> None:
         super().__init__()
+        check_counts(scale=scale, lane_channels=lane_channels)
         self.scale = scale
         self.conv1 = ConvNormAct(in_channels + lane_channels, channels)
         self.conv2 = ConvNormAct(channels, channels)
@@ -96,8 +98,7 @@ class FRRUStage(nn.ModuleList):
     """
 
     def __init__(self, in_channels: int, channels: int, lane_channels: int, *, units: int, scale: int) -> None:
-        if units < 1:
-            raise ValueError(f"a stage needs at least 1 unit, got {units}")
+        check_counts(units=units)
         inputs = [in_channels] + [channels] * (units - 1)
         super().__init__(FRRU(width, channels, lane_channels, scale=scale) for width in inputs)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .conv import ConvNormAct
+from .precision import autocast_off
 from .upsampled_conv import conv_of_upsampled
 
 
@@ -105,11 +106,12 @@ def sample_at_offsets(x: Tensor, offsets: Tensor) -> Tensor:
     height, width = offsets.shape[-2:]
     # Half precision can't hold a place to a fraction of a pixel.
     exact = torch.promote_types(x.dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
+    with autocast_off(x):
         right, down = offsets.to(exact).unbind(1)  # N H W
         column = torch.arange(width, device=x.device, dtype=exact) + 0.5  # W
         row = torch.arange(height, device=x.device, dtype=exact)[:, None] + 0.5  # H 1
         # grid_sample counts from -1 at one border to 1 at the other.
         grid = torch.stack([(column + right) / (width / 2) - 1, (row + down) / (height / 2) - 1], dim=-1)
         y = F.grid_sample(x.to(exact), grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return y.to(x.dtype)
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return y.to(x.dtype, memory_format=torch.channels_last if last else torch.contiguous_format)

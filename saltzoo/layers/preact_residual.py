@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .arguments import check_counts
+from .norm import PooledBatchNorm
+
 
 class PreActResidual(nn.Module):
     """Twice batch norm, ReLU, 3x3 convolution; added to an input that nothing touches.
@@ -27,10 +30,10 @@ class PreActResidual(nn.Module):
 
     def __init__(self, channels: int, *, slope: float = 0.0, bias: bool = False) -> None:
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(channels)
+        self.norm1 = PooledBatchNorm(channels)
         self.act1 = _activation(slope)
         self.conv1 = _conv(channels, channels, slope=slope, bias=bias)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.norm2 = PooledBatchNorm(channels)
         self.act2 = _activation(slope)
         self.conv2 = _conv(channels, channels, slope=slope, bias=bias)
 
@@ -66,11 +69,12 @@ class PreActStage(nn.Sequential):
         # Nothing activates what this one reads but the stage before; its own output meets a norm first.
         self.conv = _conv(in_channels, channels, slope=slope, bias=bias)
         self.blocks = nn.Sequential(*(PreActResidual(channels, slope=slope, bias=bias) for _ in range(blocks)))
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = PooledBatchNorm(channels)
         self.act = _activation(slope)
 
 
 def _conv(in_channels: int, out_channels: int, *, slope: float, bias: bool) -> nn.Conv2d:
+    check_counts(in_channels=in_channels, out_channels=out_channels)
     conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=bias)
     nn.init.kaiming_normal_(conv.weight, a=slope, nonlinearity="leaky_relu")
     if conv.bias is not None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .conv import ConvNormAct
-from .norm import PooledBatchNorm
+from .precision import autocast_off
 
 
 class PyramidPooling(nn.Module):
@@ -52,9 +52,7 @@ class PyramidPooling(nn.Module):
         self.out_channels = in_channels + len(bins) * branch_channels
         self.branches = nn.ModuleList()
         for _ in bins:
-            branch = ConvNormAct(in_channels, branch_channels, kernel_size=1)
-            branch.norm = PooledBatchNorm(branch_channels)  # one bin and one image are a single value a channel
-            self.branches.append(branch)
+            self.branches.append(ConvNormAct(in_channels, branch_channels, kernel_size=1))
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         grids = _averages(x, self.bins).split([bins * bins for bins in self.bins], dim=2)  # N C bins*bins each
@@ -83,7 +81,7 @@ def _averages(x: Tensor, bins: Sequence[int]) -> Tensor:
     columns = _line_averages(x.shape[3], cell % count, count, exact)  # cells W
     matrix = (rows[:, :, None] * columns[:, None, :]).flatten(1).to(x.dtype)  # cells HW
     # In the map's own dtype: under autocast a float32 map would be rounded before it is averaged.
-    with torch.autocast(x.device.type, enabled=False):
+    with autocast_off(x):
         # Cells first: the result is then laid out as channels_last, and a map in it stays in it.
         return torch.bmm(matrix.expand(x.shape[0], -1, -1), x.flatten(2).mT).mT
 

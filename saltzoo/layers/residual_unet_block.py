@@ -49,7 +49,7 @@ class ResidualUnetBlock(nn.Module):
         *,
         upsample: str = "deconv",
         slope: float = 0.1,
-        drop_rate: float = 0.1,
+        drop_rate: float = 0.0,
         attention: str = "none",
         attention_sites: Collection[str] = ("decoder",),
         attention_reduction: int | None = None,

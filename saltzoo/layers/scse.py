@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .gates import check_map, mean_pixels, narrowed, project, sum_pixels
 from .norm import PooledBatchNorm
+from .precision import autocast_off
 
 MERGES = ("add", "max")
 
@@ -91,7 +92,7 @@ class SCSE(nn.Module):
     def _normed_gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The gates of channels (N C) and of pixels (N 1 H W)."""
         dtype = self.squeeze.weight.dtype
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast_off(x):
             hidden = F.relu(self.squeeze_norm(self.squeeze(mean_pixels(x).to(dtype))))  # N C/r
             channel = self.excite_norm(self.excite(hidden)).sigmoid()  # N C
             projected = project(x, self.spatial.weight, self.spatial.bias)  # N 1 H W
@@ -117,7 +118,7 @@ class _ScaleByGates(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         # Off here too, if backward is called under it: it would round the small matrix products.
-        with torch.autocast(grad.device.type, enabled=False):
+        with autocast_off(grad):
             return _gradients(ctx.saved_tensors, grad)
 
 
@@ -154,7 +155,7 @@ def _gates(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What was pooled (N C), the hidden layer (N C/r), the gates of channels (N C) and of pixels (N 1 H W)."""
     # Autocast off: the channel branch is tiny and stays exact, the map keeps its own dtype.
-    with torch.autocast(x.device.type, enabled=False):
+    with autocast_off(x):
         pooled = mean_pixels(x)
         exact = pooled.dtype
         hidden = F.relu(F.linear(pooled, w1.to(exact), b1.to(exact)))

@@ -6,11 +6,11 @@ Wachinger: "Concurrent Spatial and Channel Squeeze & Excitation in Fully Convolu
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .gates import check_map, mean_pixels, narrowed, project
+from .precision import autocast_off
 
 
 class ChannelSE(nn.Module):
@@ -24,6 +24,7 @@ class ChannelSE(nn.Module):
         N C H W in, N C H W out; dtype and memory format are kept.
 
     Example:
+        >>> import torch
         >>> ChannelSE(32)(torch.randn(2, 32, 5, 7)).shape
         torch.Size([2, 32, 5, 7])
     """
@@ -37,7 +38,7 @@ class ChannelSE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         check_map(x, self.squeeze.in_features)
         # Autocast off: the branch is tiny and stays exact.
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast_off(x):
             pooled = mean_pixels(x).to(self.squeeze.weight.dtype)  # N C
             hidden = F.relu(self.squeeze(pooled))  # N C/r
             gate = self.excite(hidden).sigmoid()  # N C
@@ -54,6 +55,7 @@ class SpatialSE(nn.Module):
         N C H W in, N C H W out; dtype and memory format are kept.
 
     Example:
+        >>> import torch
         >>> SpatialSE(32)(torch.randn(2, 32, 5, 7)).shape
         torch.Size([2, 32, 5, 7])
     """
@@ -67,6 +69,6 @@ class SpatialSE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         check_map(x, self.channels)
         # Autocast off: it would make a copy of a float32 map to project it.
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast_off(x):
             gate = project(x, self.spatial.weight, self.spatial.bias).sigmoid()  # N 1 H W
         return x * gate

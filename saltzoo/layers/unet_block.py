@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .attention import build_attention_at
 from .conv import ConvNormAct
+from .norm import PooledBatchNorm
 from .upsample import Size, Upsample
 
 
@@ -117,7 +118,7 @@ class HalfUnetBlock(nn.Module):
         self.project_skip = nn.Conv2d(skip_channels, from_skip, kernel_size=1) if skip_channels else nn.Identity()
         self.concat_attention = attend("concat", out_channels if skip_channels else 0)
         self.act = nn.ReLU(inplace=True)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = PooledBatchNorm(out_channels)
         self.attention = attend("decoder", out_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:

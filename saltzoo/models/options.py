@@ -39,6 +39,7 @@ class HeadOptions:
         hypercolumn: the mask is read from all decoder maps together instead of the last (arXiv 1411.5752).
         hypercolumn_channels: to how many channels each map is narrowed first; None leaves it as it is.
         deep_supervision: logits from every decoder map too, for the loss. The model then returns a SegOutput.
+        deep_supervision_channels: channels inside the heads that make these; None for a single 1x1 convolution.
         classifier: "none"; "beside": a logit for "is there any salt?" (a SegOutput again); "fused": the same, which
             is also a channel of the hypercolumn.
         drop_rate: dropout before the logits of mask and image, 0 to below 1.
@@ -52,6 +53,7 @@ class HeadOptions:
     hypercolumn: bool = False
     hypercolumn_channels: int | None = 16
     deep_supervision: bool = False
+    deep_supervision_channels: int | None = None
     classifier: str = "none"
     drop_rate: float = 0.0
 
@@ -68,10 +70,22 @@ class HeadOptions:
                 f"hypercolumn_channels must be at least 1, or None to leave maps as they are, "
                 f"got {self.hypercolumn_channels}"
             )
+        if self.deep_supervision_channels is not None and self.deep_supervision_channels < 1:
+            raise ValueError(
+                f"deep_supervision_channels must be at least 1, or None for a 1x1 convolution, "
+                f"got {self.deep_supervision_channels}"
+            )
         if not self.hypercolumn:
             self._refuse_idle({"hypercolumn_channels"}, "hypercolumn", "hypercolumn=True")
+        if not self.deep_supervision:
+            self._refuse_idle({"deep_supervision_channels"}, "deep supervision", "deep_supervision=True")
         if not 0 <= self.drop_rate < 1:
             raise ValueError(f"drop_rate must be at least 0 and below 1, got {self.drop_rate}")
+
+    def _deep_supervision(self, decoder: Decoder) -> nn.Module | None:
+        if not self.deep_supervision:
+            return None
+        return DeepSupervisionHead(decoder.channels, self.num_classes, hidden=self.deep_supervision_channels)
 
     def _refuse_idle(self, names: Collection[str], part: str, switch: str) -> None:
         """Refuses options of a part that is not there: whoever gives them believes that they do something."""
@@ -104,7 +118,7 @@ class HeadOptions:
             in_chans=self.in_chans,
             preprocess=preprocess,
             classifier=None if self.classifier == "none" else ClassificationHead(deepest, drop_rate=self.drop_rate),
-            deep_supervision=DeepSupervisionHead(decoder.channels, self.num_classes) if self.deep_supervision else None,
+            deep_supervision=self._deep_supervision(decoder),
         )
 
 

@@ -46,6 +46,8 @@ def pspunet(
     """
     if guide_channels is not None and not guided_upsample:
         raise ValueError(f"guide_channels={guide_channels} is of the guided upsampling: say guided_upsample=True too")
+    if guide_channels is not None and guide_channels < 4:
+        raise ValueError(f"guide_channels must be at least 4, or None for the solution's 128, got {guide_channels}")
     if not 0 <= drop_rate < 1:
         raise ValueError(f"drop_rate must be at least 0 and below 1, got {drop_rate}")
 

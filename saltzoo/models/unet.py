@@ -15,12 +15,12 @@ from torch import nn
 from ..decoders import UnetDecoder
 from ..encoders import InputSkip, PlainEncoder, TimmEncoder
 from ..encoders.timm import input_statistics
-from ..layers import ConvNormAct, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
+from ..layers import BLOCK_SITES, ConvNormAct, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
 from ..preprocess import Preprocess
 from .options import AttentionOptions
 from .segmenter import Segmenter
 
-ATTENTION_SITES = ("encoder", "skip", "concat", "decoder")
+ATTENTION_SITES = ("encoder", *BLOCK_SITES)
 BLOCKS: dict[str, type[nn.Module]] = {"concat": UnetBlock, "half": HalfUnetBlock, "residual": ResidualUnetBlock}
 CENTERS = ("none", "conv", "pyramid")
 
@@ -41,6 +41,8 @@ class UnetOptions(AttentionOptions):
             (pyramid pooling, arXiv 1612.01105).
         decoder_channels: channels of the decoder's blocks, coarsest first, one for each halving. None: 16 at full
             size, twice as many a step down, up to 256.
+        drop_rate: dropout before the logits of mask and image, 0 to below 1; in "residual" blocks of the joined map
+            too.
         decoder_block: "concat" (two 3x3 convolutions of the joined map), "half" (a deconvolution of the map beside a
             1x1 convolution of the skip), "residual" (a convolution and two pre-activation residual units).
         upsample: "nearest", "bilinear" or "deconv"; None for the block's own: nearest for "concat", else deconv.
@@ -115,10 +117,14 @@ class UnetOptions(AttentionOptions):
     def _block_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
             "attention": self.attention,
-            "attention_sites": tuple(self.attention_sites),
+            "attention_sites": tuple(site for site in self.attention_sites if site in BLOCK_SITES),
             "attention_reduction": self.attention_reduction,
         }
-        return options if self.upsample is None else {**options, "upsample": self.upsample}
+        if self.upsample is not None:
+            options["upsample"] = self.upsample
+        if self.decoder_block == "residual":
+            options["drop_rate"] = self.drop_rate
+        return options
 
 
 @dataclass(frozen=True, kw_only=True)
