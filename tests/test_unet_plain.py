@@ -121,7 +121,7 @@ def test_any_size_from_32(height, width, upsample):
 
 @pytest.mark.parametrize("attention", ["none", *ATTENTIONS])
 def test_attention_stands_at_every_size_down_and_up(attention):
-    model = small(attention=attention, attention_reduction=2)
+    model = small(attention=attention, attention_reduction=None if attention == "none" else 2)
     kinds = tuple(ATTENTIONS.values())
     down = [isinstance(stage[2], kinds) for stage in model.encoder.stages]
     up = [isinstance(block.attention, kinds) for block in model.decoder.blocks]
