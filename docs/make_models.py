@@ -5,7 +5,6 @@ Every number is computed and every option read from its builder's docstring, so 
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _page import Row, table, write_or_check
 
 import saltzoo
 from saltzoo.catalog import SOURCES
@@ -57,8 +57,6 @@ a hypercolumn, *ds* is deep supervision, *cls* says whether there is any salt (*
 public solution below that had this combination of encoder, attention and heads.
 """
 
-Row = Sequence[str]
-
 
 def page() -> str:
     """The whole page."""
@@ -67,7 +65,7 @@ def page() -> str:
     parts = [
         INTRODUCTION.format(count=len(names)),
         TABLE.format(size=" x ".join(map(str, SIZE))),
-        _table(
+        table(
             ("name", "parameters", "GFLOP", "from", "attention", "heads", "paper", "source", "options"),
             [_model_row(name, families[find_model(name).load_builder()]) for name in names],
             right=(1, 2, 3),
@@ -137,7 +135,7 @@ def _options_section(builder: Callable[..., Any], title: str) -> str:
     if untold:
         raise ValueError(f"the docstring of {builder.__qualname__} does not describe {', '.join(untold)}")
     rows = [(f"`{p.name}`", f"`{_spelled(p.default)}`", described[p.name]) for p in parameters]
-    return f"## Options of `{title}`\n\n{summary}\n\n" + _table(("option", "default", "what it is"), rows)
+    return f"## Options of `{title}`\n\n{summary}\n\n" + table(("option", "default", "what it is"), rows)
 
 
 def descriptions(builder: Callable[..., Any]) -> dict[str, str]:
@@ -156,26 +154,5 @@ def _spelled(default: Any) -> str:
     return f'"{default}"' if isinstance(default, str) else repr(default).replace("'", '"')
 
 
-def _table(header: Row, rows: Sequence[Row], right: Sequence[int] = ()) -> str:
-    rule = ["---:" if column in right else "---" for column in range(len(header))]
-    lines = (header, rule, *rows)
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-
-
-def main() -> int:
-    """Writes the page, or with --check compares it; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is stale")
-    check = parser.parse_args().check
-    text = page()
-    if not check:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{PAGE.name} is not what the catalog says: run python docs/make_models.py", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, page, __doc__))

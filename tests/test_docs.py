@@ -28,11 +28,23 @@ LIGHT = ["saltnet_s", "saltnet_m", "resunet_101", "frrn_a", "unet_resnet34_scse_
 
 
 @pytest.fixture(scope="module")
-def generator():
-    spec = importlib.util.spec_from_file_location("make_models", DOCS / "make_models.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script():
+    """A generator of a page, as the module that it is when it runs."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        yield load
+
+
+@pytest.fixture(scope="module")
+def generator(script):
+    return script("make_models")
 
 
 def test_every_name_has_a_row():
@@ -162,23 +174,30 @@ def test_python_blocks_run(block):
     assert names["names"] == [name for name in NAMES if "scse" in name]
 
 
-def test_check_tells_a_stale_page(generator, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(generator, "page", lambda: "new\n")
-    monkeypatch.setattr(generator, "PAGE", tmp_path / "models.md")
-    monkeypatch.setattr(sys, "argv", ["make_models.py", "--check"])
-    assert generator.main() == 1
-    assert "run python docs/make_models.py" in capsys.readouterr().err
-    (tmp_path / "models.md").write_text("old\n")
-    assert generator.main() == 1
-    monkeypatch.setattr(sys, "argv", ["make_models.py"])
-    assert generator.main() == 0
-    assert (tmp_path / "models.md").read_text() == "new\n"
-    monkeypatch.setattr(sys, "argv", ["make_models.py", "--check"])
-    assert generator.main() == 0
+def test_check_tells_a_stale_page(script, tmp_path, monkeypatch, capsys):
+    path, write_or_check = tmp_path / "models.md", script("_page").write_or_check
+
+    def run(*options):
+        monkeypatch.setattr(sys, "argv", ["make_models.py", *options])
+        return write_or_check(path, lambda: "new\n", "words")
+
+    assert run("--check") == 1
+    assert "models.md is stale: run python docs/make_models.py" in capsys.readouterr().err
+    path.write_text("old\n")
+    assert run("--check") == 1
+    assert run() == 0
+    assert path.read_text() == "new\n"
+    assert run("--check") == 0
 
 
-@pytest.mark.slow
-def test_the_page_is_up_to_date():
-    command = [sys.executable, str(DOCS / "make_models.py"), "--check"]
+@pytest.mark.parametrize("page", [pytest.param("models", marks=pytest.mark.slow), "speed"])
+def test_a_page_is_up_to_date(page):
+    command = [sys.executable, str(DOCS / f"make_{page}.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
+
+
+def test_links_lead_somewhere():
+    for page in DOCS.glob("*.md"):
+        links = re.findall(r"\]\((?!https?://|#)([^)#]+)\)", page.read_text(encoding="utf-8"))
+        assert all((DOCS / link).exists() for link in links), page
