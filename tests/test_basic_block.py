@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from _proofs import wake_norms
 from timm.models.resnet import BasicBlock as TimmBlock
 from torch import nn
 from torchvision.models.resnet import BasicBlock as TorchvisionBlock
@@ -13,16 +14,6 @@ SHAPES = [(8, 8, 1), (8, 12, 1), (8, 12, 2), (8, 8, 2)]
 
 def shortcut(before, after, stride):
     return nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
-
-
-def woken(module):
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias)
-            norm.running_mean.normal_()
-            norm.running_var.uniform_(0.5, 2)
-    return module
 
 
 def copied(ours, theirs):
@@ -42,7 +33,7 @@ def copied(ours, theirs):
 @pytest.mark.parametrize("training", [True, False])
 def test_is_the_block_of_other_libraries(library, before, after, stride, training):
     torch.manual_seed(0)
-    ours = woken(BasicBlock(before, after, stride=stride)).double().train(training)
+    ours = wake_norms(BasicBlock(before, after, stride=stride), 1.0).double().train(training)
     same = stride == 1 and before == after
     theirs = library(before, after, stride=stride, downsample=None if same else shortcut(before, after, stride))
     theirs = copied(ours, theirs.double().train(training))

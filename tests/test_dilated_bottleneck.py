@@ -4,22 +4,11 @@ import re
 
 import pytest
 import torch
+from _proofs import wake_norms
 from torch import nn
 from torchvision.models.resnet import Bottleneck, conv1x1
 
 from saltzoo.layers import DilatedBottleneck, bottleneck_stage
-
-
-@torch.no_grad()
-def woken(module):
-    """Norms away from their start."""
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.weight.uniform_(0.5, 1.5)
-            norm.bias.normal_(std=0.3)
-            norm.running_mean.normal_(std=0.3)
-            norm.running_var.uniform_(0.5, 2)
-    return module
 
 
 def torchvision_twin(ours, in_channels, mid, stride, dilation):
@@ -46,7 +35,7 @@ def torchvision_twin(ours, in_channels, mid, stride, dilation):
 def test_agrees_with_torchvision(in_channels, stride, dilation, projection, training):
     torch.manual_seed(0)
     ours = DilatedBottleneck(in_channels, 3, 12, stride=stride, dilation=dilation, projection=projection)
-    ours = woken(ours).double().train(training)
+    ours = wake_norms(ours, 0.3).double().train(training)
     theirs, pairs = torchvision_twin(ours, in_channels, 3, stride, dilation)
     theirs.train(training)
     x = torch.randn(2, in_channels, 9, 14, dtype=torch.float64)
@@ -99,7 +88,7 @@ def test_a_stage_projects_and_strides_in_its_first_block_only():
 
 
 def test_keeps_channels_last_and_leaves_its_input_alone():
-    stage = woken(bottleneck_stage(8, 2, 8, depth=2, dilation=2)).to(memory_format=torch.channels_last)
+    stage = wake_norms(bottleneck_stage(8, 2, 8, depth=2, dilation=2), 0.3).to(memory_format=torch.channels_last)
     x = torch.randn(2, 8, 9, 7).to(memory_format=torch.channels_last)
     before = x.clone()
     y = stage(x)
@@ -109,7 +98,7 @@ def test_keeps_channels_last_and_leaves_its_input_alone():
 
 def test_compiles_whole_and_is_exported_with_free_sizes():
     torch._dynamo.reset()
-    block = woken(DilatedBottleneck(4, 2, 8, stride=2, dilation=2)).eval()
+    block = wake_norms(DilatedBottleneck(4, 2, 8, stride=2, dilation=2), 0.3).eval()
     fast = torch.compile(block, fullgraph=True, dynamic=True, backend="eager")
     dim = torch.export.Dim
     sizes = {0: dim("n"), 2: dim("h", min=3), 3: dim("w", min=3)}

@@ -5,6 +5,7 @@ import re
 import pytest
 import timm
 import torch
+from _proofs import nothing_goes_past_attention
 from torch import nn
 
 from saltzoo.encoders import TimmEncoder
@@ -235,17 +236,11 @@ ONE_SIZE = ["botnet26t_256", "coatnet_nano_rw_224", "efficientformerv2_s0", "gcv
 def test_sweep_of_families(name):
     torch.manual_seed(0)
     encoder = TimmEncoder(name, attention="scse").eval()
-    images = torch.randn(2, 1, 1, 97, 131)
     with torch.no_grad():
-        features = encoder(images[0])
-        assert tuple(f.shape[1] for f in features) == encoder.spec.channels
-        assert [reduction_of(f) for f in features] == list(encoder.spec.reductions)
-        for position, attention in enumerate(encoder.attentions):
-            hook = attention.register_forward_hook(lambda _module, _args, output: torch.full_like(output, 0.1))
-            first, second = encoder(images[0]), encoder(images[1])
-            hook.remove()
-            same = [torch.equal(a, b) for a, b in zip(first, second, strict=True)]
-            assert same == [later >= position for later in range(len(first))]
+        features = encoder(torch.randn(1, 1, 97, 131))
+    assert tuple(f.shape[1] for f in features) == encoder.spec.channels
+    assert [reduction_of(f) for f in features] == list(encoder.spec.reductions)
+    nothing_goes_past_attention(encoder, (97, 131))
 
 
 def reduction_of(feature):

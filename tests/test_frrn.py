@@ -2,6 +2,7 @@
 
 import re
 
+import _proofs
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,6 @@ from saltzoo.decoders import FRRNDecoder
 from saltzoo.encoders import FRRNEncoder
 from saltzoo.features import FeatureSpec
 from saltzoo.layers import FRRU
-from saltzoo.metrics import salt_map
 from saltzoo.models import frrn
 
 # (scale, units, channels) in the order of the paper's table 1, and the parameters that it gives.
@@ -32,21 +32,9 @@ def narrow(**options):
     return frrn(**{"base_channels": 4, "lane_channels": 3, **options})
 
 
-@torch.no_grad()
-def woken(model):
-    """Norms away from their start."""
-    for norm in model.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.running_mean.normal_(std=0.1)
-            norm.running_var.uniform_(0.5, 2)
-            norm.weight.uniform_(0.5, 1.5)
-            norm.bias.normal_(std=0.1)
-    return model
-
-
 @pytest.fixture(scope="module", params=["a", "b"])
 def net(request):
-    return woken(narrow(variant=request.param)).eval()
+    return _proofs.wake_norms(narrow(variant=request.param)).eval()
 
 
 def count(model):
@@ -152,98 +140,50 @@ def test_every_parameter_learns_at_101(variant, batch):
     model = narrow(variant=variant, in_chans=2, num_classes=2)
     x = torch.randn(batch, 2, 101, 101)
     model(x).square().mean().backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    _proofs.gradients_are_finite(model)
     assert [n for n, p in model.named_parameters() if not p.grad.any()] == []
 
 
-@torch.no_grad()
 def test_tiles_of_a_batch_do_not_see_each_other(net):
-    x = torch.randn(3, 1, 65, 71)
-    for one, of_batch in zip(x, net(x), strict=True):
-        torch.testing.assert_close(net(one[None])[0], of_batch, rtol=1e-4, atol=1e-4)
+    _proofs.images_do_not_see_each_other(net, torch.randn(3, 1, 65, 71), atol=1e-4)
 
 
-@torch.no_grad()
 def test_bf16_autocast_is_finite_and_near(net):
-    x = torch.randn(2, 1, 101, 101)
-    want = net(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        got = net(x).float()
-    assert got.isfinite().all()
-    assert (got - want).abs().mean() < 0.05 * want.abs().mean()
+    _proofs.is_near_in_bf16(net, torch.randn(2, 1, 101, 101))
 
 
 def test_trains_under_bf16_autocast():
-    model = narrow()
-    with torch.autocast("cpu", torch.bfloat16):
-        y = model(torch.randn(2, 1, 65, 64))
-    y.float().square().mean().backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    _proofs.trains_in_bf16(narrow(), torch.randn(2, 1, 65, 64))
 
 
-@torch.no_grad()
 def test_channels_last_stays_and_gives_the_same():
-    model = woken(narrow(base_channels=8, lane_channels=8)).eval()
-    x = torch.randn(2, 1, 97, 101)
-    want = model(x)
-    last = model.to(memory_format=torch.channels_last)
-    maps = last.decoder(last.encoder(x.to(memory_format=torch.channels_last)), (97, 101))
-    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
-    torch.testing.assert_close(last(x.to(memory_format=torch.channels_last)), want, rtol=1e-4, atol=1e-5)
+    _proofs.stays_channels_last(
+        _proofs.wake_norms(narrow(base_channels=8, lane_channels=8)).eval(), torch.randn(2, 1, 97, 101)
+    )
 
 
-@torch.no_grad()
 def test_compiles_with_free_sizes(net):
-    torch._dynamo.reset()
-    fast = torch.compile(net, dynamic=True, fullgraph=True, backend="eager")
-    for shape in ((2, 1, 64, 96), (3, 1, 101, 101)):
-        x = torch.randn(shape)
-        torch.testing.assert_close(fast(x), net(x), rtol=1e-4, atol=1e-5)
+    _proofs.compiles(net, ((2, 1, 64, 96), (3, 1, 101, 101)))
 
 
-@torch.no_grad()
 def test_is_exported_with_free_sizes(net):
-    dim = torch.export.Dim
     least = 2 * net.encoder.spec.coarsest  # a map of one pixel is a constant to torch
-    sizes = ({0: dim("n"), 2: dim("h", min=least), 3: dim("w", min=least)},)
-    program = torch.export.export(net, (torch.randn(2, 1, 101, 101),), dynamic_shapes=sizes).module()
-    for n, height, width in ((1, least + 1, least + 2), (3, 64, 97), (2, 101, 101), (1, least, 128)):
-        x = torch.randn(n, 1, height, width)
-        torch.testing.assert_close(program(x), net(x), rtol=1e-4, atol=1e-5)
+    shapes = ((1, 1, least + 1, least + 2), (3, 1, 64, 97), (2, 1, 101, 101), (1, 1, least, 128))
+    _proofs.program_agrees(_proofs.exported(net, least), net, shapes)
 
 
 @pytest.mark.slow
-@torch.no_grad()
 def test_onnx_agrees(net, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    dim = torch.export.Dim
-    sizes = ({0: dim("n"), 2: dim("h", min=64), 3: dim("w", min=64)},)
-    program = torch.export.export(net, (torch.randn(2, 1, 101, 101),), dynamic_shapes=sizes)
-    torch.onnx.export(program, dynamo=True).save(tmp_path / "net.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    for shape in ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 64)):
-        x = torch.randn(shape)
-        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), net(x), rtol=1e-3, atol=1e-4)
+    _proofs.onnx_agrees(_proofs.exported(net, 64), net, ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 64)), tmp_path)
 
 
 @pytest.mark.slow
 def test_learns_one_batch_by_heart():
     torch.manual_seed(0)
-    tiles = synthetic_tiles(4, seed=3)
     model = frrn(base_channels=12, lane_channels=12)
-    crop = slice(18, 82)
-    x = model.preprocess(torch.from_numpy(tiles.images)[:, None, crop, crop].float() / 255)
-    y = torch.from_numpy(tiles.masks)[:, crop, crop]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(120):
-        loss = F.binary_cross_entropy_with_logits(model(x)[:, 0], y.float())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert 0.1 < y.float().mean() < 0.9
-    assert salt_map(model(x)[:, 0] > 0, y).item() > 0.95
+    _proofs.learns_by_heart(
+        model, *_proofs.batch_of(synthetic_tiles(4, seed=3), model, slice(18, 82)), steps=120, lr=3e-3
+    )
 
 
 @pytest.mark.parametrize(

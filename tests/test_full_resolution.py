@@ -6,21 +6,11 @@ import re
 
 import pytest
 import torch
+from _proofs import wake_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltzoo.layers import FRRU, FRRUStage, ResidualUnit
-
-
-@torch.no_grad()
-def woken(module, seed=0):
-    """Norms and biases away from their start."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in module.state_dict().items():
-        if value.ndim == 1:
-            low = 0.5 if "running_var" in name else -1.0
-            value.uniform_(low, 2, generator=generator)
-    return module
 
 
 def conv_norm(x, layer, *, relu):
@@ -68,7 +58,7 @@ def transcribed(unit, lane, stream, scale):
 @torch.no_grad()
 def test_unit_agrees_with_the_equations(size, scale):
     torch.manual_seed(0)
-    unit = woken(FRRU(3, 5, 2, scale=scale)).double().eval()
+    unit = wake_vectors(FRRU(3, 5, 2, scale=scale)).double().eval()
     lane = torch.randn(2, 2, *size, dtype=torch.float64)
     stream = torch.randn(2, 3, size[0] // scale, size[1] // scale, dtype=torch.float64)
     got_lane, got_stream = unit(lane, stream)
@@ -81,7 +71,7 @@ def test_unit_agrees_with_the_equations(size, scale):
 @torch.no_grad()
 def test_residual_unit_agrees_with_its_formula(channels, out_channels):
     torch.manual_seed(0)
-    unit = woken(ResidualUnit(channels, out_channels)).double().eval()
+    unit = wake_vectors(ResidualUnit(channels, out_channels)).double().eval()
     x = torch.randn(2, channels, 6, 5, dtype=torch.float64)
     shortcut = torch.einsum("nchw,oc->nohw", x, unit.shortcut.weight[:, :, 0, 0]) if out_channels == 3 else x
     want = shortcut + conv_norm(conv_norm(x, unit.conv1, relu=True), unit.conv2, relu=False)
@@ -120,7 +110,7 @@ def test_what_a_unit_adds_reaches_the_last_row_and_column():
 
 @torch.no_grad()
 def test_a_stage_is_its_units_in_a_row():
-    stage = woken(FRRUStage(2, 3, 4, units=3, scale=2)).eval()
+    stage = wake_vectors(FRRUStage(2, 3, 4, units=3, scale=2)).eval()
     lane, stream = torch.randn(1, 4, 9, 11), torch.randn(1, 2, 4, 5)
     got = stage(lane, stream)
     for unit in stage:
@@ -156,7 +146,7 @@ def test_every_parameter_learns_under_autocast_from_one_image():
 @torch.no_grad()
 def test_compiles_whole_with_free_sizes():
     torch._dynamo.reset()
-    stage = woken(FRRUStage(2, 3, 4, units=2, scale=4)).eval()
+    stage = wake_vectors(FRRUStage(2, 3, 4, units=2, scale=4)).eval()
     fast = torch.compile(stage, fullgraph=True, dynamic=True, backend="eager")
     for height, width in ((16, 24), (21, 35)):
         inputs = torch.randn(2, 4, height, width), torch.randn(2, 2, height // 4, width // 4)

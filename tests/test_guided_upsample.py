@@ -7,6 +7,7 @@ from math import floor
 import pytest
 import torch
 import torch.nn.functional as F
+from _proofs import wake_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -19,12 +20,7 @@ from saltzoo.layers import GuidedUpsample, sample_at_offsets
 @torch.no_grad()
 def woken(module, offset=3.0):
     """Norms away from their start; offsets of about `offset` pixels."""
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.weight.uniform_(0.5, 1.5)
-            norm.bias.normal_(std=0.3)
-            norm.running_mean.normal_(std=0.3)
-            norm.running_var.uniform_(0.5, 2)
+    wake_norms(module, 0.3)
     module.offsets[-1].norm.weight.fill_(offset)
     return module
 

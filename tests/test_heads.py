@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from _proofs import wake_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -18,13 +19,7 @@ SIZES = ((4, 5), (7, 9), (13, 17))
 
 def woken(module):
     torch.manual_seed(1)
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, std=0.3)
-            norm.running_mean.normal_(std=0.3)
-            norm.running_var.uniform_(0.5, 2)
-    return module.double().eval()
+    return wake_norms(module, 0.3).double().eval()
 
 
 def decoder_maps(channels=CHANNELS, count=2):

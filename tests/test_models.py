@@ -6,15 +6,14 @@ themselves.
 
 import inspect
 
+import _proofs
 import pytest
 import torch
-from torch import nn
 
 import saltzoo
 from saltzoo import SegOutput, create_model
 from saltzoo.data import synthetic_tiles
 from saltzoo.losses import DeepSupervisionLoss, bce_loss
-from saltzoo.metrics import salt_map
 from saltzoo.registry import find_model
 
 NAMES = saltzoo.list_models()
@@ -101,18 +100,7 @@ def full(name):
     return woken(create_model(name))
 
 
-def flat(output):
-    """All tensors of an output, the mask's logits first."""
-    if isinstance(output, torch.Tensor):
-        return [output]
-    beside = [tensor for tensor in (output.image, output.auxiliary) if tensor is not None]
-    return [output.logits, *output.maps, *beside]
-
-
-def agree(got, want, *, rtol=1e-3, atol=1e-4):
-    assert type(got) is type(want)
-    for mine, theirs in zip(flat(got), flat(want), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=rtol, atol=atol * max(1, theirs.abs().max().item()))
+CLOSE = {"rtol": 1e-3, "atol": 1e-4, "scaled": True}
 
 
 def runs_at(model, sizes):
@@ -121,9 +109,9 @@ def runs_at(model, sizes):
         for size in sizes:
             output = model(torch.randn(1, model.in_chans, *size))
             assert isinstance(output, torch.Tensor) == model.returns_mask
-            assert flat(output)[0].shape == (1, 1, *size)
-            assert all(tensor.isfinite().all() for tensor in flat(output))
-            assert flat(output)[0].std() > 0
+            assert _proofs.flat(output)[0].shape == (1, 1, *size)
+            assert all(tensor.isfinite().all() for tensor in _proofs.flat(output))
+            assert _proofs.flat(output)[0].std() > 0
 
 
 def trains(model, batch, size):
@@ -131,22 +119,13 @@ def trains(model, batch, size):
     target = torch.arange(size[1]).expand(batch, *size) < size[1] // 3
     loss = DeepSupervisionLoss(bce_loss)(model(torch.randn(batch, model.in_chans, *size)), target)
     loss.backward()
-    bad = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert bad == []
+    _proofs.gradients_are_finite(model)
     still = [name for name, p in model.named_parameters() if not p.grad.any()]
     assert len(still) < 0.1 * len(list(model.parameters())), still
 
 
 def is_finite_in_bf16(model):
-    model.eval()
-    x = torch.randn(1, model.in_chans, 101, 101)
-    with torch.no_grad():
-        want = flat(model(x))
-        with torch.autocast("cpu", torch.bfloat16):
-            got = flat(model(x))
-    for mine, theirs in zip(got, want, strict=True):
-        assert mine.isfinite().all()
-        assert (mine.float() - theirs).abs().mean() < 0.2 * theirs.abs().mean()
+    _proofs.is_near_in_bf16(model.eval(), torch.randn(1, model.in_chans, 101, 101), within=0.2)
 
 
 def is_saved_and_loaded(model, folder):
@@ -155,31 +134,19 @@ def is_saved_and_loaded(model, folder):
     assert again.config == model.config
     x = torch.randn(2, model.in_chans, 77, 80)
     with torch.no_grad():
-        agree(again.eval()(x), model.eval()(x), rtol=0, atol=0)
+        _proofs.agree(again.eval()(x), model.eval()(x), rtol=0, atol=0)
 
 
-def exported(model, smallest=33):
-    """A program of free batch and sizes. A map of one pixel torch takes for a constant: see SMALLEST."""
-    dim = torch.export.Dim
-    sizes = ({0: dim("n"), 2: dim("h", min=smallest), 3: dim("w", min=smallest)},)
-    return torch.export.export(model.eval(), (torch.randn(2, model.in_chans, 128, 128),), dynamic_shapes=sizes)
-
-
-@torch.no_grad()
 def is_exported(model, smallest=33):
-    program = exported(model, smallest).module()
-    for batch, *size in ((1, smallest, 97), (3, 103, 80)):
-        x = torch.randn(batch, model.in_chans, *(max(side, smallest) for side in size))
-        agree(program(x), model(x))
+    """With free batch and sizes. A map of one pixel torch takes for a constant: see SMALLEST."""
+    sides = ((1, smallest, 97), (3, 103, 80))
+    shapes = [(batch, model.in_chans, *(max(side, smallest) for side in size)) for batch, *size in sides]
+    _proofs.program_agrees(_proofs.exported(model.eval(), smallest, side=128), model, shapes, **CLOSE)
 
 
-@torch.no_grad()
 def compiles(model, backend="eager"):
-    torch._dynamo.reset()
-    fast = torch.compile(model.eval(), fullgraph=True, dynamic=True, backend=backend)
-    for shape in ((2, model.in_chans, 80, 96), (3, model.in_chans, 101, 77)):
-        x = torch.randn(shape)
-        agree(fast(x), model(x))
+    shapes = ((2, model.in_chans, 80, 96), (3, model.in_chans, 101, 77))
+    _proofs.compiles(model.eval(), shapes, backend=backend, **CLOSE)
 
 
 # Every network as it is, without memory.
@@ -286,17 +253,10 @@ def test_compiles_with_inductor(name):
         ("pspunet_small_scse_gum", {}),
     ],
 )
-@torch.no_grad()
 def test_onnx_agrees_at_other_sizes(name, options, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    model = small(name, **options).mask_only()
-    torch.onnx.export(exported(model), dynamo=True).save(tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    for shape in ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 65)):
-        x = torch.randn(shape)
-        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        agree(torch.from_numpy(got), model(x))
+    model = small(name, **options).mask_only().eval()
+    shapes = ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 65))
+    _proofs.onnx_agrees(_proofs.exported(model, side=128), model, shapes, tmp_path, **CLOSE)
 
 
 @pytest.mark.slow
@@ -315,15 +275,5 @@ def test_onnx_agrees_at_other_sizes(name, options, tmp_path):
 )
 def test_learns_one_batch_by_heart(name, options):
     torch.manual_seed(0)
-    tiles = synthetic_tiles(4, seed=3)
     model = create_model(name, mask_only=True, **options)
-    x = model.preprocess(torch.from_numpy(tiles.images)[:, None].float() / 255)
-    y = torch.from_numpy(tiles.masks)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(80):
-        loss = nn.functional.binary_cross_entropy_with_logits(model(x)[:, 0], y.float())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert 0.1 < y.float().mean() < 0.9
-    assert salt_map(model(x)[:, 0] > 0, y).item() > 0.95
+    _proofs.learns_by_heart(model, _proofs.batch_of(synthetic_tiles(4, seed=3), model), steps=80, lr=2e-3)

@@ -5,19 +5,9 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from _proofs import wake_vectors
 
 from saltzoo.layers import PreActResidual, PreActStage
-
-
-@torch.no_grad()
-def woken(module, seed=0):
-    """Norms, and biases where there are any, away from their start."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in module.state_dict().items():
-        if value.ndim == 1:
-            low = 0.5 if "running_var" in name else -1.0
-            value.uniform_(low, 2, generator=generator)
-    return module
 
 
 def norm(x, layer, training):
@@ -56,14 +46,14 @@ def transcribed(block, x, slope, training):
 @pytest.mark.parametrize("slope", [0.0, 0.1])
 def test_agrees_with_the_formula(slope, bias, training):
     torch.manual_seed(0)
-    block = woken(PreActResidual(5, slope=slope, bias=bias)).double().train(training)
+    block = wake_vectors(PreActResidual(5, slope=slope, bias=bias)).double().train(training)
     x = torch.randn(2, 5, 7, 6, dtype=torch.float64)
     torch.testing.assert_close(block(x), transcribed(copy.deepcopy(block), x, slope, training))
 
 
 def test_a_stage_is_convolution_blocks_norm_and_activation():
     torch.manual_seed(0)
-    stage = woken(PreActStage(3, 4, blocks=2, slope=0.1, bias=True)).double().eval()
+    stage = wake_vectors(PreActStage(3, 4, blocks=2, slope=0.1, bias=True)).double().eval()
     x = torch.randn(2, 3, 6, 7, dtype=torch.float64)
     want = conv(x, stage.conv)
     for block in stage.blocks:
@@ -83,7 +73,7 @@ def test_leaves_its_input_as_it_is():
 @pytest.mark.parametrize("slope", [0.0, 0.1])
 def test_first_derivatives(slope):
     torch.manual_seed(1)
-    block = woken(PreActResidual(2, slope=slope)).double().eval()
+    block = wake_vectors(PreActResidual(2, slope=slope)).double().eval()
     x = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(block, (x,))
 
@@ -107,7 +97,7 @@ def test_keeps_channels_last():
 
 def test_compiles_whole_with_free_sizes():
     torch._dynamo.reset()
-    stage = woken(PreActStage(2, 4)).eval()
+    stage = wake_vectors(PreActStage(2, 4)).eval()
     fast = torch.compile(stage, fullgraph=True, dynamic=True, backend="eager")
     for shape in ((2, 2, 8, 9), (1, 2, 13, 5)):
         x = torch.randn(shape)

@@ -3,6 +3,7 @@
 import re
 from copy import deepcopy
 
+import _proofs
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,6 @@ from saltzoo.data import synthetic_tiles
 from saltzoo.decoders import PSPUNetDecoder
 from saltzoo.features import FeatureSpec
 from saltzoo.layers import CBAM, SCSE, GuidedUpsample, sample_at_offsets
-from saltzoo.metrics import salt_map
 from saltzoo.models import pspunet
 
 FULL = {"attention": "scse", "guided_upsample": True}
@@ -28,25 +28,13 @@ def built(**options):
     return pspunet(**options)
 
 
-@torch.no_grad()
-def woken(model):
-    """Norms away from their start, those that begin at zero above all: gates and offsets then do something."""
-    for norm in model.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.weight.uniform_(0.5, 1.5)
-            norm.bias.normal_(std=0.1)
-            norm.running_mean.normal_(std=0.1)
-            norm.running_var.uniform_(0.5, 2)
-    return model
-
-
 def count(model):
     return sum(p.numel() for p in model.parameters())
 
 
 @pytest.fixture(scope="module")
 def full():
-    return woken(built(**CHEAP)).eval()
+    return _proofs.wake_norms(built(**CHEAP)).eval()
 
 
 def test_has_as_many_parameters_as_published():
@@ -111,7 +99,7 @@ def test_costs_what_is_published_when_arranged_as_the_solution_is(monkeypatch):
 @pytest.mark.parametrize("size", [(129, 129), (101, 67)])
 @torch.no_grad()
 def test_logits_are_those_of_the_solutions_arrangement(monkeypatch, size):
-    single = woken(built(**FULL)).eval()
+    single = _proofs.wake_norms(built(**FULL)).eval()
     double = deepcopy(single).double()
     x = torch.randn(1, 1, *size)
     ours, ours_exact = single(x).logits, double(x.double()).logits
@@ -165,8 +153,7 @@ def test_every_parameter_learns_and_of_one_image_too(options):
         logits = y if isinstance(y, torch.Tensor) else torch.cat([y.logits.flatten(), y.auxiliary.flatten()])
         optimizer.zero_grad()
         (logits * torch.randn_like(logits)).sum().backward()
-        bad = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-        assert bad == []
+        _proofs.gradients_are_finite(model)
         optimizer.step()
     if options.get("attention") != "cbam":  # one hidden unit of 16 channels, which a ReLU may switch off
         assert [name for name, p in model.named_parameters() if not p.grad.any()] == []
@@ -209,93 +196,52 @@ def test_mask_only_is_the_same_network_without_the_auxiliary_head(full):
     assert isinstance(built(auxiliary=False)(x), torch.Tensor)
 
 
-@torch.no_grad()
 def test_tiles_of_a_batch_do_not_see_each_other(full):
-    x = torch.randn(3, 1, 65, 71)
-    for one, of_batch in zip(x, full(x).logits, strict=True):
-        torch.testing.assert_close(full(one[None]).logits[0], of_batch, rtol=1e-4, atol=1e-4)
+    _proofs.images_do_not_see_each_other(full, torch.randn(3, 1, 65, 71), atol=1e-4)
 
 
-@torch.no_grad()
 def test_bf16_autocast_is_finite_and_near():
-    model = built(**CHEAP).eval()
-    x = torch.randn(2, 1, 101, 101)
-    want = model(x).logits
-    with torch.autocast("cpu", torch.bfloat16):
-        got = model(x).logits.float()
-    assert got.isfinite().all()
-    assert (got - want).abs().mean() < 0.05 * want.abs().mean()
+    _proofs.is_near_in_bf16(built(**CHEAP).eval(), torch.randn(2, 1, 101, 101))
 
 
-@torch.no_grad()
 def test_channels_last_gives_the_same_and_stays_it(full):
-    x = torch.randn(2, 1, 49, 53)
-    want = full(x)
-    last = woken(built(**CHEAP)).eval()
-    last.load_state_dict(full.state_dict())
-    last.to(memory_format=torch.channels_last)
-    features = last.encoder(x.to(memory_format=torch.channels_last))
-    maps = last.decoder(features, x.shape[-2:])
-    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in (*features, *maps))
-    torch.testing.assert_close(last.head(maps, x.shape[-2:]), want.logits, rtol=1e-4, atol=1e-4)
+    _proofs.stays_channels_last(full, torch.randn(2, 1, 49, 53), atol=1e-4)
 
 
 @pytest.mark.slow
-@torch.no_grad()
 def test_compiles_whole_with_free_sizes(full):
-    torch._dynamo.reset()
-    fast = torch.compile(full, dynamic=True, fullgraph=True, backend="eager")
-    for shape in ((2, 1, 64, 96), (3, 1, 101, 101)):
-        x = torch.randn(shape)
-        torch.testing.assert_close(fast(x).logits, full(x).logits, rtol=1e-4, atol=1e-4)
+    _proofs.compiles(full, ((2, 1, 64, 96), (3, 1, 101, 101)), atol=1e-4)
 
 
 @pytest.fixture(scope="module")
 def program(full):
-    dim = torch.export.Dim
-    sizes = ({0: dim("n"), 2: dim("h", min=33), 3: dim("w", min=33)},)
-    return torch.export.export(full.mask_only(), (torch.randn(2, 1, 101, 101),), dynamic_shapes=sizes)
+    mask_only = full.mask_only()
+    return _proofs.exported(mask_only), mask_only
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 33, 33), (3, 1, 64, 97), (2, 1, 101, 101), (1, 1, 128, 34)])
-@torch.no_grad()
-def test_is_exported_with_free_sizes(full, program, shape):
-    x = torch.randn(shape)
-    torch.testing.assert_close(program.module()(x), full(x).logits, rtol=1e-4, atol=1e-4)
+def test_is_exported_with_free_sizes(program, shape):
+    _proofs.program_agrees(*program, [shape], atol=1e-4)
 
 
 @pytest.mark.slow
-@torch.no_grad()
-def test_onnx_agrees(full, program, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    torch.onnx.export(program, dynamo=True).save(tmp_path / "pspunet.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "pspunet.onnx", providers=["CPUExecutionProvider"])
-    for shape in ((1, 1, 64, 97), (3, 1, 101, 101)):
-        x = torch.randn(shape)
-        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), full(x).logits, rtol=1e-3, atol=1e-3)
+def test_onnx_agrees(program, tmp_path):
+    _proofs.onnx_agrees(*program, ((1, 1, 64, 97), (3, 1, 101, 101)), tmp_path, atol=1e-3)
 
 
 @pytest.mark.slow
 def test_learns_one_batch_by_heart():
     torch.manual_seed(0)
-    tiles = synthetic_tiles(4, seed=4, size=64)  # three with salt, one without
     model = built(**FULL, guide_channels=16, drop_rate=0.0)
-    x = model.preprocess(torch.from_numpy(tiles.images)[:, None].float() / 255)
-    y = torch.from_numpy(tiles.masks)
-    small = F.interpolate(y[:, None].float(), size=(8, 8), mode="area")
-    bce = F.binary_cross_entropy_with_logits
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(40):
-        out = model(x)
-        loss = bce(out.logits[:, 0], y.float()) + 0.4 * bce(out.auxiliary, small)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert 0.3 < y.float().mean() < 0.7
-    assert salt_map(model(x).logits[:, 0] > 0, y).item() > 0.95
+    batch = _proofs.batch_of(synthetic_tiles(4, seed=4, size=64), model)  # three with salt, one without
+    small = F.interpolate(batch[1][:, None].float(), size=(8, 8), mode="area")
+
+    def loss(output, masks):
+        auxiliary = F.binary_cross_entropy_with_logits(output.auxiliary, small)
+        return _proofs.mask_loss(output, masks) + 0.4 * auxiliary
+
+    _proofs.learns_by_heart(model, batch, steps=40, lr=3e-3, loss=loss, salt=(0.3, 0.7))
 
 
 @pytest.mark.parametrize(

@@ -5,24 +5,13 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from _proofs import onnx_agrees, wake_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from saltzoo.layers import PyramidPooling
 from saltzoo.layers.pyramid_pooling import _averages as cell_averages
-
-
-@torch.no_grad()
-def woken(module):
-    """Norms away from their start."""
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.weight.uniform_(0.5, 1.5)
-            norm.bias.normal_(std=0.3)
-            norm.running_mean.normal_(std=0.3)
-            norm.running_var.uniform_(0.5, 2)
-    return module
 
 
 def transcription(ours):
@@ -48,7 +37,7 @@ def transcription(ours):
 @pytest.mark.parametrize("size", [(13, 13), (17, 11), (12, 6), (4, 5), (1, 1), (2, 40)])
 def test_agrees_with_the_module_of_torchs_layers(size, training):
     torch.manual_seed(0)
-    ours = woken(PyramidPooling(8)).double().train(training)
+    ours = wake_norms(PyramidPooling(8), 0.3).double().train(training)
     paths, theirs = transcription(ours)
     for path in paths:
         path.train(training)
@@ -103,7 +92,7 @@ def test_a_batch_of_one_trains(size):
 def test_a_module_built_without_memory_works_once_it_has_its_tensors():
     with torch.device("meta"):
         empty = PyramidPooling(8)
-    module = woken(PyramidPooling(8))
+    module = wake_norms(PyramidPooling(8), 0.3)
     empty.to_empty(device="cpu").load_state_dict(module.state_dict())
     assert not set(dict(empty.named_buffers())) - set(empty.state_dict())
     x = torch.randn(2, 8, 7, 9)
@@ -113,7 +102,7 @@ def test_a_module_built_without_memory_works_once_it_has_its_tensors():
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("training", [True, False])
 def test_keeps_the_memory_format_either_way(count, training):
-    module = woken(PyramidPooling(8)).to(memory_format=torch.channels_last).train(training)
+    module = wake_norms(PyramidPooling(8), 0.3).to(memory_format=torch.channels_last).train(training)
     x = torch.randn(count, 8, 7, 9)
     want = module(x)
     assert want.is_contiguous()
@@ -139,7 +128,7 @@ def test_autocast_does_not_round_a_float32_map_before_it_is_averaged():
 
 def test_bf16_autocast_is_finite_and_near():
     torch.manual_seed(0)
-    module = woken(PyramidPooling(16)).eval()
+    module = wake_norms(PyramidPooling(16), 0.3).eval()
     x = torch.randn(2, 16, 13, 13)
     want = module(x)
     with torch.autocast("cpu", torch.bfloat16):
@@ -149,7 +138,7 @@ def test_bf16_autocast_is_finite_and_near():
 
 def test_compiles_whole_with_free_sizes():
     torch._dynamo.reset()
-    module = woken(PyramidPooling(8)).eval()
+    module = wake_norms(PyramidPooling(8), 0.3).eval()
     fast = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
     for shape in ((2, 8, 7, 9), (3, 8, 13, 13), (2, 8, 3, 4)):
         x = torch.randn(shape)
@@ -158,7 +147,7 @@ def test_compiles_whole_with_free_sizes():
 
 @pytest.fixture(scope="module")
 def program():
-    module = woken(PyramidPooling(8)).eval()
+    module = wake_norms(PyramidPooling(8), 0.3).eval()
     dim = torch.export.Dim
     # Sizes that all bins divide: an adaptive pooling would be exported as a window of fixed size.
     sizes = {0: dim("n"), 2: dim("h", min=2), 3: dim("w", min=2)}
@@ -176,17 +165,9 @@ def test_is_exported_with_free_sizes(program, shape):
 
 
 @pytest.mark.slow
-@torch.no_grad()
 def test_onnx_agrees_at_every_size(program, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     module, exported = program
-    torch.onnx.export(exported, dynamo=True).save(tmp_path / "pooling.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "pooling.onnx", providers=["CPUExecutionProvider"])
-    for shape in SHAPES:
-        x = torch.randn(shape)
-        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), module(x), rtol=1e-4, atol=1e-5)
+    onnx_agrees(exported, module, SHAPES, tmp_path, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("bins", [(), (1, 0), (-1,)])

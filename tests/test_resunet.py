@@ -2,16 +2,15 @@
 
 import re
 
+import _proofs
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltzoo.data import synthetic_tiles
 from saltzoo.decoders import ResUnetBlock
 from saltzoo.encoders import ResUnetEncoder
-from saltzoo.metrics import salt_map
 from saltzoo.models import resunet
 
 PUBLISHED = 5_112_497
@@ -23,27 +22,15 @@ def narrow(**options):
     return resunet(**{"base_channels": 4, **options})
 
 
-@torch.no_grad()
-def woken(model):
-    """Norms away from their start."""
-    for norm in model.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.running_mean.normal_(std=0.1)
-            norm.running_var.uniform_(0.5, 2)
-            norm.weight.uniform_(0.5, 1.5)
-            norm.bias.normal_(std=0.1)
-    return model
-
-
 @pytest.fixture(scope="module")
 def net():
-    return woken(narrow()).eval()
+    return _proofs.wake_norms(narrow()).eval()
 
 
 @pytest.fixture(scope="module")
 def deep():
     """A net that is told each image's depth."""
-    return woken(narrow(in_chans=2, scalar_channel="bottleneck")).eval()
+    return _proofs.wake_norms(narrow(in_chans=2, scalar_channel="bottleneck")).eval()
 
 
 def count(model):
@@ -173,102 +160,52 @@ def test_every_parameter_learns_at_101(options, batch):
     model = narrow(num_classes=2, **options)
     x = torch.randn(batch, options.get("in_chans", 1), 101, 101)
     model(x).square().mean().backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    _proofs.gradients_are_finite(model)
     assert [n for n, p in model.named_parameters() if not p.grad.any()] == []
 
 
-@torch.no_grad()
 def test_tiles_of_a_batch_do_not_see_each_other(deep):
-    x = torch.randn(3, 2, 65, 71)
-    for one, of_batch in zip(x, deep(x), strict=True):
-        torch.testing.assert_close(deep(one[None])[0], of_batch, rtol=1e-4, atol=1e-4)
+    _proofs.images_do_not_see_each_other(deep, torch.randn(3, 2, 65, 71), atol=1e-4)
 
 
-@torch.no_grad()
 def test_bf16_autocast_is_finite_and_near(deep):
-    x = torch.randn(2, 2, 101, 101)
-    want = deep(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        got = deep(x).float()
-    assert got.isfinite().all()
-    assert (got - want).abs().mean() < 0.05 * want.abs().mean()
+    _proofs.is_near_in_bf16(deep, torch.randn(2, 2, 101, 101))
 
 
 def test_trains_under_bf16_autocast():
-    model = narrow(in_chans=2, scalar_channel="bottleneck")
-    with torch.autocast("cpu", torch.bfloat16):
-        y = model(torch.randn(2, 2, 65, 64))
-    y.float().square().mean().backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    _proofs.trains_in_bf16(narrow(in_chans=2, scalar_channel="bottleneck"), torch.randn(2, 2, 65, 64))
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("scalar_channel", ["none", "bottleneck"])
 def test_channels_last_stays_and_gives_the_same(scalar_channel):
-    model = woken(narrow(in_chans=3, scalar_channel=scalar_channel, base_channels=8)).eval()
-    x = torch.randn(2, 3, 97, 101)
-    want = model(x)
-    last = model.to(memory_format=torch.channels_last)
-    features = last.encoder(x.to(memory_format=torch.channels_last))
-    maps = last.decoder(features, (97, 101))
-    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in (*features, *maps))
-    torch.testing.assert_close(last(x.to(memory_format=torch.channels_last)), want, rtol=1e-4, atol=1e-4)
+    model = _proofs.wake_norms(narrow(in_chans=3, scalar_channel=scalar_channel, base_channels=8)).eval()
+    _proofs.stays_channels_last(model, torch.randn(2, 3, 97, 101), atol=1e-4)
 
 
-@torch.no_grad()
 def test_compiles_with_free_sizes(deep):
-    torch._dynamo.reset()
-    fast = torch.compile(deep, dynamic=True, fullgraph=True, backend="eager")
-    for shape in ((2, 2, 64, 96), (3, 2, 101, 101)):
-        x = torch.randn(shape)
-        torch.testing.assert_close(fast(x), deep(x), rtol=1e-4, atol=1e-5)
+    _proofs.compiles(deep, ((2, 2, 64, 96), (3, 2, 101, 101)))
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("name", ["net", "deep"])
 def test_is_exported_with_free_sizes(name, request):
     model = request.getfixturevalue(name)
-    dim = torch.export.Dim
-    sizes = ({0: dim("n"), 2: dim("h", min=32), 3: dim("w", min=32)},)
-    example = torch.randn(2, model.in_chans, 101, 101)
-    program = torch.export.export(model, (example,), dynamic_shapes=sizes).module()
-    for n, height, width in ((1, 33, 34), (3, 64, 97), (2, 101, 101), (1, 32, 128)):
-        x = torch.randn(n, model.in_chans, height, width)
-        torch.testing.assert_close(program(x), model(x), rtol=1e-4, atol=1e-5)
+    shapes = [(n, model.in_chans, *size) for n, *size in ((1, 33, 34), (3, 64, 97), (2, 101, 101), (1, 32, 128))]
+    _proofs.program_agrees(_proofs.exported(model, 32), model, shapes)
 
 
 @pytest.mark.slow
-@torch.no_grad()
 def test_onnx_agrees(deep, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    dim = torch.export.Dim
-    sizes = ({0: dim("n"), 2: dim("h", min=32), 3: dim("w", min=32)},)
-    program = torch.export.export(deep, (torch.randn(2, 2, 101, 101),), dynamic_shapes=sizes)
-    torch.onnx.export(program, dynamo=True).save(tmp_path / "net.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    for shape in ((1, 2, 64, 97), (3, 2, 101, 101), (2, 2, 128, 64)):
-        x = torch.randn(shape)
-        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), deep(x), rtol=1e-3, atol=1e-3)
+    shapes = ((1, 2, 64, 97), (3, 2, 101, 101), (2, 2, 128, 64))
+    _proofs.onnx_agrees(_proofs.exported(deep, 32), deep, shapes, tmp_path, atol=1e-3)
 
 
 @pytest.mark.slow
 def test_learns_one_batch_by_heart():
     torch.manual_seed(0)
-    tiles = synthetic_tiles(4, seed=3)
     model = resunet(drop_rate=0.0)
-    crop = slice(18, 82)
-    x = model.preprocess(torch.from_numpy(tiles.images)[:, None, crop, crop].float() / 255)
-    y = torch.from_numpy(tiles.masks)[:, crop, crop]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(80):
-        loss = F.binary_cross_entropy_with_logits(model(x)[:, 0], y.float())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert 0.1 < y.float().mean() < 0.9
-    assert salt_map(model(x)[:, 0] > 0, y).item() > 0.95
+    _proofs.learns_by_heart(
+        model, *_proofs.batch_of(synthetic_tiles(4, seed=3), model, slice(18, 82)), steps=80, lr=2e-3
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import _proofs
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from saltzoo import SegOutput, create_model
+from saltzoo import create_model
 from saltzoo.data import synthetic_tiles
 from saltzoo.encoders import SaltnetEncoder
 from saltzoo.heads import SegmentationHead
@@ -39,17 +40,7 @@ def woken(model):
             nn.init.normal_(parameter, std=0.3)
         if ".squeeze." in name:
             parameter.abs_()  # no ReLU is asleep: what it is given is above zero
-    for norm in model.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, std=0.2)
-            norm.running_mean.normal_(std=0.1)
-            norm.running_var.uniform_(0.5, 2)
-    return model
-
-
-def flat(output):
-    return [output] if torch.is_tensor(output) else [output.logits, *output.maps, output.image]
+    return _proofs.wake_norms(model, 0.2)
 
 
 def conv(kernel, before, after):
@@ -236,7 +227,7 @@ def test_sizes_of_everything(size, options):
     assert [tuple(f.shape[1:]) for f in features] == [(c, *h) for c, h in zip(SMALL["channels"], halves, strict=True)]
     assert model.encoder.spec.channels == SMALL["channels"]
     assert model.encoder.spec.reductions == (2, 4, 8, 16)
-    logits, *rest = flat(model(x))
+    logits, *rest = _proofs.flat(model(x))
     assert logits.shape == (2, options.get("num_classes", 1), *size)
     assert [tuple(y.shape[2:]) for y in rest[:-1]] == (halves[::-1] if rest else [])
     assert model.decoder.channels == (24, 12, 10, 8)
@@ -258,36 +249,31 @@ def test_a_batch_of_one_trains(size):
     model = small(**ALL_HEADS)
     loss = DeepSupervisionLoss(lovasz_hinge)(model(torch.randn(1, 1, size, size)), torch.ones(1, size, size))
     loss.backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    _proofs.gradients_are_finite(model)
 
 
-@torch.no_grad()
 def test_images_of_a_batch_do_not_see_each_other(awake):
-    x = torch.randn(3, 1, 47, 60)
-    whole = flat(awake(x))
-    for n in range(3):
-        for one, of_batch in zip(flat(awake(x[n : n + 1])), whole, strict=True):
-            torch.testing.assert_close(one[0], of_batch[n], rtol=1e-4, atol=1e-5)
+    _proofs.images_do_not_see_each_other(awake, torch.randn(3, 1, 47, 60))
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_bf16_autocast_is_finite_and_near(training):
     model = woken(small(**ALL_HEADS)).train(training)
     x, y = torch.randn(2, 1, 101, 101), torch.rand(2, 101, 101) < 0.4
-    want = [v.detach() for v in flat(model(x))]
+    want = [v.detach() for v in _proofs.flat(model(x))]
     with torch.autocast("cpu", torch.bfloat16):
         output = model(x)
-    for a, b in zip(flat(output), want, strict=True):
+    for a, b in zip(_proofs.flat(output), want, strict=True):
         assert a.isfinite().all()
         assert (a - b).abs().mean() < 0.06 * b.abs().mean() + 0.01
     DeepSupervisionLoss(lovasz_hinge)(output, y).backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    _proofs.gradients_are_finite(model)
 
 
 @torch.no_grad()
 def test_stays_in_channels_last(awake):
     x = torch.randn(2, 1, 97, 101)
-    want = flat(awake(x))
+    want = awake(x)
     last = woken(small(**SMALLER, **ALL_HEADS)).eval().to(memory_format=torch.channels_last)
     broken = []
 
@@ -298,76 +284,39 @@ def test_stays_in_channels_last(awake):
 
     for name, module in last.named_modules():
         module.register_forward_hook(lambda _module, args, out, name=name: check(name, (*args, out)))
-    got = flat(last(x.to(memory_format=torch.channels_last)))
+    got = last(x.to(memory_format=torch.channels_last))
     assert broken == []
-    for a, b in zip(got, want, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    _proofs.agree(got, want)
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiles_with_free_sizes(awake, backend):
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    fast = torch.compile(awake, dynamic=True, fullgraph=True, backend=backend)
-    for shape in ((2, 1, 64, 96), (3, 1, 101, 101), (2, 1, 33, 50)):
-        x = torch.randn(shape)
-        got = fast(x)
-        assert isinstance(got, SegOutput)
-        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
-        for a, b in zip(flat(got), flat(awake(x)), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    _proofs.compiles(awake, ((2, 1, 64, 96), (3, 1, 101, 101), (2, 1, 33, 50)), backend=backend, graphs=1)
 
 
-def exported(model):
-    dim = torch.export.Dim
-    sizes = ({0: dim("n"), 2: dim("h", min=33), 3: dim("w", min=33)},)
-    return torch.export.export(model, (torch.randn(2, 1, 101, 101),), dynamic_shapes=sizes)
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("plain", [True, False], ids=["logits", "all heads"])
 def test_is_exported_with_free_sizes(awake, plain):
     model = awake.mask_only() if plain else awake
-    program = exported(model).module()
-    for shape in ((1, 1, 33, 33), (3, 1, 64, 97), (2, 1, 101, 101), (1, 1, 128, 34)):
-        x = torch.randn(shape)
-        got, want = program(x), model(x)
-        assert type(got) is type(want)
-        for a, b in zip(flat(got), flat(want), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    shapes = ((1, 1, 33, 33), (3, 1, 64, 97), (2, 1, 101, 101), (1, 1, 128, 34))
+    _proofs.program_agrees(_proofs.exported(model), model, shapes)
 
 
 @pytest.mark.slow
-@torch.no_grad()
 def test_onnx_agrees(tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     model = woken(small()).eval()
-    torch.onnx.export(exported(model), dynamo=True).save(tmp_path / "saltnet.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "saltnet.onnx", providers=["CPUExecutionProvider"])
-    for shape in ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 65)):
-        x = torch.randn(shape)
-        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), model(x), rtol=1e-3, atol=1e-4)
+    shapes = ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 65))
+    _proofs.onnx_agrees(_proofs.exported(model), model, shapes, tmp_path)
 
 
 def test_learns_one_batch_by_heart():
     torch.manual_seed(0)
-    tiles = synthetic_tiles(40, seed=3)
-    masks = torch.from_numpy(tiles.masks)[:, 20:84, 20:84]
+    model = create_model("saltnet_s", **ALL_HEADS)
+    images, masks = _proofs.batch_of(synthetic_tiles(40, seed=3), model, slice(20, 84))
     some = ((masks.float().mean((1, 2)) - 0.5).abs() < 0.4).nonzero()[:4, 0]
     assert len(some) == 4
-    model = create_model("saltnet_s", **ALL_HEADS)
-    x, y = model.preprocess(torch.from_numpy(tiles.images)[some, None, 20:84, 20:84].float() / 255), masks[some]
-    loss = DeepSupervisionLoss(bce_loss)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    x, y = images[some], masks[some]
     assert salt_map(model(x).logits[:, 0] > 0, y).item() < 0.6
-    for _ in range(30):
-        optimizer.zero_grad()
-        loss(model(x), y).backward()
-        optimizer.step()
-    assert salt_map(model(x).logits[:, 0] > 0, y).item() > 0.95
+    _proofs.learns_by_heart(model, (x, y), steps=30, lr=4e-3, loss=DeepSupervisionLoss(bce_loss))
     with torch.no_grad():
         assert salt_map(model.eval()(x).logits[:, 0] > 0, y).item() > 0.9
 

@@ -5,10 +5,10 @@ import itertools
 import json
 import re
 
+import _proofs
 import pytest
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from saltzoo import Preprocess, Segmenter, SegOutput, create_model, predict, save_pretrained
@@ -35,13 +35,7 @@ EVERYTHING = {"hypercolumn": True, "deep_supervision": True, "classifier": "fuse
 def small(name="saltnet_s", **options):
     """A small model with norms that are not as they start."""
     torch.manual_seed(0)
-    model = create_model(name, **NAMES[name], **options)
-    with torch.no_grad():
-        for norm in model.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                norm.running_mean.normal_(std=0.1)
-                norm.running_var.uniform_(0.5, 2)
-    return model
+    return _proofs.wake_norms(create_model(name, **NAMES[name], **options))
 
 
 def kinds(output):
@@ -296,15 +290,7 @@ def test_its_preprocess_is_that_of_seismic_tiles_unless_another_is_given():
     assert Segmenter(parts.encoder, parts.decoder, parts.head, preprocess=mine).preprocess is mine
 
 
-@pytest.mark.parametrize(
-    ("shape", "words"),
-    [
-        ((2, 3, 64, 64), "expected a batch N 1 H W, got (2, 3, 64, 64)"),
-        ((2, 64, 64), "got (2, 64, 64); gray tiles (N, H, W) become one with x[:, None]"),
-        ((1, 1, 31, 64), "at least 32 x 32, got 31 x 64: pad"),
-        ((1, 1, 64, 31), "got 64 x 31"),
-    ],
-)
+@_proofs.refused_batches
 @pytest.mark.parametrize("heads", [HEADS[0], EVERYTHING], ids=["plain", "everything"])
 def test_refuses_a_batch_of_another_shape(heads, shape, words):
     with pytest.raises(ValueError, match=re.escape(words)):

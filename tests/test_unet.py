@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import _proofs
 import pytest
 import segmentation_models_pytorch as smp
 import torch
@@ -14,7 +15,6 @@ from saltzoo.data import synthetic_tiles
 from saltzoo.encoders import InputSkip, TimmEncoder
 from saltzoo.layers import ATTENTIONS, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
 from saltzoo.losses import DeepSupervisionLoss, bce_loss
-from saltzoo.metrics import salt_map
 
 SITES = ("encoder", "skip", "concat", "decoder")
 SOME_SITES = [sites for count in (1, 2, 3, 4) for sites in itertools.combinations(SITES, count)]
@@ -37,18 +37,13 @@ def woken(model):
     for name, parameter in model.named_parameters():
         if "attention" in name:
             torch.nn.init.normal_(parameter, std=0.3)
-    for norm in model.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.running_mean.normal_(std=0.1)
-            norm.running_var.uniform_(0.5, 2)
-    return model
+    return _proofs.wake_norms(model)
 
 
 def trains(model, x):
     target = torch.rand(len(x), *x.shape[-2:], generator=torch.Generator().manual_seed(0)) < 0.4
     DeepSupervisionLoss(bce_loss)(model(x), target).backward()
-    bad = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert bad == []
+    _proofs.gradients_are_finite(model)
     return {name: p.grad for name, p in model.named_parameters()}
 
 
@@ -232,74 +227,39 @@ def test_a_batch_of_one_trains_at_101():
     )
 
 
-@torch.no_grad()
 def test_tiles_of_a_batch_do_not_see_each_other(scse):
-    x = torch.randn(3, 1, 65, 71)
-    for one, of_batch in zip(x, scse(x), strict=True):
-        torch.testing.assert_close(scse(one[None])[0], of_batch, rtol=1e-4, atol=1e-5)
+    _proofs.images_do_not_see_each_other(scse, torch.randn(3, 1, 65, 71))
 
 
-@torch.no_grad()
 def test_bf16_autocast_is_finite_and_near(scse):
-    x = torch.randn(2, 1, 101, 101)
-    want = scse(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        got = scse(x).float()
-    assert got.isfinite().all()
-    assert (got - want).abs().mean() < 0.05 * want.abs().mean()
+    _proofs.is_near_in_bf16(scse, torch.randn(2, 1, 101, 101))
 
 
-@torch.no_grad()
 def test_channels_last_gives_the_same(scse):
-    x = torch.randn(2, 1, 97, 101)
-    want = scse(x)
-    last = woken(tiny(attention="scse", attention_sites=SITES)).eval()
-    last.load_state_dict(scse.state_dict())
-    last.to(memory_format=torch.channels_last)
-    got = last(x.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+    _proofs.stays_channels_last(scse, torch.randn(2, 1, 97, 101))
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiles_with_free_sizes(backend):
-    torch._dynamo.reset()
     model = woken(tiny(attention="scse", attention_sites=("decoder",))).eval()
-    fast = torch.compile(model, dynamic=True, fullgraph=True, backend=backend)
-    for shape in ((2, 1, 64, 96), (3, 1, 101, 101)):
-        x = torch.randn(shape)
-        torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
+    _proofs.compiles(model, ((2, 1, 64, 96), (3, 1, 101, 101)), backend=backend)
 
 
 @pytest.fixture(scope="module")
 def program():
     """An export of free batch and sizes. At 32 the coarsest map is one pixel, which torch takes for a constant."""
     model = woken(tiny(encoder="resnet18", attention="scse")).eval()
-    dim = torch.export.Dim
-    sizes = ({0: dim("n"), 2: dim("h", min=33), 3: dim("w", min=33)},)
-    return model, torch.export.export(model, (torch.randn(2, 1, 101, 101),), dynamic_shapes=sizes)
+    return _proofs.exported(model), model
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("shape", [(1, 1, 33, 33), (3, 1, 64, 97), (2, 1, 101, 101), (1, 1, 128, 34)])
 def test_is_exported_with_free_sizes(program, shape):
-    model, exported = program
-    x = torch.randn(shape)
-    torch.testing.assert_close(exported.module()(x), model(x), rtol=1e-4, atol=1e-5)
+    _proofs.program_agrees(*program, [shape])
 
 
 @pytest.mark.slow
-@torch.no_grad()
 def test_onnx_agrees(program, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    model, exported = program
-    torch.onnx.export(exported, dynamo=True).save(tmp_path / "unet.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "unet.onnx", providers=["CPUExecutionProvider"])
-    for shape in ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 64)):
-        x = torch.randn(shape)
-        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), model(x), rtol=1e-3, atol=1e-4)
+    _proofs.onnx_agrees(*program, ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 64)), tmp_path)
 
 
 def test_has_as_many_parameters_as_published():
@@ -314,18 +274,9 @@ def test_has_as_many_parameters_as_published():
 @pytest.mark.slow
 def test_learns_one_batch_by_heart():
     torch.manual_seed(0)
-    tiles = synthetic_tiles(4, seed=3)
     model = create_model("unet_resnet18", attention="scse")
-    x = model.preprocess(torch.from_numpy(tiles.images)[:, None].float() / 255)
-    y = torch.from_numpy(tiles.masks)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for _ in range(60):
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(x)[:, 0], y.float())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert 0.1 < y.float().mean() < 0.9
-    assert salt_map(model(x)[:, 0] > 0, y).item() > 0.95
+    batch = _proofs.batch_of(synthetic_tiles(4, seed=3), model)
+    _proofs.learns_by_heart(model, batch, steps=60, lr=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -354,15 +305,7 @@ def test_a_finer_stem_trains_with_all_there_is():
     trains(tiny(encoder="resnet10t", stem_stride=2, **options), torch.randn(2, 1, 47, 64))
 
 
-@pytest.mark.parametrize(
-    ("shape", "words"),
-    [
-        ((2, 3, 64, 64), "expected a batch N 1 H W, got (2, 3, 64, 64)"),
-        ((2, 64, 64), "got (2, 64, 64); gray tiles (N, H, W) become one with x[:, None]"),
-        ((1, 1, 31, 64), "at least 32 x 32, got 31 x 64: pad"),
-        ((1, 1, 64, 31), "got 64 x 31"),
-    ],
-)
+@_proofs.refused_batches
 def test_refuses_a_batch_of_another_shape(scse, shape, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         scse(torch.zeros(shape))

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from _proofs import wake_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
@@ -30,12 +31,7 @@ def woken(module):
     for name, parameter in module.named_parameters():
         if parameter.ndim == 1 or "attention" in name:
             nn.init.normal_(parameter, std=0.3)
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            norm.running_mean.normal_()
-            norm.running_var.uniform_(0.5, 2)
-    return module
+    return wake_norms(module, 1.0)
 
 
 def smp_twin(ours, in_channels, skip_channels, out_channels, attention):

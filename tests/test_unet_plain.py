@@ -2,6 +2,7 @@
 
 import re
 
+import _proofs
 import pytest
 import torch
 import torch.nn.functional as F
@@ -27,13 +28,7 @@ def woken(model):
     for name, parameter in model.named_parameters():
         if "attention" in name:
             nn.init.normal_(parameter, std=0.3)
-    for norm in model.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-            nn.init.normal_(norm.bias, std=0.2)
-            norm.running_mean.normal_(std=0.1)
-            norm.running_var.uniform_(0.5, 2)
-    return model
+    return _proofs.wake_norms(model, 0.2)
 
 
 def count(model):
@@ -129,7 +124,7 @@ def test_attention_stands_at_every_size_down_and_up(attention):
     assert up == [attention != "none"] * 3
     assert sum(isinstance(module, kinds) for module in model.modules()) == sum(down) + sum(up)
     model(torch.randn(2, 1, 40, 41)).square().mean().backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    _proofs.gradients_are_finite(model)
 
 
 @torch.no_grad()
@@ -146,32 +141,19 @@ def test_a_batch_of_one_trains():
     small()(torch.randn(1, 1, 33, 47)).square().mean().backward()
 
 
-@torch.no_grad()
 def test_channels_last_and_bf16_and_one_graph():
-    torch._dynamo.reset()
     model = woken(small()).eval()
-    fast = torch.compile(model, fullgraph=True, dynamic=True, backend="eager")
-    last = woken(small()).eval().to(memory_format=torch.channels_last)
-    for size in ((48, 64), (65, 71)):
-        x = torch.randn(2, 1, *size)
-        want = model(x)
-        torch.testing.assert_close(fast(x), want, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(last(x.to(memory_format=torch.channels_last)), want, rtol=1e-4, atol=1e-5)
-        assert all(f.is_contiguous(memory_format=torch.channels_last) for f in last.encoder(x))
-        with torch.autocast("cpu", torch.bfloat16):
-            got = model(x).float()
-        assert (got - want).abs().mean() < 0.06 * want.abs().mean()
+    shapes = ((2, 1, 48, 64), (2, 1, 65, 71))
+    _proofs.compiles(model, shapes)
+    for shape in shapes:
+        x = torch.randn(shape)
+        _proofs.stays_channels_last(model, x)
+        _proofs.is_near_in_bf16(model, x, within=0.06)
 
 
-@torch.no_grad()
 def test_is_exported_with_free_sizes():
     model = woken(small()).eval()
-    dim = torch.export.Dim
-    sizes = ({0: dim("n"), 2: dim("h", min=33), 3: dim("w", min=33)},)
-    program = torch.export.export(model, (torch.randn(2, 1, 101, 101),), dynamic_shapes=sizes).module()
-    for shape in ((1, 1, 33, 33), (3, 1, 64, 97), (1, 1, 128, 34)):
-        x = torch.randn(shape)
-        torch.testing.assert_close(program(x), model(x), rtol=1e-4, atol=1e-5)
+    _proofs.program_agrees(_proofs.exported(model), model, ((1, 1, 33, 33), (3, 1, 64, 97), (1, 1, 128, 34)))
 
 
 @pytest.mark.parametrize(
