@@ -182,7 +182,7 @@ def test_learns_one_batch_by_heart():
     torch.manual_seed(0)
     model = frrn(base_channels=12, lane_channels=12)
     _proofs.learns_by_heart(
-        model, *_proofs.batch_of(synthetic_tiles(4, seed=3), model, slice(18, 82)), steps=120, lr=3e-3
+        model, _proofs.batch_of(synthetic_tiles(4, seed=3), model, slice(18, 82)), steps=120, lr=3e-3
     )
 
 

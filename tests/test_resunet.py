@@ -204,7 +204,7 @@ def test_learns_one_batch_by_heart():
     torch.manual_seed(0)
     model = resunet(drop_rate=0.0)
     _proofs.learns_by_heart(
-        model, *_proofs.batch_of(synthetic_tiles(4, seed=3), model, slice(18, 82)), steps=80, lr=2e-3
+        model, _proofs.batch_of(synthetic_tiles(4, seed=3), model, slice(18, 82)), steps=80, lr=2e-3
     )
 
 
