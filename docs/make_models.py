@@ -42,9 +42,10 @@ cost = saltzoo.cost(model, size=(128, 128))  # cost.parameters, cost.flops
 ```
 
 `in_chans` is 1 and `num_classes` is 1 unless you say otherwise. `pretrained_encoder=True` loads ImageNet weights into a
-timm encoder, and any of timm's convolutional networks may be one. A model with deep supervision, a classifier or an
-auxiliary head returns a `saltzoo.SegOutput`; `mask_only=True` leaves out what only training needs, and the model
-returns logits alone. Images may have any height and width from the smallest side in the table on, even or odd.
+timm encoder, and any timm network that gives a pyramid of features may be one. A model with deep supervision, a
+classifier or an auxiliary head returns a `saltzoo.SegOutput`; `mask_only=True` leaves out what only training needs, and
+the model returns logits alone. Images may have any height and width from the smallest side in the table on, even or
+odd.
 """
 
 TABLE = """\

@@ -77,8 +77,8 @@ def test_which_heads_a_model_has(name):
         ({"hypercolumn_channels": -4, "hypercolumn": False}, "got -4"),
         (
             {"hypercolumn_channels": 8, "hypercolumn": False},
-            "hypercolumn_channels=8 is an option of the hypercolumn, and there is none: drop it, or say "
-            "hypercolumn=True",
+            "hypercolumn_channels=8 is an option of the hypercolumn, and there is none: leave it at 16, or "
+            "say hypercolumn=True",
         ),
         (
             {"deep_supervision_channels": 8},
@@ -91,8 +91,8 @@ def test_which_heads_a_model_has(name):
         ({"hypercolumn_channels": None, "hypercolumn": False}, "hypercolumn_channels=None is an option of"),
         (
             {"attention": "none", "attention_reduction": 4},
-            "attention_reduction=4 is an option of the attention, and there is none: drop it, or say which, such as "
-            'attention="scse"',
+            "attention_reduction=4 is an option of the attention, and there is none: leave it at None, or say which, "
+            'such as attention="scse"',
         ),
         ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),
         ({"drop_rate": -0.1}, "got -0.1"),

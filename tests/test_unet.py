@@ -326,7 +326,7 @@ def test_refuses_a_batch_of_another_shape(scse, shape, words):
         ({"attention": "scse", "attention_sites": ("skips",)}, "got ('skips',)"),
         (
             {"attention": "none", "attention_sites": ("skip",)},
-            "attention_sites=('skip',) is an option of the attention, and there is none: drop it, or say which",
+            "attention_sites=('skip',) is an option of the attention, and there is none: leave it at ('encoder', ",
         ),
         ({"attention": "scse", "attention_sites": ()}, 'say attention="none"'),
         ({"attention": "scse", "attention_sites": ("encoder", "stem")}, "attention_sites must be one or more of"),

@@ -91,10 +91,7 @@ class TimmEncoder(nn.Module):
         features = [maps[index] for index in self._plan.maps]  # N c_i h_i w_i
         if self._plan.channels_last:
             features = [feature.permute(0, 3, 1, 2) for feature in features]  # from N h_i w_i c_i
-        if torch.compiler.is_exporting():
-            # Networks that norm channels last put out permuted maps: of a free size an exporter can't tell the layout
-            # of one joined with another, and binds the graph to some sizes.
-            features = [feature.contiguous() for feature in features]
+        features = [_exportable(feature) for feature in features]
         if multiple > 1:
             sizes = [(-(-height // r), -(-width // r)) for r in self.spec.reductions]
             features = [feature[..., :h, :w] for feature, (h, w) in zip(features, sizes, strict=True)]
@@ -114,10 +111,19 @@ def _attend(attention: nn.Module, channels_last: bool, _stage: nn.Module, _args:
     if channels_last:
         return attention(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()  # N H W C
     if isinstance(output, Tensor):
-        return attention(output.contiguous() if torch.compiler.is_exporting() else output)
+        return attention(_exportable(output))
     # A map in parts, as dual path networks have it: attended as one.
     whole = attention(torch.cat(tuple(output), dim=1))
     return type(output)(whole.split([part.shape[1] for part in output], dim=1))
+
+
+def _exportable(x: Tensor) -> Tensor:
+    """The map; contiguous while the network is exported.
+
+    Networks that norm channels last put out permuted maps. Of free sizes an exporter can't tell the layout of such a
+    map joined with another, and would bind the graph to some of them.
+    """
+    return x.contiguous() if torch.compiler.is_exporting() else x
 
 
 @lru_cache(maxsize=64)

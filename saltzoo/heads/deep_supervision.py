@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..layers import ConvNormAct
-from ..layers.norm import PooledBatchNorm
+from ..layers import ConvNormAct, PooledBatchNorm
 
 
 class DeepSupervisionHead(nn.Module):

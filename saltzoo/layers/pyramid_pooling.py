@@ -50,9 +50,7 @@ class PyramidPooling(nn.Module):
         branch_channels = max(1, in_channels // 4) if branch_channels is None else branch_channels
         self.bins = tuple(bins)
         self.out_channels = in_channels + len(bins) * branch_channels
-        self.branches = nn.ModuleList()
-        for _ in bins:
-            self.branches.append(ConvNormAct(in_channels, branch_channels, kernel_size=1))
+        self.branches = nn.ModuleList(ConvNormAct(in_channels, branch_channels, kernel_size=1) for _ in bins)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         grids = _averages(x, self.bins).split([bins * bins for bins in self.bins], dim=2)  # N C bins*bins each

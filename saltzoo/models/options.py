@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -76,9 +75,9 @@ class HeadOptions:
                 f"got {self.deep_supervision_channels}"
             )
         if not self.hypercolumn:
-            self._refuse_idle({"hypercolumn_channels"}, "hypercolumn", "hypercolumn=True")
+            self._refuse_idle("hypercolumn", "hypercolumn=True")
         if not self.deep_supervision:
-            self._refuse_idle({"deep_supervision_channels"}, "deep supervision", "deep_supervision=True")
+            self._refuse_idle("deep_supervision", "deep_supervision=True")
         if not 0 <= self.drop_rate < 1:
             raise ValueError(f"drop_rate must be at least 0 and below 1, got {self.drop_rate}")
 
@@ -87,13 +86,15 @@ class HeadOptions:
             return None
         return DeepSupervisionHead(decoder.channels, self.num_classes, hidden=self.deep_supervision_channels)
 
-    def _refuse_idle(self, names: Collection[str], part: str, switch: str) -> None:
-        """Refuses options of a part that is not there: whoever gives them believes that they do something."""
+    def _refuse_idle(self, part: str, switch: str) -> None:
+        """Refuses options (PART_...) of a part that is not there: whoever gives them believes that they work."""
         for option in fields(self):
             value = getattr(self, option.name)
-            if option.name in names and _frozen(value) != option.default:
+            value = tuple(value) if isinstance(value, list) else value
+            if option.name.startswith(f"{part}_") and value != option.default:
                 raise ValueError(
-                    f"{option.name}={value!r} is an option of the {part}, and there is none: drop it, or say {switch}"
+                    f"{option.name}={value!r} is an option of the {part.replace('_', ' ')}, and there is none: "
+                    f"leave it at {option.default!r}, or say {switch}"
                 )
 
     def wire(self, encoder: Encoder, decoder: Decoder, *, preprocess: Preprocess | None = None) -> Segmenter:
@@ -140,9 +141,4 @@ class AttentionOptions(HeadOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.attention == "none":
-            idle = {"attention_reduction", "attention_sites"}
-            self._refuse_idle(idle, "attention", 'which, such as attention="scse"')
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+            self._refuse_idle("attention", 'which, such as attention="scse"')
