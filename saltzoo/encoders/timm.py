@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
@@ -141,13 +143,29 @@ def _look_at(name: str, in_chans: int, stem_stride: int | None) -> Plan:
 def _build(plan: Plan, *, pretrained: bool, cache_dir: str | None) -> Any:
     if not pretrained:
         return plan.build()
-    try:
+    with _weights_of(plan.name, "build the model with pretrained_encoder=False"):
         return plan.build(pretrained=True, cache_dir=cache_dir)
+
+
+def load_network(name: str, *, pretrained: bool, cache_dir: str | None = None) -> Any:
+    """A whole network of timm's, as it is.
+
+    Raises:
+        OSError: if its weights can't be had.
+    """
+    with _weights_of(name, "take it without weights, by pretrained=False"):
+        return timm.create_model(name, pretrained=pretrained, cache_dir=cache_dir)
+
+
+@contextmanager
+def _weights_of(name: str, otherwise: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         raise OSError(
-            f"the ImageNet weights of encoder {plan.name!r} can't be had ({type(error).__name__}: {error}). "
+            f"the ImageNet weights of encoder {name!r} can't be had ({type(error).__name__}: {error}). "
             f"They come from the Hugging Face Hub once and then from its cache: check the network, "
-            f"HF_HUB_OFFLINE and cache_dir, or build the model with pretrained_encoder=False"
+            f"HF_HUB_OFFLINE and cache_dir, or {otherwise}"
         ) from error
 
 

@@ -1,36 +1,39 @@
 """The loss of a model that returns more than a mask. Deeply-supervised nets: https://arxiv.org/abs/1409.5185."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..output import SegOutput
-from .bce import bce_loss
-
-_EMPTY = -1
-"""Stands in a target for the pixels of images that are not to count."""
+from ._inputs import AnyInputs, any_inputs
+from ._reduce import reduce_pixels
 
 
 class DeepSupervisionLoss(nn.Module):
-    """A loss of the mask, and binary cross-entropies of everything beside it in a SegOutput.
+    """A loss of the mask, and cross-entropies of everything beside it in a SegOutput.
 
-    - Each decoder map is compared, at its own size, with the share of salt under each of its pixels. Images without
-      salt are left out, as the 21st place of the TGS Salt challenge did; in a batch without any salt the term is 0.
-    - The image's logit is compared with "is there any salt?".
-    - The auxiliary logits are brought to the target's size by bilinear interpolation.
+    - Each decoder map is compared, at its own size, with the share of salt (of each class, where the target holds
+      labels) under each of its pixels. Images without salt, or of class 0 alone, are left out, as the 21st place of the
+      TGS Salt challenge did; in a batch without any salt the term is 0.
+    - The image's logit is compared with "is there any salt?": any pixel of a mask, or of a class other than 0.
+    - The auxiliary logits are brought to the target's size by bilinear interpolation, and get the mask's loss.
 
     A plain tensor of logits is taken too, so that one loss serves a model with its extra heads and without them.
 
     Args:
-        loss: (logits, target) -> a scalar, for the mask.
-        map_weight: of each decoder map.
+        loss: (logits, target) -> a scalar, for the mask; with the same `ignore_index` if there is one.
+        map_weight: of each decoder map; or of every one, coarsest first.
         image_weight: of the image's logit.
-        auxiliary_weight: of the auxiliary logits; .4 in PSPNet.
+        auxiliary_weight: of the auxiliary logits; .4 in PSPNet and at the 15th place.
+        skip_empty: leave images without salt out of the maps' losses.
+        ignore_index: pixels of this target value count in no term; a map's pixel is left out if all under it are.
 
     Shape:
-        A SegOutput with logits N 1 H W, and a target N H W or N 1 H W of 0 and 1 -> a scalar.
+        A SegOutput with logits N K H W, and a target N H W, N 1 H W or N K H W, as `loss` takes it -> a scalar.
 
     Example:
         >>> import torch
@@ -45,46 +48,93 @@ class DeepSupervisionLoss(nn.Module):
         self,
         loss: Callable[[Tensor, Tensor], Tensor],
         *,
-        map_weight: float = 0.1,
+        map_weight: float | Sequence[float] = 0.1,
         image_weight: float = 0.05,
         auxiliary_weight: float = 0.4,
+        skip_empty: bool = True,
+        ignore_index: int | None = None,
     ) -> None:
         super().__init__()
         self.loss = loss
         self.map_weight = map_weight
         self.image_weight = image_weight
         self.auxiliary_weight = auxiliary_weight
+        self.skip_empty = skip_empty
+        self.ignore_index = ignore_index
 
     def forward(self, output: Tensor | SegOutput, target: Tensor) -> Tensor:
         """Return the weighted sum.
 
         Raises:
-            ValueError: a part of the output does not fit the target.
+            ValueError: a part of the output does not fit the target or the weights.
         """
         if not isinstance(output, SegOutput):
             return self.loss(output, target)
         total = self.loss(output.logits, target)
-        masks = (target if target.ndim == 4 else target[:, None]).float()  # N 1 H W
-        some = masks.flatten(1).any(1, keepdim=True)  # N 1, whether there is salt
-        for logits in output.maps:
-            share = F.adaptive_avg_pool2d(masks, (logits.shape[-2], logits.shape[-1]))  # N 1 h w
-            share = share.masked_fill(~some[:, :, None, None], _EMPTY)
-            total = total + self.map_weight * bce_loss(logits, share, ignore_index=_EMPTY)
+        if not output.maps and output.image is None and output.auxiliary is None:
+            return total
+        truth = any_inputs(output.logits, target, ignore_index=self.ignore_index)
+        sought = truth.masks[:, 1:] if truth.exclusive else truth.masks
+        some = (sought > 0).flatten(1).any(1, keepdim=True)  # N 1, whether there is salt
+        valid = truth.masks.new_ones(1, 1, 1, 1) if truth.valid is None else truth.valid.to(truth.masks.dtype)
+        for logits, weight in zip(output.maps, self._map_weights(len(output.maps)), strict=True):
+            total = total + weight * self._map_loss(logits, truth, valid, some)
         if output.image is not None:
             if output.image.shape != some.shape:
                 raise ValueError(
                     f"the image's logit must be N 1, here {tuple(some.shape)}, got {tuple(output.image.shape)}"
                 )
-            image = output.image[:, :, None, None]
-            total = total + self.image_weight * bce_loss(image, some[:, :, None, None])
+            counted = valid.flatten(1).any(1, keepdim=True).expand(some.shape)  # N 1
+            total = total + self.image_weight * _cross_entropy(output.image, some.to(valid.dtype), counted)
         if output.auxiliary is not None:
-            auxiliary = output.auxiliary.to(torch.promote_types(output.auxiliary.dtype, torch.float32))
-            full = F.interpolate(auxiliary, size=masks.shape[-2:], mode="bilinear", align_corners=False)
+            full = F.interpolate(_exact(output.auxiliary), size=target.shape[-2:], mode="bilinear", align_corners=False)
             total = total + self.auxiliary_weight * self.loss(full, target)
         return total
 
+    def _map_weights(self, count: int) -> Sequence[float]:
+        if not isinstance(self.map_weight, Sequence):
+            return [self.map_weight] * count
+        if len(self.map_weight) != count:
+            raise ValueError(
+                f"map_weight holds {len(self.map_weight)} weights and the model returns {count} maps: "
+                f"give one for each, coarsest first, or a number for all"
+            )
+        return self.map_weight
+
+    def _map_loss(self, logits: Tensor, truth: AnyInputs, valid: Tensor, some: Tensor) -> Tensor:
+        height, width = logits.shape[-2:]
+        expected = (*truth.masks.shape[:2], height, width)
+        if tuple(logits.shape) != expected:
+            raise ValueError(f"a map of logits must be N K h w, here {expected}, got {tuple(logits.shape)}")
+        share = F.adaptive_avg_pool2d(truth.masks, (height, width))  # N K h w
+        if truth.valid is None:
+            counted = torch.ones_like(share, dtype=torch.bool)
+        else:
+            pixels = F.adaptive_avg_pool2d(valid, (height, width))  # N 1 h w or N K h w
+            counted = (pixels > 0).expand(share.shape)
+            share = share / pixels.clamp(min=torch.finfo(pixels.dtype).tiny)
+        if self.skip_empty:
+            counted = counted & some[:, :, None, None]
+        return _cross_entropy(logits, share, counted, exclusive=truth.exclusive)
+
     def extra_repr(self) -> str:
-        """Weights, for print."""
+        """Options, for print."""
         return (
-            f"map_weight={self.map_weight}, image_weight={self.image_weight}, auxiliary_weight={self.auxiliary_weight}"
+            f"map_weight={self.map_weight}, image_weight={self.image_weight}, "
+            f"auxiliary_weight={self.auxiliary_weight}, skip_empty={self.skip_empty}, ignore_index={self.ignore_index}"
         )
+
+
+def _cross_entropy(logits: Tensor, share: Tensor, counted: Tensor, *, exclusive: bool = False) -> Tensor:
+    """Mean over what counts, of shares and not of 0 and 1. What does not count may be NaN."""
+    logits = _exact(logits).masked_fill(~counted, 0)
+    if exclusive:
+        counted = counted[:, 0]
+        loss = F.cross_entropy(logits, share, reduction="none")  # N h w
+    else:
+        loss = F.binary_cross_entropy_with_logits(logits, share, reduction="none")
+    return reduce_pixels(loss.masked_fill(~counted, 0), counted, "mean")
+
+
+def _exact(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
