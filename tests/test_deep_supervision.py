@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from saltzoo.losses import DeepSupervisionLoss, bce_loss, lovasz_hinge
+from saltzoo.losses import BCELoss, CELoss, DeepSupervisionLoss, bce_loss, ce_loss, lovasz_hinge
 from saltzoo.output import SegOutput
 
 WEIGHTS = {"map_weight": 0.3, "image_weight": 0.2, "auxiliary_weight": 0.7}
@@ -232,11 +232,11 @@ def test_says_what_it_weighs_and_keeps_no_state():
         ({}, masks(3), "logits (4, 10, 16) and target (3, 10, 16) (as N, H, W) differ"),
         ({}, masks()[:, :9], "target (4, 9, 16)"),
         ({}, masks()[0], "target has shape (10, 16)"),
-        ({}, masks()[:, None].expand(-1, 2, -1, -1), "target has shape (4, 2, 10, 16)"),
-        ({"logits": torch.zeros(4, 2, 10, 16)}, masks(), "logits has shape (4, 2, 10, 16)"),
-        ({"maps": (torch.zeros(4, 2, 3, 4),)}, masks(), "logits has shape (4, 2, 3, 4)"),
-        ({"maps": (torch.zeros(3, 1, 3, 4),)}, masks(), "logits (3, 3, 4) and target (4, 3, 4)"),
-        ({"auxiliary": torch.zeros(4, 2, 3, 4)}, masks(), "logits has shape (4, 2, 10, 16)"),
+        ({}, masks()[:, None].expand(-1, 2, -1, -1), "target (4, 2, 10, 16) (as N, C, H, W) differ"),
+        ({"logits": torch.zeros(4, 2, 10, 16)}, masks(), "are classes and labels"),
+        ({"maps": (torch.zeros(4, 2, 3, 4),)}, masks(), "N K h w, here (4, 1, 3, 4), got (4, 2, 3, 4)"),
+        ({"maps": (torch.zeros(3, 1, 3, 4),)}, masks(), "N K h w, here (4, 1, 3, 4), got (3, 1, 3, 4)"),
+        ({"auxiliary": torch.zeros(4, 2, 3, 4)}, masks(), "are classes and labels"),
         ({"image": torch.zeros(4)}, masks(), "the image's logit must be N 1, here (4, 1), got (4,)"),
         ({"image": torch.zeros(4, 2)}, masks(), "the image's logit must be N 1, here (4, 1), got (4, 2)"),
         ({"image": torch.zeros(3, 1)}, masks(), "the image's logit must be N 1, here (4, 1), got (3, 1)"),
@@ -245,3 +245,95 @@ def test_says_what_it_weighs_and_keeps_no_state():
 def test_refuses_shapes_that_do_not_fit(change, target, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         DeepSupervisionLoss(bce_loss)(output()._replace(**change), target)
+
+
+def test_a_weight_for_every_map():
+    out, target = output(), masks()
+    mask, maps, image, auxiliary = terms(out, target, bce_loss)
+    beside = 0.05 * image + 0.4 * auxiliary
+    got = DeepSupervisionLoss(bce_loss, map_weight=(0.1, 0.2, 0.4))(out, target)
+    torch.testing.assert_close(got, mask + 0.1 * maps[0] + 0.2 * maps[1] + 0.4 * maps[2] + beside)
+    with pytest.raises(ValueError, match="map_weight holds 2 weights and the model returns 3 maps: give one for each"):
+        DeepSupervisionLoss(bce_loss, map_weight=[0.1, 0.2])(out, target)
+
+
+def test_empty_images_count_where_they_are_asked_to():
+    out, target = output(), masks()
+    only_maps = DeepSupervisionLoss(lambda x, _y: x.sum() * 0, map_weight=1.0, skip_empty=False)
+    want = sum(cross_entropy(x[:, 0], share_under(target, *x.shape[-2:])).mean() for x in out.maps)
+    torch.testing.assert_close(only_maps(SegOutput(out.logits, out.maps), target), want)
+
+
+def many(count, classes, dtype=torch.float64):
+    """An output of several classes or channels."""
+    rng = torch.Generator().manual_seed(1)
+
+    def noise(*shape):
+        return torch.randn(*shape, generator=rng, dtype=torch.float64).to(dtype).requires_grad_()
+
+    maps = tuple(noise(count, classes, *size) for size in MAPS)
+    return SegOutput(noise(count, classes, 10, 16), maps, noise(count, 1), noise(count, classes, 5, 8))
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_labels(ignored):
+    """Each map against the shares of classes under its pixels, counted one by one; images of class 0 left out."""
+    out = many(4, 3)
+    target = torch.randint(3, (4, 10, 16), generator=torch.Generator().manual_seed(2))
+    target[1] = 0
+    if ignored:
+        target[0, :4] = 255
+        target[2] = 255
+    full = [0, 2, 3] if not ignored else [0, 3]
+    total = ce_loss(out.logits, target, ignore_index=255)
+    for x in out.maps:
+        height, width = x.shape[-2:]
+        losses = []
+        for n in full:
+            for i in range(height):
+                rows = slice(i * 10 // height, -(-(i + 1) * 10 // height))
+                for j in range(width):
+                    cell = target[n, rows, j * 16 // width : -(-(j + 1) * 16 // width)]
+                    valid = cell[cell != 255]
+                    if len(valid):
+                        shares = torch.stack([(valid == c).double().mean() for c in range(3)])
+                        losses.append(-(shares * x[n, :, i, j].log_softmax(0)).sum())
+        total = total + 0.3 * torch.stack(losses).mean()
+    counted = [0, 1, 2, 3] if not ignored else [0, 1, 3]
+    some = torch.tensor([[1.0], [0.0], [1.0], [1.0]], dtype=torch.float64)
+    total = total + 0.2 * cross_entropy(out.image, some)[counted].mean()
+    grown = F.interpolate(out.auxiliary, (10, 16), mode="bilinear", align_corners=False)
+    total = total + 0.7 * ce_loss(grown, target, ignore_index=255)
+    options = {"ignore_index": 255 if ignored else None}
+    loss = DeepSupervisionLoss(CELoss(**options), **WEIGHTS, **options)
+    inputs = [out.logits, *out.maps, out.image, out.auxiliary]
+    got = loss(out, target)
+    torch.testing.assert_close(got, total)
+    for a, b in zip(torch.autograd.grad(got, inputs), torch.autograd.grad(total, inputs), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_channels_are_masks_of_their_own():
+    out, target = many(4, 2), torch.stack([masks(), masks().flip(2)], 1)
+    got = DeepSupervisionLoss(bce_loss, **WEIGHTS)(out, target)
+    total = bce_loss(out.logits, target) + 0.2 * cross_entropy(out.image, torch.tensor([[1.0], [0], [1], [1]])).mean()
+    for x in out.maps:
+        apart = [cross_entropy(x[:, c], share_under(target[:, c], *x.shape[-2:]))[[0, 2, 3]] for c in range(2)]
+        total = total + 0.3 * torch.stack(apart).mean()
+    grown = F.interpolate(out.auxiliary, (10, 16), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(got, total + 0.7 * bce_loss(grown, target))
+
+
+@pytest.mark.parametrize("rubbish", [torch.nan, torch.inf])
+def test_ignored_pixels_have_no_say(rubbish):
+    """The lower half is ignored: the same as without it, for maps whose pixels lie in one half or the other."""
+    target = masks(empty=(), height=8)
+    rng = torch.Generator().manual_seed(3)
+    upper = SegOutput(
+        torch.randn(4, 1, 8, 16, generator=rng).double(), (torch.randn(4, 1, 4, 4, generator=rng).double(),)
+    )
+    whole = SegOutput(*(torch.cat([upper.logits, torch.full_like(upper.logits, rubbish)], 2),))
+    whole = whole._replace(maps=(torch.cat([upper.maps[0], torch.full_like(upper.maps[0], rubbish)], 2),))
+    wide = torch.cat([target, torch.full_like(target, 255)], 1)
+    loss = DeepSupervisionLoss(BCELoss(ignore_index=255), map_weight=0.3, ignore_index=255)
+    torch.testing.assert_close(loss(whole, wide), DeepSupervisionLoss(bce_loss, map_weight=0.3)(upper, target))

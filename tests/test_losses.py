@@ -130,7 +130,7 @@ def test_reductions_agree(name):
         assert each.shape == target.shape
         want = each.sum() / counted.sum()
     else:
-        channels = () if task == 1 or "bootstrapped" in name and task > 1 else (abs(task),)
+        channels = () if task == 1 or ("bootstrapped" in name and task > 1) else (abs(task),)
         assert each.shape == (4, *channels)
         if "skip" in name or name.endswith("lovasz-softmax"):  # what is absent is 0, and left out
             there = [[(t == c).any() if task > 1 else (t[c] == 1).any() for c in range(abs(task))] for t in target]
@@ -246,7 +246,13 @@ def test_every_pixel_of_an_empty_mask_gets_a_gradient(name):
     logits, target = batch(task)
     _, slope = gradient(loss, logits.clamp(min=-0.9), torch.zeros_like(target))
     touched = (slope != 0).flatten(1).float().mean(1)
-    few = {"lovasz": 1 / 35, "lovasz-elu": 1 / 35, "bootstrapped": 7 / 35, "bootstrapped-share": 14 / 35, "dice-skip": 0}
+    few = {
+        "lovasz": 1 / 35,
+        "lovasz-elu": 1 / 35,
+        "bootstrapped": 7 / 35,
+        "bootstrapped-share": 14 / 35,
+        "dice-skip": 0,
+    }
     form = name.split(" ")[-1]
     if task > 1 and form == "dice-skip":  # the background is a class that is there
         few[form] = 1.0
@@ -369,7 +375,7 @@ def test_a_module_is_its_function(module):
 
 @pytest.mark.parametrize("module", FUNCTIONS, ids=lambda module: module.__name__)
 def test_a_module_refuses_options_when_it_is_made(module):
-    with pytest.raises(ValueError, match="'avg'.*'mean', 'sum', 'none'"):
+    with pytest.raises(ValueError, match=r"'avg'.*'mean', 'sum', 'none'"):
         module(reduction="avg")
     with pytest.raises(TypeError, match="smoothe"):
         module(smoothe=1.0)

@@ -145,7 +145,9 @@ def test_softmax_equals_smp(count, per_image, ignore_index):
 
 def test_softmax_of_sure_answers_is_the_jaccard_loss():
     _, target = batch(4, size=(5, 9, 9))
-    said = torch.where(torch.rand(target.shape, generator=torch.Generator().manual_seed(1)) < 0.3, (target + 1) % 4, target)
+    said = torch.where(
+        torch.rand(target.shape, generator=torch.Generator().manual_seed(1)) < 0.3, (target + 1) % 4, target
+    )
     logits = 200.0 * torch.nn.functional.one_hot(said, 4).movedim(-1, 1)
     want = torch.zeros(5, 4)
     for n in range(5):

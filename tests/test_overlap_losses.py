@@ -83,7 +83,9 @@ def test_equals_smp_where_no_mask_is_empty(log, smooth, mode):
         (partial(tversky_loss, alpha=0.2, beta=0.9), smp.TverskyLoss(mode, alpha=0.2, beta=0.9, **options)),
     ]
     for ours, theirs in pairs:
-        got = gradient(partial(ours, **{"smooth": smooth, "log": log, "per_image": False} | ours.keywords), logits, target)
+        got = gradient(
+            partial(ours, **{"smooth": smooth, "log": log, "per_image": False} | ours.keywords), logits, target
+        )
         want = gradient(theirs, x, y)
         torch.testing.assert_close(got[0], want[0])
         torch.testing.assert_close(got[1], want[1].view_as(got[1]))

@@ -62,7 +62,7 @@ def register_loss(name: str, build: Callable[..., nn.Module]) -> None:
     _losses[name] = build
 
 
-def create_loss(loss: Config, **options: Any) -> nn.Module:
+def create_loss(loss: Config, /, **options: Any) -> nn.Module:
     """A loss by its name, as a module.
 
     Where losses are made of losses, as in "weighted_sum" and "deep_supervision", the inner ones are given in the same
