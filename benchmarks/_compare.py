@@ -88,7 +88,7 @@ def compare(
         match: of OURS and the peer; None where they compute different things.
         cells: name -> those of CELLS that are known of it.
     """
-    print(f"{', '.join(what.values())}: {match or 'different networks, nothing to compare but speed'}", flush=True)
+    print(f"{', '.join(what.values())}: {match or 'different things, nothing to compare but speed'}", flush=True)
     times = alternate(contenders, rounds=plan.rounds, device=torch.device(plan.device))
     return timed_rows(plan, what, times, match, cells=cells)
 

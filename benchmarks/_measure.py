@@ -177,6 +177,8 @@ def step_mib(step: Run, network: nn.Module, device: torch.device) -> float:
         trace = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(trace))
         events = [event for event in json.loads(trace.read_text())["traceEvents"] if event.get("name") == "[memory]"]
+    if not events:
+        return 0.0
     events.sort(key=lambda event: event["ts"])
     totals = [event["args"]["Total Allocated"] for event in events]
     before = totals[0] - events[0]["args"]["Bytes"]

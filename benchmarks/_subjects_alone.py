@@ -1,4 +1,4 @@
-"""Parts of networks beside those of a peer: scSE, BAM, pyramid pooling, the Lovász hinge; and what an import costs.
+"""Parts of networks beside those of a peer: scSE, BAM, pyramid pooling; and what an import costs.
 
 Each function yields the rows of one subject.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import product
 
-import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from _compare import (
@@ -31,7 +30,6 @@ from segmentation_models_pytorch.decoders.pspnet.decoder import PSPModule
 from torch import Tensor, nn
 
 from saltzoo.layers import BAM, SCSE, PyramidPooling
-from saltzoo.losses import lovasz_hinge
 
 COPY = "copy of the map"
 """The floor of a layer that reads a map and writes one."""
@@ -132,24 +130,6 @@ def pyramid_pooling_rows(plan: Plan) -> Iterator[Row]:
         both: dict[str, Run] = {name: partial(forward_backward, layer, x, grad) for name, layer in layers.items()}
         match = Match.of(forward_backward(aligned, x, grad), forward_backward(ours, x, grad))
         yield from compare(plan, {**what, "mode": "forward and backward"}, both, match, cells=note)
-
-
-def lovasz_rows(plan: Plan) -> Iterator[Row]:
-    """The Lovász hinge of 40 tiles of 101 x 101, forward and backward; our symmetric form beside them."""
-    shape = (40, 1, 101, 101)
-    logits = 3 * torch.randn(shape, device=plan.device)
-    target = (torch.rand(shape, device=plan.device) < 0.3).float()
-    target[:16] = 0  # two of five tiles of the competition are empty
-    losses: dict[str, Layer] = {
-        PEER: partial(smp.losses.LovaszLoss(mode="binary", per_image=True), y_true=target),
-        OURS: partial(lovasz_hinge, target=target),
-        "saltzoo symmetric elu": partial(lovasz_hinge, target=target, margin="elu", symmetric=True),
-    }
-    one = torch.ones((), device=plan.device)
-    steps: dict[str, Run] = {name: partial(forward_backward, loss, logits, one) for name, loss in losses.items()}
-    match = Match.of(forward_backward(losses[PEER], logits, one), forward_backward(losses[OURS], logits, one))
-    what = {"subject": "lovasz", "mode": "forward and backward", "shape": "x".join(map(str, shape)), "dtype": "fp32"}
-    yield from compare(plan, what, steps, match)
 
 
 def import_rows(plan: Plan) -> Iterator[Row]:

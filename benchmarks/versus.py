@@ -2,6 +2,7 @@
 
     python benchmarks/versus.py --peer smp
     python benchmarks/versus.py --peer smp --only scse lovasz --rounds 30
+    python benchmarks/versus.py --peer smp --only lovasz lovasz_softmax topology salt_map confusion threshold
     python benchmarks/versus.py --peer smp --only frrn pspunet
     python benchmarks/versus.py --peer smp --device cuda
 
@@ -31,7 +32,9 @@ import torch
 from _compare import Plan
 from _measure import Row, conditions, describe, markdown, slug, write_csv
 from _parts import frrn_rows, pspunet_rows
-from _subjects_alone import bam_rows, import_rows, lovasz_rows, pyramid_pooling_rows, scse_rows
+from _subjects_alone import bam_rows, import_rows, pyramid_pooling_rows, scse_rows
+from _subjects_losses import lovasz_rows, lovasz_softmax_rows, topology_rows
+from _subjects_metrics import confusion_rows, salt_map_rows, threshold_rows
 from _subjects_networks import fpn_rows, pspnet_rows, unet_rows
 
 COLUMNS = (
@@ -81,6 +84,11 @@ SUBJECTS = {
     "bam": Subject(bam_rows),
     "pyramid_pooling": Subject(pyramid_pooling_rows),
     "lovasz": Subject(lovasz_rows),
+    "lovasz_softmax": Subject(lovasz_softmax_rows),
+    "topology": Subject(topology_rows, sizes=(101,), batch=8),
+    "salt_map": Subject(salt_map_rows),
+    "confusion": Subject(confusion_rows),
+    "threshold": Subject(threshold_rows),
     "import": Subject(import_rows),
     "frrn": Subject(frrn_rows, table=PARTS, sizes=(101,), batch=2),
     "pspunet": Subject(pspunet_rows, table=PARTS, sizes=(129,), batch=4),

@@ -17,14 +17,18 @@ def table(header: Row, rows: Sequence[Row], right: Sequence[int] = ()) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-def write_or_check(path: Path, page: Callable[[], str], description: str | None) -> int:
-    """Writes the page, or with --check compares it; returns the exit status."""
+def write_or_check(
+    path: Path, page: Callable[[], str], description: str | None, draw: Callable[[], None] | None = None
+) -> int:
+    """Writes the page, then draws its pictures; or with --check compares the page; returns the exit status."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is stale")
     check = parser.parse_args().check
     text = page()
     if not check:
         path.write_text(text, encoding="utf-8")
+        if draw is not None:
+            draw()
         return 0
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return 0

@@ -45,11 +45,26 @@ no part. Those of saltzoo go up to the image's size.
 """
 
 LAYERS = """\
-## Layers and losses alone
+## Layers, losses and metrics alone
 
 Against SMP's module with the same weights; BAM, which SMP has not, against its formula in plain torch operations. MiB:
 the peak of both passes beyond what lay there before, and what is kept from the one to the other.
+
+Losses against SMP's; the topology loss, which it has not, against a VGG19 that runs anew for each of its maps. Ours look
+at all images at once, and the Lovász losses take about twice the memory of SMP's loop over images for it. Metrics
+against SMP's `get_stats`, or the loop that is named; peaks of torch and numpy together.
 """
+ALONE = (
+    "scse",
+    "bam",
+    "pyramid_pooling",
+    "lovasz",
+    "lovasz_softmax",
+    "topology",
+    "salt_map",
+    "confusion",
+    "threshold",
+)
 
 PARTS = """\
 ## Where the time goes
@@ -123,7 +138,7 @@ def _unlike(lines: Sequence[Line]) -> Iterator[Sequence[str]]:
 def _layers(lines: Sequence[Line]) -> Iterator[Sequence[str]]:
     firsts: dict[tuple[str, ...], Line] = {}
     for line in lines:
-        if line["subject"] in ("scse", "bam", "pyramid_pooling", "lovasz"):
+        if line["subject"] in ALONE:
             first = firsts.setdefault(_setting(line), line)
             if line["contender"] == OURS:
                 compiled = ", both compiled" if line["compile"] == "default" else ""

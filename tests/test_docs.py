@@ -190,7 +190,7 @@ def test_check_tells_a_stale_page(script, tmp_path, monkeypatch, capsys):
     assert run("--check") == 0
 
 
-@pytest.mark.parametrize("page", [pytest.param("models", marks=pytest.mark.slow), "speed"])
+@pytest.mark.parametrize("page", [pytest.param("models", marks=pytest.mark.slow), "speed", "losses"])
 def test_a_page_is_up_to_date(page):
     command = [sys.executable, str(DOCS / f"make_{page}.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)

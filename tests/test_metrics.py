@@ -1,6 +1,6 @@
-"""The competition's score: against its definition in fractions, at its boundaries, and across processes."""
+"""What all metrics promise alike: which masks they take, what changes no digit, and that they never wait."""
 
-from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,118 +10,338 @@ import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saltzoo.metrics import SaltMAP, salt_map
-
-THRESHOLDS = [Fraction(50 + 5 * k, 100) for k in range(10)]
-
-
-def definition(pred, target):
-    """Score of one image, a pixel at a time, in fractions."""
-    pixels = list(zip(pred.flatten().tolist(), target.flatten().tolist(), strict=True))
-    intersection = sum(1 for p, t in pixels if p and t)
-    union = sum(1 for p, t in pixels if p or t)
-    if not any(p for p, _ in pixels) and not any(t for _, t in pixels):
-        return Fraction(1)
-    if not any(p for p, _ in pixels) or not any(t for _, t in pixels):
-        return Fraction(0)
-    iou = Fraction(intersection, union)
-    return Fraction(sum(iou > t for t in THRESHOLDS), 10)
-
-
-def masks_of_iou(intersection, union, size=101):
-    """A prediction inside its truth, (1, size, size) bool each."""
-    pixels = torch.arange(size * size).reshape(1, size, size)
-    return pixels < intersection, pixels < union
-
-
-def random_masks(seed, count=6, size=4):
-    rng = np.random.default_rng(seed)
-    target = rng.random((count, size, size)) < rng.choice([0, 0.3, 0.9], (count, 1, 1))
-    return target ^ (rng.random(target.shape) < rng.choice([0, 0.1, 0.5], (count, 1, 1))), target
-
-
-@given(st.integers(0, 10**9), st.sampled_from([1, 2, 4, 7]))
-@settings(max_examples=80, deadline=None)
-def test_equals_the_definition(seed, size):
-    pred, target = random_masks(seed, size=size)
-    want = [definition(p, t) for p, t in zip(pred, target, strict=True)]
-    assert salt_map(pred, target, reduction="none").tolist() == pytest.approx([float(x) for x in want])
-    assert salt_map(pred, target).item() == pytest.approx(float(sum(want) / 6))
-    assert SaltMAP().update(pred, target).compute() == float(sum(want) / 6)
-
-
-@pytest.mark.parametrize("k", range(10))
-@pytest.mark.parametrize("scale", [20, 100, 10_000])
-def test_an_iou_on_a_threshold_does_not_pass_it(k, scale):
-    intersection = (50 + 5 * k) * scale // 100
-    for extra, passed in ((0, k), (1, k + 1)):
-        if extra and scale == 20:  # one pixel is the next threshold here
-            continue
-        score = SaltMAP().update(*masks_of_iou(intersection + extra, scale)).compute()
-        assert score == passed / 10
-
-
-@pytest.mark.parametrize(
-    ("percent", "score", "floor_form"), [(55, 0.1, 0.2), (60, 0.2, 0.2), (65, 0.3, 0.4), (100, 1.0, 1.1)]
+from saltzoo.metrics import (
+    ConfusionMatrix,
+    DiceScore,
+    EmptyAccuracy,
+    IoUScore,
+    PixelAccuracy,
+    SaltMAP,
+    ThresholdSearch,
+    _counts,
+    confusion_matrix,
+    dice_score,
+    empty_accuracy,
+    iou_score,
+    pixel_accuracy,
+    salt_map,
 )
-def test_not_the_popular_floor_form(percent, score, floor_form):
-    """It counts a threshold as passed, or not, as rounding falls, and an eleventh at IoU 1."""
-    pred, target = masks_of_iou(percent, 100)
-    assert np.floor((percent / 100 - 0.45) * 20) / 10 == floor_form
-    assert SaltMAP().update(pred, target).compute() == float(definition(pred, target)) == score
+
+BINARY, LABELS, PROBABILITIES = "binary", "labels", "probabilities"
+LABELLED = {"num_classes": 4}
+FORMS = {
+    "salt_map": (SaltMAP, BINARY, {}),
+    "iou": (IoUScore, BINARY, {}),
+    "iou of images": (IoUScore, BINARY, {"average": "per_image"}),
+    "iou of images with salt": (IoUScore, BINARY, {"average": "per_image", "empty": "skip"}),
+    "iou of labels": (IoUScore, LABELS, LABELLED),
+    "iou of labels of images": (IoUScore, LABELS, {"average": "per_image", "empty": "skip", **LABELLED}),
+    "dice": (DiceScore, BINARY, {"average": "per_image"}),
+    "accuracy": (PixelAccuracy, BINARY, {}),
+    "accuracy of labels": (PixelAccuracy, LABELS, {"average": "per_image", **LABELLED}),
+    "empty": (EmptyAccuracy, BINARY, {}),
+    "confusion": (ConfusionMatrix, LABELS, LABELLED),
+    "search": (ThresholdSearch, PROBABILITIES, {"thresholds": 11, "min_areas": (0, 3)}),
+    "search of iou": (ThresholdSearch, PROBABILITIES, {"thresholds": 11, "metric": "iou"}),
+}
+every_form = pytest.mark.parametrize(("build", "kind", "options"), FORMS.values(), ids=FORMS)
+FUNCTIONS = {
+    SaltMAP: salt_map,
+    IoUScore: iou_score,
+    DiceScore: dice_score,
+    PixelAccuracy: pixel_accuracy,
+    EmptyAccuracy: empty_accuracy,
+    ConfusionMatrix: confusion_matrix,
+}
 
 
-def test_an_empty_truth_against_80_rows_scores_nothing():
-    """The popular histogram form gives .6: it scores the truth's background, an IoU of 80/101."""
-    pred = torch.zeros(1, 101, 101, dtype=torch.bool)
-    pred[:, :80] = True
-    empty = torch.zeros_like(pred)
-    assert salt_map(pred, empty).item() == 0
-    assert salt_map(empty, pred).item() == 0
-    assert salt_map(empty, empty).item() == 1
+def batch(kind, seed=0, count=6, size=5, ignored=0.0):
+    """A prediction and a truth with 255 at ignored pixels; some masks are empty."""
+    rng = np.random.default_rng(seed)
+    shape = (count, size, size)
+    if kind == LABELS:
+        target = rng.integers(0, rng.integers(1, 5, (count, 1, 1)), shape)
+        pred = np.where(rng.random(shape) < 0.3, rng.integers(0, 4, shape), target)
+    else:
+        target = (rng.random(shape) < rng.choice([0, 0.3, 0.9], (count, 1, 1))).astype(np.int64)
+        pred = target ^ (rng.random(shape) < rng.choice([0, 0.1, 0.5], (count, 1, 1)))
+    if kind == PROBABILITIES:
+        pred = np.clip((pred + rng.normal(0, 0.5, shape)) * 0.5, 0, 1)
+    return torch.from_numpy(pred), torch.from_numpy(np.where(rng.random(shape) < ignored, 255, target))
 
 
-@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int8, np.uint16, np.int32, np.int64, np.uint64])
-def test_dtypes_and_layouts_agree(dtype):
-    pred, target = random_masks(3)
-    want = salt_map(pred, target, reduction="none")
-    for p in (pred.astype(dtype), pred[:, None].astype(dtype), np.where(pred, 100, 0).astype(dtype)):
-        p.flags.writeable = False
-        flipped = np.ascontiguousarray(p[..., ::-1])[..., ::-1]
-        for q in (p, flipped, torch.from_numpy(p.copy())):
-            torch.testing.assert_close(salt_map(q, target, reduction="none"), want)
-            torch.testing.assert_close(salt_map(target, q, reduction="none"), want)
+def plain(result):
+    """Numbers of a result, whatever it is made of, that `==` compares; NaN equals NaN."""
+    if isinstance(result, float):
+        return repr(result)
+    fields = result._asdict() if isinstance(result, tuple) else vars(result)
+    return {name: repr(value.tolist() if isinstance(value, torch.Tensor) else value) for name, value in fields.items()}
 
 
+def score(build, options, *batches):
+    metric = build(**options)
+    for pred, target in batches:
+        metric.update(pred, target)
+    return plain(metric.compute())
+
+
+@every_form
 @given(st.integers(0, 10**9), st.integers(0, 6))
-@settings(max_examples=20, deadline=None)
-def test_merged_parts_equal_the_whole(seed, cut):
-    pred, target = random_masks(seed)
-    first, second = (SaltMAP().update(pred[i], target[i]) for i in (slice(cut), slice(cut, None)))
-    whole = SaltMAP().update(pred, target).compute()
-    assert SaltMAP().merge(first).merge(SaltMAP()).merge(second).compute() == whole
-    assert first.merge(second).compute() == whole
+@settings(max_examples=10, deadline=None)
+def test_merged_parts_equal_the_whole(build, kind, options, seed, cut):
+    options = {**options, "ignore_index": 255}
+    pred, target = batch(kind, seed, ignored=0.2)
+    first, second = (build(**options).update(pred[i], target[i]) for i in (slice(cut), slice(cut, None)))
+    whole = score(build, options, (pred, target))
+    assert plain(build(**options).merge(first).merge(build(**options)).merge(second).compute()) == whole
+    assert plain(second.merge(first).compute()) == whole
     with torch.inference_mode():
-        late = SaltMAP().update(pred[:cut], target[:cut])
-    assert late.update(pred[cut:], target[cut:]).compute() == whole
+        late = build(**options).update(pred[:cut], target[:cut])
+    assert plain(late.update(pred[cut:], target[cut:]).compute()) == whole
 
 
-def test_reset_and_sync_alone():
-    metric = SaltMAP().update(*masks_of_iou(0, 5)).sync()
-    assert metric.compute() == 0
-    metric.reset()
-    assert metric.update(*masks_of_iou(5, 5)).sync().compute() == 1
+@every_form
+@given(st.integers(0, 10**9))
+@settings(max_examples=10, deadline=None)
+def test_what_changes_no_digit(build, kind, options, seed):
+    options = {**options, "ignore_index": 255}
+    pred, target = batch(kind, seed, ignored=0.2)
+    whole = score(build, options, (pred, target))
+    rng = torch.Generator().manual_seed(seed)
+    pixels, images = torch.randperm(25, generator=rng), torch.randperm(6, generator=rng)
+    shuffled = [x.flatten(1)[:, pixels].view_as(x)[images] for x in (pred, target)]
+    assert score(build, options, shuffled) == whole
+    ignored = (torch.cat([pred, pred], 2), torch.cat([target, torch.full_like(target, 255)], 2))
+    assert score(build, options, ignored) == whole
+    nothing = (pred, torch.full_like(target, 255))
+    assert score(build, options, (pred, target), nothing) == whole
+    if build is not ConfusionMatrix:
+        assert score(build, options, (pred, target), (pred, target)) == whole
+        assert score(build, options, (torch.cat([pred, pred]), torch.cat([target, target]))) == whole
+
+
+@every_form
+def test_layouts_and_dtypes_agree(build, kind, options):
+    pred, target = batch(kind)
+    want = score(build, options, (pred, target))
+    dtypes = [np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.uint64]
+    if kind == BINARY:
+        dtypes.append(np.bool_)
+    for dtype in dtypes:
+        p, t = (x.numpy() if x.is_floating_point() else x.numpy().astype(dtype) for x in (pred, target))
+        backwards = np.ascontiguousarray(t[..., ::-1])[..., ::-1]
+        read_only = t.copy()
+        read_only.flags.writeable = False
+        strided = np.asfortranarray(t)
+        swapped = t.astype(t.dtype.newbyteorder(">"))
+        for other in (t, backwards, read_only, strided, swapped, torch.from_numpy(t.copy())):
+            assert score(build, options, (p, other)) == want
+            if kind != PROBABILITIES:
+                assert score(build, options, (other, p)) == score(build, options, (target, pred))
+    if kind != LABELS:
+        assert score(build, options, (pred[:, None], target)) == want
+        channels_last = pred[:, None].contiguous(memory_format=torch.channels_last)
+        assert score(build, options, (channels_last, target[:, None] * 100)) == want
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int64])
+def test_what_is_below_0_is_no_salt(dtype, monkeypatch):
+    mask = torch.tensor([[[-1, 0, 1, -100]]], dtype=dtype)
+    for on_cpu in (True, False):
+        monkeypatch.setattr(_counts, "on_cpu", lambda tensor, on_cpu=on_cpu: on_cpu)
+        assert iou_score(mask, mask > 0) == 1
+
+
+@pytest.mark.parametrize("build", FUNCTIONS, ids=lambda build: build.__name__)
+def test_functions_equal_accumulators(build):
+    for name, (other, kind, options) in FORMS.items():
+        if other is not build:
+            continue
+        options = {**options, "ignore_index": 255}
+        pred, target = batch(kind, ignored=0.3)
+        got = FUNCTIONS[build](pred, target, **options)
+        want = build(**options).update(pred, target).compute()
+        if build is ConfusionMatrix:
+            assert torch.equal(got, want.matrix), name
+        else:
+            assert np.asarray(got) == pytest.approx(np.asarray(want), rel=1e-6, nan_ok=True), name
+
+
+@pytest.mark.filterwarnings("error")
+def test_probabilities_may_have_a_gradient():
+    pred, target = batch(PROBABILITIES)
+    want = ThresholdSearch().update(pred, target).compute()
+    got = ThresholdSearch().update(pred.clone().requires_grad_(), target).compute()
+    assert plain(got) == plain(want)
+
+
+@every_form
+def test_update_waits_for_no_device(build, kind, options):
+    """A tensor on meta has no values: whoever asks for one, or for a shape that depends on one, fails."""
+    for ignore_index in (None, 255):
+        pred, target = (x.to("meta") for x in batch(kind))
+        metric = build(**options, ignore_index=ignore_index)
+        state = metric.update(pred, target).update(pred, target)._state
+        assert state.device.type == "meta"
+        assert state.dtype == torch.int64
+        if build in FUNCTIONS:
+            FUNCTIONS[build](pred, target, **options, ignore_index=ignore_index)
+        with pytest.raises(NotImplementedError, match="meta"):
+            metric.compute()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@every_form
+def test_a_gpu_is_not_waited_for_and_agrees(build, kind, options):
+    options = {**options, "ignore_index": 255}
+    pred, target = batch(kind, ignored=0.2)
+    on_gpu = [x.cuda() for x in (pred, target)]
+    metric = build(**options)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        metric.update(*on_gpu).update(*on_gpu)
+        if build in FUNCTIONS:
+            FUNCTIONS[build](*on_gpu, **options)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert plain(metric.compute()) == score(build, options, (pred, target), (pred, target))
+
+
+@every_form
+def test_the_path_of_other_devices_counts_alike(build, kind, options, monkeypatch):
+    """What counts on a GPU, run here: the same sums."""
+    options = {**options, "ignore_index": 255}
+    pred, target = batch(kind, ignored=0.2)
+    want = score(build, options, (pred, target))
+    monkeypatch.setattr(_counts, "on_cpu", lambda tensor: False)
+    assert score(build, options, (pred, target)) == want
+
+
+@every_form
+def test_parts_of_a_batch_add_up(build, kind, options, monkeypatch):
+    pred, target = batch(kind)
+    want = score(build, options, (pred, target))
+    for pixels in (1, 60):
+        monkeypatch.setattr(_counts, "PART", pixels)
+        assert score(build, options, (pred, target)) == want
+
+
+@every_form
+def test_nothing_seen_has_no_score(build, kind, options):
+    options = {**options, "ignore_index": 255}
+    pred, target = batch(kind)
+    blank = torch.full_like(target, 255)
+    unseen = [build(**options), build(**options).update(pred[:0], target[:0]), build(**options).update(pred, blank)]
+    unseen.append(build(**options).update(pred, target))
+    unseen[-1].reset()
+    for metric in unseen:
+        with pytest.raises(ValueError, match=rf"{build.__name__} has seen no image.*update"):
+            metric.compute()
+
+
+@every_form
+def test_merge_refuses_what_counts_something_else(build, kind, options):
+    metric = build(**options)
+    other = EmptyAccuracy() if build is not EmptyAccuracy else SaltMAP()
+    with pytest.raises(TypeError, match=f"{build.__name__}.*not with a {type(other).__name__}"):
+        metric.merge(other)
+    with pytest.raises(ValueError, match=r"'ignore_index': None.*'ignore_index': 255.*same options"):
+        metric.merge(build(**options, ignore_index=255))
+
+
+def test_update_refuses_another_number_of_classes():
+    binary, channels = torch.ones(1, 1, 2, 2).bool(), torch.ones(1, 3, 2, 2).bool()
+    metric = IoUScore().update(binary, binary)
+    with pytest.raises(ValueError, match=r"holds 3 sums and is given 9.*number of classes.*reset"):
+        metric.update(channels, channels)
+    assert metric.compute() == 1
+
+
+@pytest.mark.parametrize("name", ["salt_map", "iou", "accuracy", "empty", "search"])
+@pytest.mark.parametrize(
+    ("pred", "target", "error", "message"),
+    [
+        (torch.ones(2, 4, 4).bool(), np.ones((2, 4, 4)), TypeError, "target_masks.*float64.*threshold first"),
+        ([[1]], np.ones((2, 4, 4), bool), TypeError, "list"),
+        (np.ones((2, 4, 4), complex), np.ones((2, 4, 4), bool), TypeError, "complex128"),
+        (np.ones((4, 4), bool), np.ones((4, 4), bool), ValueError, r"\(4, 4\).*N, H, W.*\[None\]"),
+        (np.ones((2, 0, 4), bool), np.ones((2, 0, 4), bool), ValueError, "at least one pixel"),
+        (np.ones((2, 4, 4), bool), np.ones((2, 4, 5), bool), ValueError, r"\(2, 4, 5\).*padding"),
+        (np.ones((2, 2, 8), bool), np.ones((2, 4, 4), bool), ValueError, "differ"),
+        (np.ones((3, 4, 4), bool), np.ones((2, 4, 4), bool), ValueError, "differ"),
+        (torch.ones(2, 4, 4, device="meta").bool(), np.ones((2, 4, 4), bool), ValueError, "meta.*cpu"),
+    ],
+)
+def test_errors_say_what_to_do(name, pred, target, error, message):
+    build, kind, options = FORMS[name]
+    if kind == PROBABILITIES and getattr(pred, "dtype", None) in (torch.bool, np.bool_):
+        pred = pred * 0.5
+    calls = [build(**options).update]
+    if build in FUNCTIONS:
+        calls.append(partial(FUNCTIONS[build], **options))
+    for call in calls:
+        with pytest.raises(error, match=message):
+            call(pred, target)
+
+
+@pytest.mark.parametrize("build", FUNCTIONS, ids=lambda build: build.__name__)
+def test_probabilities_are_no_masks(build):
+    options = LABELLED if build is ConfusionMatrix else {}
+    target = torch.ones(2, 4, 4).bool()
+    for call in (build(**options).update, partial(FUNCTIONS[build], **options)):
+        with pytest.raises(TypeError, match=r"pred_masks is float32.*probabilities > 0\.5.*argmax"):
+            call(torch.rand(2, 4, 4), target)
+        with pytest.raises(ValueError, match=r"target_masks|\(2, 2, 4, 4\)"):
+            call(target[:, None].expand(-1, 2, -1, -1), target)
+    with pytest.raises(ValueError, match=r"ignore_index=255 cannot occur.*bool"):
+        build(**options, ignore_index=255).update(target, target)
+
+
+def test_what_takes_one_channel_says_so():
+    masks = torch.ones(2, 2, 4, 4).bool()
+    for call in (salt_map, empty_accuracy):
+        with pytest.raises(ValueError, match=r"\(2, 2, 4, 4\).*\(N, H, W\) or \(N, 1, H, W\)"):
+            call(masks, masks)
+    with pytest.raises(ValueError, match=r"\(2, 2, 4, 4\).*labels \(N, H, W\)"):
+        confusion_matrix(masks, masks, num_classes=2)
+    with pytest.raises(ValueError, match=r"differ.*num_classes="):
+        iou_score(masks, masks[:, 0])
+
+
+def test_no_image_has_no_mean():
+    none = np.ones((0, 4, 4), bool)
+    for function in (salt_map, iou_score, dice_score, pixel_accuracy):
+        assert function(none, none, reduction="none").numel() == (0 if function is salt_map else 1)
+        with pytest.raises(ValueError, match="no image"):
+            function(none, none)
+        with pytest.raises(ValueError, match=r"reduction='sum'.*'mean', 'none'"):
+            function(none, none, reduction="sum")
+    assert iou_score(none, none, average="per_image", reduction="none").shape == (0,)
+
+
+def test_sync_alone_changes_nothing():
+    pred, target = batch(BINARY)
+    metric = SaltMAP().update(pred, target).sync()
+    assert metric.compute() == SaltMAP().update(pred, target).compute()
 
 
 def worker(rank, world, folder, seen_by):
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     try:
-        metric = SaltMAP()
-        pred, target = random_masks(7)
-        if rank in seen_by:
-            mine = slice(None) if len(seen_by) == 1 else (slice(4) if rank == 0 else slice(4, None))
-            metric.update(pred[mine], target[mine])
-        (folder / f"{rank}").write_text(repr(metric.sync().compute()))
+        results = []
+        for build, kind, options in FORMS.values():
+            metric = build(**options)
+            pred, target = batch(kind, 7)
+            if rank in seen_by:
+                mine = slice(None) if len(seen_by) == 1 else (slice(4) if rank == 0 else slice(4, None))
+                metric.update(pred[mine], target[mine])
+            results.append(plain(metric.sync().compute()))
+        with pytest.raises(ValueError, match="has seen no image"):
+            IoUScore().sync().compute()
+        odd = torch.ones(1, 1 + rank, 2, 2).bool()  # one process has binary masks, the other two channels
+        with pytest.raises(ValueError, match="hold 3 to 6 sums"):
+            IoUScore().update(odd, odd).sync()
+        (folder / f"{rank}").write_text(repr(results))
     finally:
         dist.destroy_process_group()
 
@@ -131,48 +351,5 @@ def worker(rank, world, folder, seen_by):
 def test_sync_of_two_processes(tmp_path, monkeypatch, seen_by):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     mp.spawn(worker, (2, tmp_path, seen_by), nprocs=2)
-    want = repr(SaltMAP().update(*random_masks(7)).compute())
+    want = repr([score(build, options, batch(kind, 7)) for build, kind, options in FORMS.values()])
     assert [(tmp_path / rank).read_text() for rank in "01"] == [want, want]
-
-
-@pytest.mark.parametrize(
-    ("pred", "target", "error", "message"),
-    [
-        (
-            torch.rand(2, 4, 4),
-            torch.ones(2, 4, 4).bool(),
-            TypeError,
-            "pred_masks.*float32.*probabilities > 0.5",
-        ),
-        (np.ones((2, 4, 4), bool), np.ones((2, 4, 4)), TypeError, "target_masks.*float64.*threshold first"),
-        ([[1]], np.ones((2, 4, 4), bool), TypeError, "list"),
-        (np.ones((4, 4), bool), np.ones((4, 4), bool), ValueError, r"\(4, 4\).*pred_masks\[None\]"),
-        (
-            np.ones((2, 2, 4, 4), bool),
-            np.ones((2, 4, 4), bool),
-            ValueError,
-            r"\(2, 2, 4, 4\).*\(N, 1, H, W\)",
-        ),
-        (np.ones((2, 0, 4), bool), np.ones((2, 0, 4), bool), ValueError, "at least one pixel"),
-        (np.ones((2, 4, 4), bool), np.ones((2, 4, 5), bool), ValueError, r"\(2, 4, 5\).*padding"),
-        (np.ones((2, 2, 8), bool), np.ones((2, 4, 4), bool), ValueError, "differ"),
-        (np.ones((3, 4, 4), bool), np.ones((2, 4, 4), bool), ValueError, "differ"),
-        (torch.ones(2, 4, 4, device="meta").bool(), np.ones((2, 4, 4), bool), ValueError, "meta.*cpu"),
-    ],
-)
-def test_errors_say_what_to_do(pred, target, error, message):
-    for call in (salt_map, SaltMAP().update):
-        with pytest.raises(error, match=message):
-            call(pred, target)
-
-
-def test_no_image_has_no_mean():
-    none = np.ones((0, 4, 4), bool)
-    assert salt_map(none, none, reduction="none").shape == (0,)
-    with pytest.raises(ValueError, match="no image"):
-        salt_map(none, none)
-    for metric in (SaltMAP(), SaltMAP().update(none, none)):
-        with pytest.raises(ValueError, match="update"):
-            metric.compute()
-    with pytest.raises(ValueError, match=r"'sum'.*'mean', 'none'"):
-        salt_map(none, none, reduction="sum")

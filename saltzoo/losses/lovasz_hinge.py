@@ -38,22 +38,24 @@ def lovasz_hinge(
     there the plain hinge is that mean, and the mirrored term the single pixel.
 
     Args:
-        logits: raw scores, (N, 1, H, W) or (N, H, W), any floating dtype.
-        target: (N, H, W) or (N, 1, H, W); bool, integer or float. Above 0.5 is salt.
+        logits: raw scores, (N, 1, H, W), (N, H, W) or, multilabel, (N, C, H, W), where each channel is ranked alone;
+            any floating dtype.
+        target: a mask in the shape of the logits, where one channel may be left out; bool, integer or float, 0 to 1.
+            Above 0.5 is salt.
         margin: "relu", max(e, 0), as in the paper; "elu", elu(e) + 1, which also pushes pixels that are
             right by more than the margin.
         per_image: one loss an image; False ranks the pixels of the batch as of one image.
         symmetric: (L(x, y) + L(-x, 1 - y))/2, at the cost of the same single sort.
         ignore_index: pixels of this target value are left out.
-        reduction: "mean" over images that have a valid pixel, "sum", or "none": (N,), or (1,) if not
-            `per_image`, 0 for an image without valid pixels.
+        reduction: "mean" over images that have a valid pixel, "sum", or "none": (M,), (M, C) of several channels,
+            0 for an image without valid pixels. M is N, or 1 if not `per_image`.
 
     Returns:
-        A scalar, (N,) or (1,). A batch without any valid pixel gives 0 with gradient 0.
+        A scalar, (M,) or (M, C). A batch without any valid pixel gives 0 with gradient 0.
 
     Raises:
-        TypeError: logits are not floating point, or the target is complex.
-        ValueError: shapes, devices, `ignore_index`, `reduction` or `margin` do not fit.
+        TypeError: logits are not floating point, or the target is of no dtype that holds a mask.
+        ValueError: shapes, devices, `ignore_index` or an option do not fit; on a CPU, a target beyond 0 to 1.
 
     Example:
         >>> import torch

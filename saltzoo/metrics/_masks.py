@@ -1,0 +1,123 @@
+"""What every metric does to its masks before it counts: checks them, and brings them to one form."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..arguments import valid_pixels
+
+Mask = Tensor | npt.NDArray[Any]
+Form = Literal["binary", "channels", "labels"]
+
+_AXES = {
+    "binary": "(N, H, W) or (N, 1, H, W)",
+    "channels": "(N, H, W), (N, 1, H, W) or (N, C, H, W)",
+    "labels": "labels (N, H, W)",
+}
+
+
+class Masks(NamedTuple):
+    """Masks of the same N images on one device: K classes (1 for binary masks and labels), P pixels.
+
+    Args:
+        pred: (N, K, P), bool or integer.
+        target: the same for the truth.
+        valid: bool (N, K, P), which of them count; None where all do.
+    """
+
+    pred: Tensor
+    target: Tensor
+    valid: Tensor | None
+
+
+def read_masks(pred_masks: Mask, target_masks: Mask, *, form: Form, ignore_index: int | None) -> Masks:
+    """Masks as they are counted; memory is shared with what was given wherever it can be.
+
+    Raises:
+        TypeError: not arrays or tensors of bool or integers.
+        ValueError: shapes, devices or `ignore_index` do not fit.
+    """
+    pred, target = _as_tensor("pred_masks", pred_masks), _as_tensor("target_masks", target_masks)
+    _check_discrete("pred_masks", pred)
+    return _checked("pred_masks", pred, target, form, ignore_index)
+
+
+def read_probabilities(probabilities: Mask, target_masks: Mask, *, ignore_index: int | None) -> Masks:
+    """Probabilities, in the place of a prediction, and binary masks of the truth.
+
+    Raises:
+        TypeError: not arrays or tensors, not floating point, or a truth that is.
+        ValueError: shapes, devices or `ignore_index` do not fit.
+    """
+    p, target = _as_tensor("probabilities", probabilities), _as_tensor("target_masks", target_masks)
+    if not p.is_floating_point():
+        raise TypeError(f"probabilities are {p.dtype}. Give floating point numbers in 0..1, not masks.")
+    return _checked("probabilities", p.detach(), target, "binary", ignore_index)
+
+
+def _as_tensor(name: str, given: Mask) -> Tensor:
+    """A tensor as it is, an array as a tensor of its memory.
+
+    Raises:
+        TypeError: neither.
+    """
+    if isinstance(given, Tensor):
+        return given
+    if not isinstance(given, np.ndarray):
+        raise TypeError(f"{name} is a {type(given).__name__}. Give a torch tensor or a numpy array of shape (N, H, W).")
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"{name} is {given.dtype}. Give an array of bool, integers or floating point numbers.")
+    # torch takes no other arrays over: it warns of read-only ones, and refuses the rest.
+    if not (given.flags.writeable and given.dtype.isnative and min(given.strides, default=0) >= 0):
+        given = np.array(given, dtype=given.dtype.newbyteorder("="), order="C")
+    return torch.from_numpy(given)
+
+
+def _checked(name: str, pred: Tensor, target: Tensor, form: Form, ignore_index: int | None) -> Masks:
+    _check_discrete("target_masks", target)
+    _check_shape(name, pred, form)
+    _check_shape("target_masks", target, form)
+    _check_same(name, pred, target)
+    valid = valid_pixels(target, ignore_index)
+    return Masks(_by_pixel(pred), _by_pixel(target), None if valid is None else _by_pixel(valid))
+
+
+def _check_discrete(name: str, mask: Tensor) -> None:
+    if mask.is_floating_point() or mask.is_complex():
+        dtype = str(mask.dtype).removeprefix("torch.")
+        raise TypeError(
+            f"{name} is {dtype}. A mask is bool or integer: threshold first, as in `probabilities > 0.5`, "
+            "or take the label, as in `logits.argmax(1)`."
+        )
+
+
+def _check_shape(name: str, mask: Tensor, form: Form) -> None:
+    shape = tuple(mask.shape)
+    several = len(shape) == 4 and (form == "channels" or (form == "binary" and shape[1] == 1))
+    if not (len(shape) == 3 or several) or 0 in shape[1:]:
+        raise ValueError(
+            f"{name} has shape {shape}. Give {_AXES[form]} with at least one pixel; "
+            f"add the batch axis to a single mask, as in {name}[None]."
+        )
+
+
+def _check_same(name: str, pred: Tensor, target: Tensor) -> None:
+    if _by_pixel(pred).shape != _by_pixel(target).shape or pred.shape[-2:] != target.shape[-2:]:
+        raise ValueError(
+            f"{name} {tuple(pred.shape)} and target_masks {tuple(target.shape)} differ. Give masks of the same images "
+            "at the same size: undo padding or resizing of the predictions. Labels of several classes are (N, H, W) "
+            "in both, with num_classes=."
+        )
+    if pred.device != target.device:
+        raise ValueError(
+            f"{name} are on {pred.device}, target_masks on {target.device}. "
+            f"Move one, as in target_masks.to({name}.device)."
+        )
+
+
+def _by_pixel(mask: Tensor) -> Tensor:
+    """(N, K, P) of (N, H, W) or (N, K, H, W)."""
+    return mask.flatten(-2) if mask.ndim == 4 else mask.flatten(1)[:, None]

@@ -1,0 +1,98 @@
+"""How well a prediction tells empty tiles from those with salt."""
+
+from typing import Generic, NamedTuple, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from ._accumulator import Accumulator
+from ._counts import mask_counts
+from ._masks import Mask, read_masks
+
+Number = TypeVar("Number", Tensor, float)
+
+
+class EmptyShares(NamedTuple, Generic[Number]):
+    """Shares of images whose emptiness is right; NaN where there is no such image.
+
+    Args:
+        accuracy: of all images.
+        empty: of those whose truth is empty.
+        nonempty: of those whose truth has salt.
+    """
+
+    accuracy: Number
+    empty: Number
+    nonempty: Number
+
+
+def _sums(pred_masks: Mask, target_masks: Mask, ignore_index: int | None) -> Tensor:
+    """(4,): right and all images with an empty truth, right and all with a non-empty one."""
+    counts = mask_counts(read_masks(pred_masks, target_masks, form="binary", ignore_index=ignore_index))
+    right = (counts.pred > 0) == (counts.target > 0)
+    empty, nonempty = (counts.target == 0) & (counts.valid > 0), counts.target > 0
+    return torch.stack([(right & empty).sum(), empty.sum(), (right & nonempty).sum(), nonempty.sum()])
+
+
+def _shares(sums: Tensor) -> Tensor:
+    """(3,) in the order of EmptyShares."""
+    right_empty, empty, right_nonempty, nonempty = sums
+    right = torch.stack([right_empty + right_nonempty, right_empty, right_nonempty])
+    return right / torch.stack([empty + nonempty, empty, nonempty])  # 0/0 is NaN
+
+
+def empty_accuracy(pred_masks: Mask, target_masks: Mask, *, ignore_index: int | None = None) -> EmptyShares[Tensor]:
+    """Share of images whose prediction is empty if the truth is, and has a pixel of salt if the truth has.
+
+    In the competition's score an image with exactly one empty mask gets nothing, and 39 % of its tiles are
+    empty: much of a score is decided here.
+
+    Args:
+        pred_masks: (N, H, W) or (N, 1, H, W), bool or integer, above 0 is salt; a torch tensor or a numpy
+            array.
+        target_masks: the same for the truth.
+        ignore_index: pixels whose truth has this value count nowhere, nor does an image of nothing else.
+
+    Returns:
+        accuracy, empty, nonempty: float32 scalars in 0..1 on the masks' device.
+
+    Raises:
+        TypeError: masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
+        ValueError: shapes, devices or `ignore_index` do not fit.
+
+    Example:
+        >>> truth = torch.tensor([[[1, 1]], [[0, 0]], [[0, 0]]])
+        >>> pred = torch.tensor([[[0, 1]], [[0, 1]], [[0, 0]]])
+        >>> empty_accuracy(pred, truth)
+        EmptyShares(accuracy=tensor(0.6667), empty=tensor(0.5000), nonempty=tensor(1.))
+    """
+    return EmptyShares(*_shares(_sums(pred_masks, target_masks, ignore_index)).unbind())
+
+
+class EmptyAccuracy(Accumulator):
+    """Shares of images whose emptiness is right, over many batches and processes; see `empty_accuracy`.
+
+    Example:
+        >>> truth = torch.tensor([[[1, 1]], [[0, 0]]])
+        >>> EmptyAccuracy().update(truth, truth).compute()
+        EmptyShares(accuracy=1.0, empty=1.0, nonempty=1.0)
+    """
+
+    def __init__(self, *, ignore_index: int | None = None) -> None:
+        super().__init__(ignore_index=ignore_index)
+        self.ignore_index = ignore_index
+
+    def update(self, pred_masks: Mask, target_masks: Mask) -> Self:
+        """Add a batch; takes what `empty_accuracy` takes, and raises what it raises."""
+        return self._add(_sums(pred_masks, target_masks, self.ignore_index))
+
+    def compute(self) -> EmptyShares[float]:
+        """Shares of all images seen.
+
+        Raises:
+            ValueError: no valid pixel was seen.
+        """
+        sums = self._sums()
+        if not sums.any():
+            raise self._nothing_seen()
+        return EmptyShares(*_shares(sums.double()).tolist())

@@ -1,0 +1,83 @@
+"""Intersection over union of masks, the Jaccard index."""
+
+from torch import Tensor
+
+from ._average import Average, AverageAccumulator, Empty, Ratios, Reduction, averaged, check_options
+from ._counts import Counts, class_counts
+from ._masks import Mask
+
+
+def _iou(counts: Counts) -> Ratios:
+    return Ratios(counts.intersection, counts.union, counts.valid)
+
+
+def iou_score(
+    pred_masks: Mask,
+    target_masks: Mask,
+    *,
+    average: Average = "micro",
+    num_classes: int | None = None,
+    ignore_index: int | None = None,
+    empty: Empty = "perfect",
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """IoU = pixels in both masks / pixels in either, of each class.
+
+    The shapes decide what is compared: binary masks (K = 1 class), a binary mask in each channel (K = C), or,
+    with `num_classes`, labels (K = C).
+
+    Empty masks: where neither mask has a pixel of a class, IoU is 0/0. "perfect" scores it 1, as the
+    competition does with an empty tile. With many classes that lifts the mean by every class that is absent;
+    "skip" leaves it out. A class that exactly one mask has scores 0 either way.
+
+    Args:
+        pred_masks: (N, H, W) or (N, 1, H, W), or channels (N, C, H, W): bool or integer, above 0 is salt. With
+            `num_classes`: labels (N, H, W). A torch tensor or a numpy array.
+        target_masks: the same for the truth.
+        average: "micro" sums the pixels of all images, class by class, then takes the ratio; the mean is over
+            classes. "per_image" scores each class in each image; the mean is over the classes of an image, then
+            over images.
+        num_classes: C, if the masks hold labels 0 to C - 1. Labels in other range are refused on a CPU; on
+            other devices they are not looked at, which would take a wait, and must be right.
+        ignore_index: pixels whose truth has this value count nowhere; in channels, of their channel.
+        empty: "perfect" or "skip", see above.
+        reduction: "mean", or "none": what is averaged.
+
+    Returns:
+        A float32 tensor in 0..1 on the masks' device. A scalar for "mean". For "none" (K,) micro and (N, K) per
+        image; () and (N,) for binary masks. NaN in "none" where nothing is scored: a class without valid pixels,
+        or skipped. Such classes, and images of nothing else, are left out of the mean, which is NaN if all are.
+
+    Raises:
+        TypeError: masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
+        ValueError: shapes, devices, labels or options do not fit, or a mean is asked of no image.
+
+    Example:
+        >>> import torch
+        >>> truth = torch.tensor([[[1, 1, 1, 0]], [[0, 0, 0, 0]]])
+        >>> pred = torch.tensor([[[0, 1, 1, 1]], [[0, 0, 0, 0]]])
+        >>> iou_score(pred, truth, average="per_image", reduction="none")
+        tensor([0.5000, 1.0000])
+        >>> iou_score(pred, truth, average="per_image", empty="skip")
+        tensor(0.5000)
+        >>> iou_score(pred, truth, num_classes=2, reduction="none")
+        tensor([0.6667, 0.5000])
+    """
+    check_options(average, num_classes, empty, reduction)
+    counts = class_counts(pred_masks, target_masks, num_classes=num_classes, ignore_index=ignore_index)
+    return averaged(_iou(counts), average=average, empty=empty, reduction=reduction)
+
+
+class IoUScore(AverageAccumulator):
+    """IoU over many batches and processes; options and means are those of `iou_score`.
+
+    Example:
+        >>> import torch
+        >>> metric = IoUScore(average="per_image")
+        >>> mask = torch.ones(1, 4, 4, dtype=torch.bool)
+        >>> metric.update(mask, mask).update(~mask, mask).compute()
+        0.5
+    """
+
+    def _ratios(self, counts: Counts) -> Ratios:
+        return _iou(counts)

@@ -1,0 +1,78 @@
+"""Share of pixels that are right."""
+
+from torch import Tensor
+
+from ._average import Average, AverageAccumulator, Ratios, Reduction, averaged, check_options
+from ._counts import Counts, class_counts
+from ._masks import Mask
+
+
+def _accuracy(counts: Counts, *, labels: bool) -> Ratios:
+    if labels:  # a pixel has one label, so all classes make one score
+        valid = counts.valid[:, :1]
+        return Ratios(counts.intersection.sum(1, keepdim=True), valid, valid)
+    wrong = counts.pred + counts.target - 2 * counts.intersection
+    return Ratios(counts.valid - wrong, counts.valid, counts.valid)
+
+
+def pixel_accuracy(
+    pred_masks: Mask,
+    target_masks: Mask,
+    *,
+    average: Average = "micro",
+    num_classes: int | None = None,
+    ignore_index: int | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Accuracy = valid pixels where both masks agree / valid pixels.
+
+    Background counts like salt, so on tiles with little salt an empty prediction does well here; see
+    `iou_score`. Channels are scored one by one, labels all together.
+
+    Args:
+        pred_masks: (N, H, W) or (N, 1, H, W), or channels (N, C, H, W): bool or integer, above 0 is salt. With
+            `num_classes`: labels (N, H, W). A torch tensor or a numpy array.
+        target_masks: the same for the truth.
+        average: "micro" is over the pixels of all images, "per_image" the mean of each image's. They differ
+            only where pixels are ignored.
+        num_classes: C, if the masks hold labels 0 to C - 1.
+        ignore_index: pixels whose truth has this value count nowhere.
+        reduction: "mean", or "none": what is averaged.
+
+    Returns:
+        A float32 tensor in 0..1 on the masks' device. A scalar for "mean". For "none" () micro and (N,) per
+        image; of channels (C,) and (N, C). What has no valid pixel is NaN, and left out of the mean.
+
+    Raises:
+        TypeError: masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
+        ValueError: shapes, devices, labels or options do not fit, or a mean is asked of no image.
+
+    Example:
+        >>> import torch
+        >>> truth = torch.tensor([[[0, 2, 1, 255]]])
+        >>> pixel_accuracy(torch.tensor([[[0, 2, 2, 2]]]), truth, num_classes=3, ignore_index=255)
+        tensor(0.6667)
+    """
+    check_options(average, num_classes, reduction=reduction)
+    counts = class_counts(pred_masks, target_masks, num_classes=num_classes, ignore_index=ignore_index)
+    ratios = _accuracy(counts, labels=num_classes is not None)
+    return averaged(ratios, average=average, empty="skip", reduction=reduction)
+
+
+class PixelAccuracy(AverageAccumulator):
+    """Share of right pixels over many batches and processes; options are those of `pixel_accuracy`.
+
+    Example:
+        >>> import torch
+        >>> pred, truth = torch.tensor([[[0, 1, 1, 1]]]), torch.tensor([[[1, 1, 1, 0]]])
+        >>> PixelAccuracy().update(pred, truth).compute()
+        0.5
+    """
+
+    def __init__(
+        self, *, average: Average = "micro", num_classes: int | None = None, ignore_index: int | None = None
+    ) -> None:
+        super().__init__(average=average, num_classes=num_classes, ignore_index=ignore_index, empty="skip")
+
+    def _ratios(self, counts: Counts) -> Ratios:
+        return _accuracy(counts, labels=self.num_classes is not None)
