@@ -50,9 +50,9 @@ LAYERS = """\
 Against SMP's module with the same weights; BAM, which SMP has not, against its formula in plain torch operations. MiB:
 the peak of both passes beyond what lay there before, and what is kept from the one to the other.
 
-Losses against SMP's; the topology loss, which it has not, against a VGG19 that runs anew for each of its maps. Ours look
-at all images at once, and the Lovász losses take about twice the memory of SMP's loop over images for it. Metrics
-against SMP's `get_stats`, or the loop that is named; peaks of torch and numpy together.
+Losses against SMP's; the topology loss, which it has not, against a VGG19 that runs anew for each of its maps. Our
+Lovász losses look at all images at once, and mostly take about twice the memory of SMP's loop over images for it.
+Metrics against SMP's `get_stats`, or the loop that is named; peaks of torch and numpy together.
 """
 ALONE = (
     "scse",

@@ -70,15 +70,16 @@ def lovasz_hinge(
     logits, salt = by_image(logits, per_image=per_image), by_image(target > 0.5, per_image=per_image)  # M P or M C P
     errors = 1 - logits * (2 * salt.to(logits.dtype) - 1)
     margins = F.relu(errors) if margin == "relu" else F.elu(errors) + 1
-    background, counted = ~salt, None
+    counted = None
     if valid is not None:
         valid = by_image(valid, per_image=per_image)
         # Of margin 0 a pixel adds nothing, and ranks behind all that do.
-        background, margins, counted = background & valid, margins.masked_fill(~valid, 0), valid.any(-1)
+        margins, counted = margins.masked_fill(~valid, 0), valid.any(-1)
     rows = margins.detach().flatten(0, -2)  # a row is a problem of its own
     order = rank(rows)
     steps = jaccard_steps(salt.flatten(0, -2), order, rows.dtype)
     if symmetric:  # -x against 1 - y has the same errors, so the same order
+        background = ~salt if valid is None else ~salt & valid
         steps = (steps + jaccard_steps(background.flatten(0, -2), order, rows.dtype)) / 2
     weights = in_pixel_order(steps, order).view_as(margins)
     return reduce_images((margins * weights).sum(-1), counted, reduction)

@@ -86,8 +86,8 @@ def _weights(errors: Tensor, masks: Tensor, counted: Tensor | None) -> Tensor:
     """Of each pixel and class, M C P; anything for classes that do not count."""
     if errors.shape[1] == 2:  # p and 1 - p err alike, up to rounding
         order = rank(errors[:, 0])
-        steps = [in_pixel_order(jaccard_steps(mask, order, errors.dtype), order) for mask in masks.unbind(1)]
-        return torch.stack(steps, 1)
+        both = [in_pixel_order(jaccard_steps(mask, order, errors.dtype), order) for mask in masks.unbind(1)]
+        return torch.stack(both, 1)
     rows, row_masks = errors.flatten(0, 1), masks.flatten(0, 1)
     if counted is None or errors.device.type != "cpu" or torch.compiler.is_compiling():
         order = rank(rows)
