@@ -18,7 +18,8 @@ from saltzoo.encoders.vgg import TAPS, VGG19Features
 from saltzoo.losses import lovasz_hinge, lovasz_softmax, topology_loss
 
 TILES = 40
-CLASSES = (2, 8)
+CASES = ((2, True), (8, True), (8, False))
+"""Classes, and whether there are tiles of a single one."""
 EVERY_MAP_APART = "a walk for every map"
 """The topology loss as it is often written: the network runs once for each of its maps, prediction and mask alike."""
 IN_ONE_BATCH = "prediction and mask in one batch"
@@ -41,17 +42,22 @@ def lovasz_rows(plan: Plan) -> Iterator[Row]:
 
 
 def lovasz_softmax_rows(plan: Plan) -> Iterator[Row]:
-    """Lovász softmax of 40 tiles of 101 x 101 and some numbers of classes, per image and over the batch."""
-    for classes in CLASSES:
+    """Lovász softmax of 40 tiles of 101 x 101 and some numbers of classes, per image and over the batch.
+
+    Two of five tiles are of one class, as in the competition; and once none is, so that no class can be left out.
+    """
+    for classes, empty in CASES:
         logits = 3 * torch.randn(TILES, classes, 101, 101, device=plan.device)
         target = torch.randint(classes, (TILES, 101, 101), device=plan.device)
-        target[:16] = 0
+        if empty:
+            target[:16] = 0
         for per_image in (True, False):
             losses: dict[str, Loss] = {
                 PEER: partial(smp.losses.LovaszLoss(mode="multiclass", per_image=per_image), y_true=target),
                 OURS: partial(lovasz_softmax, target=target, per_image=per_image),
             }
             mode = "forward and backward, " + ("per image" if per_image else "the batch as one image")
+            mode += "" if empty else ", every class in every image"
             yield from _loss_rows(plan, "lovasz_softmax", mode, losses, logits)
 
 

@@ -40,10 +40,10 @@ def salt_map_rows(plan: Plan) -> Iterator[Row]:
     match = Match.of((torch.tensor(loop()),), (torch.tensor(ours()),))
     yield from _rows(plan, {**what, "mode": "score, beside a numpy loop"}, {LOOP: loop, OURS: ours}, match)
 
-    # It takes integers; made before the clock starts.
+    # It takes integers, and is twice as fast on int64 as on uint8; made before the clock starts.
     longs = [x[:, None].long() for x in tensors]
     counts = partial(smp.metrics.get_stats, *longs, mode="binary")
-    note = {OURS: {"note": "scores included; the peer counts true and false positives and negatives alone"}}
+    note = {OURS: {"note": "bool masks, scores included; the peer counts int64 masks alone"}}
     yield from _rows(
         plan, {**what, "mode": "score, beside the peer's counts"}, {PEER: counts, OURS: ours}, None, note=note
     )

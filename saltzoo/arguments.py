@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -39,11 +41,29 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is not known. Give one of: {', '.join(map(repr, choices))}.")
 
 
+def check_finite(**numbers: float) -> None:
+    """Refuses weights, factors, ... that are NaN or infinite.
+
+    Raises:
+        ValueError: if one is.
+
+    Example:
+        >>> check_finite(gamma=float("nan"))
+        Traceback (most recent call last):
+        ...
+        ValueError: gamma must be a finite number, got nan
+    """
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise ValueError(f"{name} must be a finite number, got {number}")
+
+
 def valid_pixels(target: Tensor, ignore_index: int | None) -> Tensor | None:
     """Which values of a target count: bool of its shape; None where all do, as no value is ignored.
 
     Raises:
-        ValueError: if `ignore_index` can't occur in a target of this dtype.
+        TypeError: if `ignore_index` is no whole number.
+        ValueError: if it can't occur in a target of this dtype.
 
     Example:
         >>> valid_pixels(torch.tensor([0, 255, 1], dtype=torch.uint8), 255)
@@ -51,6 +71,8 @@ def valid_pixels(target: Tensor, ignore_index: int | None) -> Tensor | None:
     """
     if ignore_index is None:
         return None
+    if not isinstance(ignore_index, int):
+        raise TypeError(f"ignore_index must be a whole number or None, got {ignore_index!r}")
     if not target.is_floating_point():
         # Without this check torch wraps the number: -100 would ignore the value 156 of a uint8 target.
         low, high = (0, 1) if target.dtype == torch.bool else _range(target.dtype)

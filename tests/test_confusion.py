@@ -91,3 +91,16 @@ def test_errors_say_what_to_do():
         confusion_scores(torch.ones(2, 3))
     with pytest.raises(ValueError, match="no pixel"):
         confusion_scores(torch.zeros(3, 3))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "error", "message"),
+    [
+        (np.eye(2), TypeError, r"a tensor, not a ndarray: as in torch\.from_numpy"),
+        (torch.tensor([[1, -1], [0, 2]]), ValueError, "holds counts, 0 or more"),
+        (torch.tensor([[1, torch.nan], [0, 2]]), ValueError, "holds counts, 0 or more"),
+    ],
+)
+def test_what_is_no_matrix_of_counts(matrix, error, message):
+    with pytest.raises(error, match=message):
+        confusion_scores(matrix)

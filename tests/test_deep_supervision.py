@@ -220,6 +220,44 @@ def test_does_not_wait_for_the_device():
     torch.testing.assert_close(got.cpu(), want)
 
 
+def test_needs_no_value_of_the_device():
+    out, target = output(dtype=torch.float32), masks().float()
+    meta = SegOutput(
+        out.logits.to("meta"), tuple(x.to("meta") for x in out.maps), out.image.to("meta"), out.auxiliary.to("meta")
+    )
+    loss = DeepSupervisionLoss(BCELoss(ignore_index=-1), **WEIGHTS, ignore_index=-1)
+    assert torch.autograd.grad(loss(meta, target.to("meta")), meta.maps[0])[0].shape == out.maps[0].shape
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "words"),
+    [
+        (lambda: DeepSupervisionLoss(None), TypeError, "loss=None is no loss"),
+        (lambda: DeepSupervisionLoss(BCELoss), TypeError, "an instance of a module, as in BCELoss()"),
+        (
+            lambda: DeepSupervisionLoss(bce_loss, map_weight=math.nan),
+            ValueError,
+            "map_weight[0] must be a finite number",
+        ),
+        (lambda: DeepSupervisionLoss(bce_loss, map_weight=(1, math.inf)), ValueError, "map_weight[1] must be a finite"),
+        (lambda: DeepSupervisionLoss(bce_loss, image_weight=math.nan), ValueError, "image_weight must be a finite"),
+        (
+            lambda: DeepSupervisionLoss(BCELoss(reduction="none"))(output(), masks()),
+            ValueError,
+            "the loss of the mask has shape (4, 10, 16): give it reduction='mean' or 'sum'",
+        ),
+        (
+            lambda: DeepSupervisionLoss(bce_loss)(output()._replace(auxiliary=torch.zeros(4, 2, 3, 4)), masks()),
+            ValueError,
+            "auxiliary logits must be N K h w, here (4, 1) in front, got (4, 2, 3, 4)",
+        ),
+    ],
+)
+def test_what_it_can_not_be_made_of(build, error, words):
+    with pytest.raises(error, match=re.escape(words)):
+        build()
+
+
 def test_says_what_it_weighs_and_keeps_no_state():
     loss = DeepSupervisionLoss(torch.nn.BCEWithLogitsLoss(), **WEIGHTS)
     assert "map_weight=0.3, image_weight=0.2, auxiliary_weight=0.7" in repr(loss)
@@ -236,7 +274,6 @@ def test_says_what_it_weighs_and_keeps_no_state():
         ({"logits": torch.zeros(4, 2, 10, 16)}, masks(), "are classes and labels"),
         ({"maps": (torch.zeros(4, 2, 3, 4),)}, masks(), "N K h w, here (4, 1, 3, 4), got (4, 2, 3, 4)"),
         ({"maps": (torch.zeros(3, 1, 3, 4),)}, masks(), "N K h w, here (4, 1, 3, 4), got (3, 1, 3, 4)"),
-        ({"auxiliary": torch.zeros(4, 2, 3, 4)}, masks(), "are classes and labels"),
         ({"image": torch.zeros(4)}, masks(), "the image's logit must be N 1, here (4, 1), got (4,)"),
         ({"image": torch.zeros(4, 2)}, masks(), "the image's logit must be N 1, here (4, 1), got (4, 2)"),
         ({"image": torch.zeros(3, 1)}, masks(), "the image's logit must be N 1, here (4, 1), got (3, 1)"),

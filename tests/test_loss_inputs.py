@@ -1,5 +1,6 @@
 """What losses refuse, and what they say of it."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from saltzoo.losses import (
     topology_loss,
     tversky_loss,
 )
+from saltzoo.output import SegOutput
 
 ONLY_MASKS = [bce_loss, bce_dice_loss, lovasz_hinge, bootstrapped_bce, lambda x, y, **o: topology_loss(x, y, list, **o)]
 ONLY_LABELS = [ce_loss, lovasz_softmax, bootstrapped_ce]
@@ -90,9 +92,7 @@ def test_labels_are_not_for_losses_of_masks(loss):
 
 
 @pytest.mark.parametrize("loss", ONLY_LABELS, ids=lambda loss: loss.__name__)
-@pytest.mark.parametrize(
-    "shapes", [((2, 1, 4, 4), (2, 4, 4)), ((2, 4, 4), (2, 4, 4)), ((2, 3, 4, 4),) * 2, ((2, 3, 4, 4), (2, 1, 4, 4))]
-)
+@pytest.mark.parametrize("shapes", [((2, 1, 4, 4), (2, 4, 4)), ((2, 4, 4), (2, 4, 4)), ((2, 3, 4, 4), (2, 1, 4, 4))])
 def test_masks_are_not_for_losses_of_labels(loss, shapes):
     with pytest.raises(ValueError, match=r"no classes and labels.*two classes or more.*target\[:, 0\].*bce_loss"):
         loss(zeros(shapes[0]), zeros(shapes[1]).long())
@@ -101,6 +101,34 @@ def test_masks_are_not_for_losses_of_labels(loss, shapes):
 def test_the_topology_loss_takes_one_mask_an_image():
     with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\): this loss compares one mask an image.*logits\[:, i\]"):
         topology_loss(zeros(2, 3, 4, 4), zeros(2, 3, 4, 4), list)
+
+
+@pytest.mark.parametrize("loss", [*ONLY_MASKS, *ONLY_LABELS, *BOTH], ids=lambda loss: loss.__name__)
+def test_what_is_no_tensor(loss):
+    logits = zeros(2, 3, 4, 4)
+    with pytest.raises(TypeError, match=r"logits is a SegOutput. Give a tensor.*DeepSupervisionLoss"):
+        loss(SegOutput(logits), zeros(2, 4, 4))
+    with pytest.raises(TypeError, match=r"target is a ndarray. Give a tensor.*torch.from_numpy"):
+        loss(logits, np.zeros((2, 4, 4)))
+
+
+@pytest.mark.parametrize("loss", BOTH, ids=lambda loss: loss.__name__)
+def test_labels_with_a_channel_are_told_from_masks_of_another_size(loss):
+    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\).*drop the channel of labels, as in target\[:, 0\]"):
+        loss(zeros(2, 3, 4, 4), zeros(2, 1, 4, 4).long())
+
+
+@pytest.mark.parametrize("loss", ONLY_LABELS, ids=lambda loss: loss.__name__)
+def test_one_hot_masks_are_told_from_labels(loss):
+    with pytest.raises(ValueError, match=r"of one-hot masks take target\.argmax\(1\)"):
+        loss(zeros(2, 3, 4, 4), zeros(2, 3, 4, 4))
+
+
+@mask_losses
+@pytest.mark.parametrize("value", [0.5, "255"])
+def test_an_ignore_index_is_a_whole_number(loss, value):
+    with pytest.raises(TypeError, match="ignore_index must be a whole number or None, got"):
+        loss(zeros(2, 4, 4), zeros(2, 4, 4), ignore_index=value)
 
 
 def test_two_classes_are_one_logit():

@@ -10,6 +10,7 @@ import torch
 from _loss_cases import CASES, IGNORED, TOPOLOGY, batch, gradient, is_pixelwise, logits_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from saltzoo import losses
 from saltzoo.losses import (
@@ -278,8 +279,22 @@ def compiled_equals_eager(loss, task, backend):
 
 
 @every_loss
+def test_needs_no_value_of_the_device(name):
+    """On meta, and on a fake GPU, which no exception is made for, there are no values: to ask for one is an error."""
+    loss, task = case(name)
+    loss = partial(loss, ignore_index=IGNORED)
+    logits, target = batch(task, ignored=0.2)
+    value, slope = gradient(loss, logits.to("meta"), target.to("meta"))
+    assert value.shape == ()
+    assert slope.shape == logits.shape
+    if torch.backends.cuda.is_built():
+        with FakeTensorMode():
+            fake = torch.empty(logits.shape, device="cuda"), torch.empty(target.shape, device="cuda").long()
+            assert loss(*fake).shape == ()
+
+
+@every_loss
 def test_compiles_as_one_graph(name):
-    """So nothing in it waits for a value of the device."""
     loss, task = case(name)
     compiled_equals_eager(partial(loss, ignore_index=IGNORED), task, "eager")
 

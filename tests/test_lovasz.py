@@ -102,6 +102,22 @@ def test_the_hinge_on_an_empty_mask():
         torch.testing.assert_close(both, (push.amax(1) + push.mean(1)) / 2)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_above_a_half_is_salt(symmetric):
+    logits, target = batch(1)
+    shares = torch.where(target == 1, 0.51, 0.5)
+    loss = partial(lovasz_hinge, symmetric=symmetric)
+    torch.testing.assert_close(gradient(loss, logits, shares), gradient(loss, logits, target))
+
+
+def test_softmax_of_two_classes_tells_tiny_probabilities_apart():
+    """Of a sure net: 1 - p rounds to the same number for both pixels, p does not."""
+    logits = torch.tensor([[[[9.0, 10.0]], [[-9.0, -8.5]]]])
+    _, slope = gradient(partial(lovasz_softmax, classes="all", reduction="sum"), logits, torch.zeros(1, 1, 2).long())
+    assert slope[0, 1, 0, 0] > 10 * slope[0, 1, 0, 1]
+    assert lovasz_softmax(logits, torch.zeros(1, 1, 2).long(), classes="all", reduction="none")[0, 1] > 1.5e-8
+
+
 def test_the_hinge_of_channels_is_the_mean_of_theirs():
     logits, target = batch(-3)
     apart = torch.stack([lovasz_hinge(logits[:, c], target[:, c], reduction="none") for c in range(3)], 1)

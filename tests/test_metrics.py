@@ -336,6 +336,10 @@ def worker(rank, world, folder, seen_by):
                 mine = slice(None) if len(seen_by) == 1 else (slice(4) if rank == 0 else slice(4, None))
                 metric.update(pred[mine], target[mine])
             results.append(plain(metric.sync().compute()))
+            with pytest.raises(ValueError, match="holds all processes already"):
+                metric.sync()
+            metric.reset()
+            assert metric.sync() is metric
         with pytest.raises(ValueError, match="has seen no image"):
             IoUScore().sync().compute()
         odd = torch.ones(1, 1 + rank, 2, 2).bool()  # one process has binary masks, the other two channels

@@ -198,6 +198,9 @@ def test_bce_dice_is_the_sum_of_both(empty, task):
         (partial(dice_loss, smooth=-1.0), "smooth must be 0 or more, got -1.0"),
         (partial(jaccard_loss, smooth=0, empty="smooth"), "empty='smooth' needs smooth above 0"),
         (partial(jaccard_loss, smooth=0, log=True), "log=True needs smooth above 0"),
+        (partial(dice_loss, smooth=math.inf), "smooth must be a finite number, got inf"),
+        (partial(tversky_loss, alpha=math.nan, beta=1), "alpha and beta must be above 0, got nan and 1"),
+        (partial(bce_dice_loss, dice_weight=math.nan), "dice_weight must be a finite number, got nan"),
         (partial(tversky_loss, beta=0), "alpha and beta must be above 0, got 0.3 and 0"),
     ],
 )

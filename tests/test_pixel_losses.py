@@ -1,5 +1,6 @@
 """Cross-entropies of pixels: plain, focal and bootstrapped, beside torch's, torchvision's, and sums by hand."""
 
+import math
 import re
 from functools import partial
 
@@ -109,6 +110,23 @@ def test_focal_is_finite_where_a_probability_is_0_or_1(gamma, size):
     assert slope.isfinite().all()
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e5])
+@pytest.mark.parametrize("ahead", [1.0, 15.0, 18.0, 60.0])
+def test_focal_of_labels_loses_no_digits(offset, ahead):
+    """A truth that is 18 ahead of the rest has 1 - p = 1.5e-8, which 1 minus a float32 can't say."""
+    logits = torch.tensor([[ahead, 0.0, 0.0]])[..., None, None] + offset
+    target = torch.zeros(1, 1, 1, dtype=torch.long)
+    for gamma in (0.0, 0.5, 2.0):
+        got = gradient(partial(focal_loss, gamma=gamma), logits, target)
+        exact = logits.double()
+        p = exact.softmax(1)[0, 0]
+        others = exact.softmax(1)[0, 1:].sum()
+        want = others**gamma * torch.log1p(others / p)
+        torch.testing.assert_close(got[0].double(), want.squeeze(), rtol=1e-4, atol=1e-30)
+        slope = gradient(partial(focal_loss, gamma=gamma), exact, target)[1]
+        torch.testing.assert_close(got[1].double(), slope, rtol=1e-3, atol=1e-30)
+
+
 @given(st.integers(0, 10**6), st.sampled_from([1, 3, 17, 10**6, 0.2, 0.99]), st.sampled_from([0.0, 0.4]))
 @settings(max_examples=30, deadline=None)
 def test_bootstrapped_by_sorting(seed, k, ignored):
@@ -126,6 +144,21 @@ def test_bootstrapped_by_sorting(seed, k, ignored):
         torch.testing.assert_close(got, torch.tensor(want))
         counted = (target != IGNORED).flatten(1).any(1)
         torch.testing.assert_close(loss(logits, target, k=k, **options), torch.tensor(want)[counted].mean())
+
+
+@pytest.mark.parametrize("k", [0.15, 0.3, 0.7, 1 / 3])
+def test_bootstrapped_share_of_every_size(k):
+    """A share of n pixels is a whole number, rounded alike with ignored pixels and without."""
+    for size in range(1, 400):
+        logits, target = torch.zeros(2, 1, 1, size), torch.zeros(2, 1, size)
+        for options in ({}, {"ignore_index": IGNORED}):
+            losses = bootstrapped_bce(logits, target, k=k, reduction="none", **options)
+            torch.testing.assert_close(losses, torch.full((2,), math.log(2)))
+    few = torch.full((1, 1, 9), IGNORED)
+    few[..., :2] = 0  # k of 2 pixels is less than a half of one
+    torch.testing.assert_close(
+        bootstrapped_bce(torch.zeros(1, 1, 9), few, k=0.2, ignore_index=IGNORED).item(), math.log(2)
+    )
 
 
 def test_bootstrapped_reaches_the_hardest_pixels_alone():
@@ -149,8 +182,12 @@ def test_bootstrapped_of_all_pixels_is_the_mean(k):
         (partial(focal_loss, gamma=-1), 1, "gamma must be 0 or more, got -1"),
         (partial(focal_loss, alpha=2), 1, "alpha must be 0 to 1, or None, got 2"),
         (partial(focal_loss, alpha=0.5), 3, "alpha=0.5 weighs salt against background, and here are labels"),
-        (partial(bootstrapped_bce, k=0), 1, "k must be a number of pixels, such as 32768, or a share"),
+        (partial(bootstrapped_bce, k=0), 1, "k must be a whole number of pixels, such as 32768, or a share"),
         (partial(bootstrapped_ce, k=1.5), 3, "got 1.5"),
+        (partial(bootstrapped_ce, k=1.0), 3, "got 1.0"),
+        (partial(bootstrapped_bce, k=math.inf), 1, "got inf"),
+        (partial(bce_loss, pos_weight=math.inf), 1, "pos_weight must be a finite number, got inf"),
+        (partial(focal_loss, gamma=math.nan), 1, "gamma must be a finite number, got nan"),
     ],
 )
 def test_options_that_are_refused(call, task, words):

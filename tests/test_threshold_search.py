@@ -57,8 +57,18 @@ def test_equals_brute_force_over_thresholds_and_areas(metric, seed, ignored):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_scores_are_those_of_masks_that_one_gets(dtype):
+    """`p > t` rounds t to the precision of p, and so does the search: half of all thresholds are no number of it."""
+    rng = torch.Generator().manual_seed(0)
+    p = torch.rand(20, 1, 9, 9, generator=rng, dtype=torch.float64).to(dtype)
+    target = torch.rand(20, 9, 9, generator=rng) < 0.5
+    found = search_threshold(p, target, metric="iou", refine=1)
+    want = [iou_score(p > t, target, average="per_image") for t in found.thresholds]
+    torch.testing.assert_close(found.scores[:, 0], torch.stack(want).double(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_the_threshold_itself_is_no_salt(dtype):
-    """Also in half precision, whose numbers are compared in float32, as they would be if they were given so."""
     p = torch.tensor([[[0.25, 0.5, 0.75]]], dtype=dtype)
     target = torch.tensor([[[0, 1, 1]]])
     found = search_threshold(p, target, thresholds=[0.2, 0.25, 0.5, 0.75], metric="iou")
@@ -115,6 +125,27 @@ def test_refined_is_never_worse_and_is_brute_force_too(metric):
         assert found.score == found.scores.max()
 
 
+def test_refining_goes_on_from_all_that_was_tried():
+    """The best of two rounds may be of the first: the second round's neighbours of it are then nearer."""
+    p, target = batch(3, count=8)
+    for seed in range(6):
+        p, target = batch(seed, count=8)
+        found = search_threshold(p, target, thresholds=3, metric="iou", refine=3)
+        for threshold, score in zip(found.thresholds, found.scores[:, 0].tolist(), strict=True):
+            assert score <= found.score + 1e-12, threshold
+        near = np.abs(np.array(found.thresholds) - found.threshold)
+        assert np.sort(near)[1] == pytest.approx(0.5 / 1000)
+
+
+@pytest.mark.parametrize("metric", ["salt_map", "iou", "dice"])
+def test_an_image_without_valid_pixels_is_no_empty_one(metric):
+    """Its mask is emptied by any area, and scores nothing all the same."""
+    p, target = torch.full((2, 1, 2), 0.9), torch.tensor([[[0, 1]], [[255, 255]]])
+    found = search_threshold(p, target, thresholds=[0.5], min_areas=(0, 5), metric=metric, ignore_index=255)
+    alone = search_threshold(p[:1], target[:1], thresholds=[0.5], min_areas=(0, 5), metric=metric)
+    torch.testing.assert_close(found.scores, alone.scores)
+
+
 def test_refining_finds_what_the_coarse_grid_cannot():
     p, target = torch.tensor([[[0.611, 0.613]]]), torch.tensor([[[0, 1]]])
     assert search_threshold(p, target).score == 0  # IoU 1/2 passes no threshold
@@ -129,6 +160,7 @@ def test_refining_finds_what_the_coarse_grid_cannot():
     ("options", "message"),
     [
         ({"thresholds": 1}, "thresholds=1 are too few"),
+        ({"thresholds": np.int64(1)}, "thresholds=1 are too few"),
         ({"thresholds": []}, r"thresholds=\(\).*at least one"),
         ({"thresholds": [0.5, 0.4]}, "rising"),
         ({"thresholds": [0.5, 1.4]}, r"1\.4.*0\.\.1"),
@@ -146,6 +178,20 @@ def test_options_that_are_no_search(options, message):
     p, target = batch()
     with pytest.raises(ValueError, match=message):
         search_threshold(p, target, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"thresholds": 0.5}, r"thresholds=0\.5 is one number. Give how many, as 101, or a list"),
+        ({"min_areas": 20}, r"min_areas=20 is one number. Give a list of them, as \(0, 20\)"),
+    ],
+)
+def test_a_number_is_no_list(options, message):
+    with pytest.raises(TypeError, match=message):
+        search_threshold(*batch(), **options)
+    with pytest.raises(TypeError, match=message):
+        ThresholdSearch(**options)
 
 
 def test_probabilities_are_looked_at():

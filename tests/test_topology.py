@@ -1,5 +1,6 @@
 """The topology-aware loss: against a plain VGG19, what it costs, and what it does without weights."""
 
+import copy
 import re
 import subprocess
 import sys
@@ -74,7 +75,7 @@ class Counting(nn.Module):
         self.calls = []
 
     def forward(self, x):
-        self.calls.append((len(x), torch.is_grad_enabled() and x.requires_grad))
+        self.calls.append((len(x), torch.is_grad_enabled()))
         return self.inner(x)
 
 
@@ -125,11 +126,46 @@ def test_compiles_as_one_graph(vgg):
     )
 
 
+def test_batch_norms_of_the_network_do_not_learn():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    loss = TopologyLoss(Listed(net))
+    logits, target = batch()
+    before = copy.deepcopy(net.state_dict())
+    want = loss(logits, target)
+    nn.ModuleList([loss]).train()
+    assert loss.training
+    assert not net.training
+    assert torch.equal(loss(logits, target), want)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+class Listed(nn.Module):
+    """A network as features of one map."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return [self.net(x)]
+
+
+@pytest.mark.parametrize("answer", [None, {}, torch.zeros(3, 1, 8, 8)])
+def test_features_that_are_no_list(answer):
+    with pytest.raises(TypeError, match=r"features gave a (NoneType|dict|Tensor). Return a list or tuple of maps"):
+        topology_loss(torch.zeros(3, 1, 8, 8), torch.zeros(3, 8, 8), lambda x: answer)
+
+
+def test_vgg_says_how_small_is_too_small(vgg):
+    with pytest.raises(ValueError, match="give 4 x 4 or more, got 3 x 9"):
+        TopologyLoss(vgg)(torch.zeros(1, 1, 3, 9), torch.zeros(1, 3, 9))
+
+
 @pytest.mark.parametrize(
     ("features", "words"),
     [
         (lambda x: [], "features gave the shapes [] of 3 images"),
-        (lambda x: [x[0]], "features gave the shapes [(3, 8, 8)] of 3 images. Return a sequence of maps N C h w"),
+        (lambda x: [x[0]], "features gave the shapes [(3, 8, 8)] of 3 images. Return a list of maps N C h w"),
         (lambda x: [x[:2]], "features gave the shapes [(2, 3, 8, 8)] of 3 images"),
     ],
 )

@@ -22,6 +22,7 @@ class VGG19Features(nn.Module):
 
     Raises:
         OSError: if the weights can't be had.
+        ValueError: from `forward`, if a side of the images is below 4.
     """
 
     def __init__(self, *, pretrained: bool = True, cache_dir: str | None = None) -> None:
@@ -34,6 +35,8 @@ class VGG19Features(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
+        if min(x.shape[-2:]) < 4:
+            raise ValueError(f"VGG19 halves images twice: give 4 x 4 or more, got {x.shape[-2]} x {x.shape[-1]}")
         maps = []
         for index, layer in enumerate(self.layers):
             x = layer(x)

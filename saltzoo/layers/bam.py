@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import autocast_off
 from .conv import ConvNormAct
 from .gates import check_map, mean_pixels, narrowed
 from .norm import PooledBatchNorm
-from .precision import autocast_off
 
 GATES = ("add", "mul")
 

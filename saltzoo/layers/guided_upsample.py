@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import autocast_off
 from .conv import ConvNormAct
-from .precision import autocast_off
 from .upsampled_conv import conv_of_upsampled
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import autocast_off
 from .conv import ConvNormAct
-from .precision import autocast_off
 
 
 class PyramidPooling(nn.Module):

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import autocast_off
 from .gates import check_map, mean_pixels, narrowed, project, sum_pixels
 from .norm import PooledBatchNorm
-from .precision import autocast_off
 
 MERGES = ("add", "max")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import autocast_off
 from .gates import check_map, mean_pixels, narrowed, project
-from .precision import autocast_off
 
 
 class ChannelSE(nn.Module):

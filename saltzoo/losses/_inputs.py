@@ -48,7 +48,17 @@ class AnyInputs(NamedTuple):
 
 
 def are_labels(logits: Tensor, target: Tensor) -> bool:
-    """Whether the shapes are those of classes and labels."""
+    """Whether the shapes are those of classes and labels.
+
+    Raises:
+        TypeError: one is no tensor.
+    """
+    for name, given in (("logits", logits), ("target", target)):
+        if not isinstance(given, Tensor):
+            raise TypeError(
+                f"{name} is a {type(given).__name__}. Give a tensor: of a SegOutput its logits (or take "
+                f"DeepSupervisionLoss), of an array torch.from_numpy(...)."
+            )
     return logits.ndim == 4 and logits.shape[1] > 1 and target.ndim == 3
 
 
@@ -60,8 +70,9 @@ def mask_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> 
         ValueError: the shapes are not those of a binary or a multilabel task, differ or hold no pixel; the devices
             differ; `ignore_index` does not fit the target's dtype; on a CPU, if a value lies outside of 0 to 1.
     """
+    labels = are_labels(logits, target)
     _check_kinds(logits, target)
-    if are_labels(logits, target):
+    if labels:
         raise ValueError(
             f"logits {tuple(logits.shape)} and target {tuple(target.shape)} are classes and labels; this loss takes "
             f"masks. Select the channel of salt, as in logits[:, 1:2] (of two classes, logits[:, 1:] - logits[:, :1] "
@@ -73,9 +84,11 @@ def mask_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> 
         logits, target = _without_channel("logits", logits), _without_channel("target", target)
         kind = "N, H, W"
     if logits.shape != target.shape:
+        channel = target.ndim == 4 and target.shape[1] == 1 and logits.shape[::2] == target.shape[::2]
+        hint = "drop the channel of labels, as in target[:, 0]" if channel else "resize the logits to the target"
         raise ValueError(
             f"logits {tuple(logits.shape)} and target {tuple(target.shape)} (as {kind}) differ. They must "
-            f"agree: resize the logits to the target, or check that both come from one batch."
+            f"agree: {hint}, or check that both come from one batch."
         )
     _check_pixels(logits, target)
     valid = valid_pixels(target, ignore_index)
@@ -95,12 +108,15 @@ def label_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) ->
         ValueError: the shapes are not (N, C, H, W), of two classes or more, and (N, H, W), or hold no pixel; the
             devices differ; `ignore_index` does not fit the target's dtype; on a CPU, if a label is not 0 to C - 1.
     """
+    fit = are_labels(logits, target)
     _check_kinds(logits, target)
-    if logits.ndim != 4 or logits.shape[1] < 2 or target.ndim != 3:
+    if not fit:
+        one_hot = target.shape == logits.shape and target.ndim == 4
+        hint = "of one-hot masks take target.argmax(1)" if one_hot else "drop a channel of labels, as in target[:, 0]"
         raise ValueError(
             f"logits {tuple(logits.shape)} and target {tuple(target.shape)} are no classes and labels. This loss takes "
-            f"logits (N, C, H, W) of two classes or more, and labels (N, H, W): drop a channel of the labels, as in "
-            f"target[:, 0], or take a loss of masks, such as bce_loss or lovasz_hinge."
+            f"logits (N, C, H, W) of two classes or more, and labels (N, H, W): {hint}, or take a loss of masks, "
+            f"such as bce_loss or lovasz_hinge."
         )
     if target.is_floating_point() or target.dtype == torch.bool:
         raise TypeError(f"target is {target.dtype}. Labels are integers, 0 to C - 1: as in target.long().")

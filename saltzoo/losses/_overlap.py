@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..arguments import check_choice
+from ..arguments import check_choice, check_finite
 from ._inputs import any_inputs
 from ._reduce import REDUCTIONS, Reduction, by_image, reduce_images
 
@@ -47,7 +47,8 @@ def overlap_loss(
     """
     check_choice("reduction", reduction, REDUCTIONS)
     check_choice("empty", empty, EMPTY)
-    if not smooth >= 0:
+    check_finite(smooth=smooth, false_positive=factors.false_positive, false_negative=factors.false_negative)
+    if smooth < 0:
         raise ValueError(f"smooth must be 0 or more, got {smooth}")
     if smooth == 0 and (log or empty == "smooth"):
         what = "log=True" if log else "empty='smooth'"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arguments import check_choice
+from ..arguments import check_choice, check_finite
 from ._inputs import mask_inputs
 from ._module import LossModule
 from ._reduce import REDUCTIONS, Reduction, reduce_pixels
@@ -44,7 +44,8 @@ def bce_loss(
         0.6931
     """
     check_choice("reduction", reduction, REDUCTIONS)
-    if not pos_weight > 0:
+    check_finite(pos_weight=pos_weight)
+    if pos_weight <= 0:
         raise ValueError(f"pos_weight must be above 0, got {pos_weight}")
     logits, target, valid = mask_inputs(logits, target, ignore_index=ignore_index)
     target = target.to(logits.dtype)

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..arguments import check_choice
+from ..arguments import check_choice, check_finite
 from ._inputs import mask_inputs
 from ._module import LossModule
 from ._overlap import Empty
@@ -56,6 +56,7 @@ def bce_dice_loss(
         1.0265
     """
     check_choice("reduction", reduction, REDUCTIONS)
+    check_finite(dice_weight=dice_weight)
     dice = partial(
         dice_loss, logits, target, smooth=smooth, per_image=per_image, empty=empty, ignore_index=ignore_index
     )

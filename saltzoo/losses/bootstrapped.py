@@ -95,21 +95,26 @@ def bootstrapped_ce(
 
 def _check(k: float, reduction: Reduction) -> None:
     check_choice("reduction", reduction, REDUCTIONS)
-    if not (0 < k < 1 or (k >= 1 and k == int(k))):
-        raise ValueError(f"k must be a number of pixels, such as {FRRN_K}, or a share above 0 and below 1, got {k}")
+    if not (0 < k < 1 or (isinstance(k, int) and k >= 1)):
+        raise ValueError(
+            f"k must be a whole number of pixels, such as {FRRN_K}, or a share above 0 and below 1, got {k!r}"
+        )
 
 
 def _hardest(pixels: Tensor, valid: Tensor | None, k: float, reduction: Reduction) -> Tensor:
     losses = by_image(pixels, per_image=True)  # N P, or N C P
     size = losses.shape[-1]
     most = min(int(k), size) if k >= 1 else max(1, round(k * size))
-    hardest = losses.topk(most).values
+    hardest = losses if k >= size else losses.topk(most).values  # of all pixels the order does not matter
     if valid is None:
         return reduce_images(hardest.mean(-1), None, reduction)
     sizes = by_image(valid, per_image=True).sum(-1)  # N, or N C
-    kept = sizes.clamp(max=most) if k >= 1 else (k * sizes).round().clamp(min=1)
-    among = torch.arange(most, device=pixels.device) < kept[..., None]
-    return reduce_images((hardest * among).sum(-1) / kept.clamp(min=1), sizes > 0, reduction)
+    if k >= 1:  # what is ignored is 0, and ranks behind all that is not
+        kept = sizes.clamp(1, most)
+    else:  # in double, as above: in float32 a product may round to another whole number
+        kept = (k * sizes.double()).round().clamp(1, most).long()
+        hardest = hardest.where(torch.arange(most, device=pixels.device) < kept[..., None], 0)
+    return reduce_images(hardest.sum(-1) / kept, sizes > 0, reduction)
 
 
 class BootstrappedBCELoss(LossModule, function=bootstrapped_bce):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..arguments import check_finite
 from ..output import SegOutput
 from ._inputs import AnyInputs, any_inputs
 from ._reduce import reduce_pixels
@@ -32,6 +33,10 @@ class DeepSupervisionLoss(nn.Module):
         skip_empty: leave images without salt out of the maps' losses.
         ignore_index: pixels of this target value count in no term; a map's pixel is left out if all under it are.
 
+    Raises:
+        TypeError: `loss` can't be called, or is a class.
+        ValueError: a weight is not finite.
+
     Shape:
         A SegOutput with logits N K H W, and a target N H W, N 1 H W or N K H W, as `loss` takes it -> a scalar.
 
@@ -55,6 +60,11 @@ class DeepSupervisionLoss(nn.Module):
         ignore_index: int | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(loss, type) or not callable(loss):
+            raise TypeError(f"loss={loss!r} is no loss: give a function, or an instance of a module, as in BCELoss()")
+        weights = {"image_weight": image_weight, "auxiliary_weight": auxiliary_weight}
+        several = map_weight if isinstance(map_weight, Sequence) else [map_weight]
+        check_finite(**weights, **{f"map_weight[{i}]": weight for i, weight in enumerate(several)})
         self.loss = loss
         self.map_weight = map_weight
         self.image_weight = image_weight
@@ -66,11 +76,13 @@ class DeepSupervisionLoss(nn.Module):
         """Return the weighted sum.
 
         Raises:
-            ValueError: a part of the output does not fit the target or the weights.
+            ValueError: a part of the output does not fit the target or the weights, or the loss is no scalar.
         """
         if not isinstance(output, SegOutput):
             return self.loss(output, target)
         total = self.loss(output.logits, target)
+        if total.ndim > 0:
+            raise ValueError(f"the loss of the mask has shape {tuple(total.shape)}: give it reduction='mean' or 'sum'")
         if not output.maps and output.image is None and output.auxiliary is None:
             return total
         truth = any_inputs(output.logits, target, ignore_index=self.ignore_index)
@@ -87,6 +99,11 @@ class DeepSupervisionLoss(nn.Module):
             counted = valid.flatten(1).any(1, keepdim=True).expand(some.shape)  # N 1
             total = total + self.image_weight * _cross_entropy(output.image, some.to(valid.dtype), counted)
         if output.auxiliary is not None:
+            if output.auxiliary.shape[:2] != truth.masks.shape[:2]:
+                raise ValueError(
+                    f"auxiliary logits must be N K h w, here {tuple(truth.masks.shape[:2])} in front, "
+                    f"got {tuple(output.auxiliary.shape)}"
+                )
             full = F.interpolate(_exact(output.auxiliary), size=target.shape[-2:], mode="bilinear", align_corners=False)
             total = total + self.auxiliary_weight * self.loss(full, target)
         return total

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arguments import check_choice
+from ..arguments import check_choice, check_finite
 from ._inputs import are_labels, label_inputs, mask_inputs
 from ._module import LossModule
 from ._reduce import REDUCTIONS, Reduction, reduce_pixels
@@ -49,7 +49,8 @@ def focal_loss(
         0.1733
     """
     check_choice("reduction", reduction, REDUCTIONS)
-    if not gamma >= 0:
+    check_finite(gamma=gamma)
+    if gamma < 0:
         raise ValueError(f"gamma must be 0 or more, got {gamma}")
     if alpha is not None and not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be 0 to 1, or None, got {alpha}")
@@ -76,10 +77,10 @@ def _of_masks(logits: Tensor, masks: Tensor, gamma: float, alpha: float | None) 
 
 def _of_labels(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     chosen = labels[:, None]  # N 1 H W
-    whole = logits.logsumexp(1)  # N H W
-    # log(1 - p) from the other classes: from p itself it is minus infinity as soon as p rounds to 1.
-    others = logits.scatter(1, chosen, -torch.inf).logsumexp(1) - whole
-    return (whole - logits.gather(1, chosen)[:, 0]) * torch.exp(gamma * others)
+    logits = logits - logits.detach().amax(1, keepdim=True)  # a common offset would cost digits
+    # By how much the truth is ahead of all others together: its probability is the sigmoid of that.
+    lead = logits.gather(1, chosen)[:, 0] - logits.scatter(1, chosen, -torch.inf).logsumexp(1)  # N H W
+    return -F.logsigmoid(lead) * torch.exp(gamma * F.logsigmoid(-lead))
 
 
 class FocalLoss(LossModule, function=focal_loss):

@@ -84,8 +84,8 @@ def lovasz_softmax(
 @torch.no_grad()
 def _weights(errors: Tensor, masks: Tensor, counted: Tensor | None) -> Tensor:
     """Of each pixel and class, M C P; anything for classes that do not count."""
-    if errors.shape[1] == 2:  # p and 1 - p err alike, up to rounding
-        order = rank(errors[:, 0])
+    if errors.shape[1] == 2:  # p and 1 - p err alike; of both, the wrong class's p holds more digits than 1 - p
+        order = rank(errors[:, 0].where(masks[:, 1], errors[:, 1]))
         both = [in_pixel_order(jaccard_steps(mask, order, errors.dtype), order) for mask in masks.unbind(1)]
         return torch.stack(both, 1)
     rows, row_masks = errors.flatten(0, 1), masks.flatten(0, 1)

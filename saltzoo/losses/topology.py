@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..arguments import check_choice
+from ..precision import autocast_off
 from ._inputs import mask_inputs
 from ._reduce import REDUCTIONS, Reduction, reduce_images
 
@@ -50,7 +52,8 @@ def topology_loss(
         A scalar, or (N,). A batch without any valid pixel gives 0 with gradient 0.
 
     Raises:
-        TypeError: logits are not floating point, or the target is of no dtype that holds a mask.
+        TypeError: logits are not floating point, the target is of no dtype that holds a mask, or features give no list
+            of tensors.
         ValueError: shapes, devices, `ignore_index` or an option do not fit; the features are no maps; on a CPU, a
             target beyond 0 to 1.
 
@@ -69,7 +72,7 @@ def topology_loss(
     shares, masks = logits.sigmoid(), target.to(logits.dtype)  # N H W
     if valid is not None:
         shares = shares.masked_fill(~valid, 0)
-    with torch.autocast(logits.device.type, enabled=False):
+    with autocast_off(logits):
         predicted = features(_as_images(shares, normalize))
         with torch.no_grad():
             true = features(_as_images(masks, normalize))
@@ -98,9 +101,11 @@ def _as_images(shares: Tensor, normalize: bool) -> Tensor:
 
 
 def _check_maps(maps: Sequence[Tensor], count: int) -> None:
+    if not isinstance(maps, list | tuple) or not all(isinstance(x, Tensor) for x in maps):
+        raise TypeError(f"features gave a {type(maps).__name__}. Return a list or tuple of maps N C h w.")
     shapes = [tuple(x.shape) for x in maps]
     if not shapes or any(len(shape) != 4 or shape[0] != count for shape in shapes):
-        raise ValueError(f"features gave the shapes {shapes} of {count} images. Return a sequence of maps N C h w.")
+        raise ValueError(f"features gave the shapes {shapes} of {count} images. Return a list of maps N C h w.")
 
 
 def _mean_of_valid(distance: Tensor, valid: Tensor) -> Tensor:
@@ -115,8 +120,9 @@ class TopologyLoss(nn.Module):
     """`topology_loss` with a frozen network.
 
     Args:
-        features: images N 3 H W -> maps N C h w: a module, which moves along with this one, or any callable. None is
-            conv1_2, conv2_2 and conv3_4 of timm's `vgg19.tv_in1k`, as in the paper; its weights come from the Hugging
+        features: images N 3 H W -> maps N C h w, of the logits' precision: a module, which moves along with this one
+            and is set to evaluation for good, or any callable. None is conv1_2, conv2_2 and conv3_4 of timm's
+            `vgg19.tv_in1k`, as in the paper; its weights come from the Hugging
             Face Hub once, and then from its cache.
         normalize: as in the function.
         ignore_index: likewise.
@@ -141,9 +147,17 @@ class TopologyLoss(nn.Module):
         if features is not None and not callable(features):
             raise TypeError(f"features={features!r} can't be called. Give images N 3 H W -> maps N C h w, or None.")
         self.features = _vgg19() if features is None else features
+        self.train(self.training)
         self.normalize = normalize
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, but for the network's: it stays in evaluation, or batch norms of it would learn."""
+        super().train(mode)
+        if isinstance(self.features, nn.Module):
+            self.features.eval()
+        return self
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return `topology_loss(logits, target, features)` with the module's options."""

@@ -27,7 +27,8 @@ def tversky_loss(
     I, FP and FN are sums of probabilities: of salt found, of false alarms, of salt missed. alpha = beta = 1/2 gives
     the Dice loss (of twice the smoothing), alpha = beta = 1 the Jaccard loss.
 
-    Empty masks: `empty="mean"`, "smooth" or "skip" do what they do in `dice_loss`.
+    Empty masks: `empty="mean"`, "smooth" or "skip" do what they do in `dice_loss`. With "mean" alpha has no say in
+    them.
 
     Args:
         logits: as in `dice_loss`.

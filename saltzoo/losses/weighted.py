@@ -46,6 +46,10 @@ class WeightedSum(nn.Module):
         self.losses = nn.ModuleList(losses)
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
 
+    def extra_repr(self) -> str:
+        """Weights, for print."""
+        return f"weights={[round(weight, 6) for weight in self.weights.tolist()]}"
+
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the sum, in the shape of the losses."""
         values = [loss(logits, target) for loss in self.losses]

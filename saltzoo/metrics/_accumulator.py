@@ -20,6 +20,7 @@ class Accumulator:
     def __init__(self, **options: object) -> None:
         self._options = options
         self._state: Tensor | None = None  # one axis, int64
+        self._whole = False  # whether it holds what all processes have seen
 
     def merge(self, other: Self) -> Self:
         """Add what another accumulator has seen, which stays as it is.
@@ -40,7 +41,7 @@ class Accumulator:
 
     def reset(self) -> None:
         """Forget every image."""
-        self._state = None
+        self._state, self._whole = None, False
 
     def sync(self) -> Self:
         """Add up the processes of torch.distributed, each of which must call this, once, before `compute`.
@@ -49,10 +50,15 @@ class Accumulator:
         image takes part like the others.
 
         Raises:
-            ValueError: processes have counted different classes; all of them raise.
+            ValueError: processes have counted different classes, and all of them raise; or it is called again, which
+                would count every image several times.
         """
         if not (dist.is_available() and dist.is_initialized()):
             return self
+        if self._whole:
+            raise ValueError(
+                f"this {type(self).__name__} holds all processes already. Call reset() before another round."
+            )
         # All processes must choose alike, so the backend decides and not the state, which some may not have.
         device = torch.device("cpu" if "cpu:" in dist.get_backend_config() else "cuda")
         size = 0 if self._state is None else len(self._state)
@@ -60,6 +66,7 @@ class Accumulator:
         sizes = torch.tensor([size, -size if size else -(2**62)], device=device)
         dist.all_reduce(sizes, dist.ReduceOp.MAX)
         largest, smallest = sizes.tolist()
+        self._whole = True
         if largest == 0:
             return self
         if largest != -smallest:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Number
 
 import numpy as np
 import torch
@@ -15,12 +16,16 @@ def threshold_grid(thresholds: int | Sequence[float]) -> tuple[float, ...]:
     """The thresholds of a number of them, even over 0..1, or those given.
 
     Raises:
+        TypeError: a single number that is no count.
         ValueError: fewer than two, or none; not rising, or not in 0..1.
     """
-    if isinstance(thresholds, int):
-        if thresholds < 2:
+    if isinstance(thresholds, int | np.integer):
+        count = int(thresholds)
+        if count < 2:
             raise ValueError(f"thresholds={thresholds} are too few. Give at least 2, or the thresholds themselves.")
-        return tuple(k / (thresholds - 1) for k in range(thresholds))
+        return tuple(k / (count - 1) for k in range(count))
+    if isinstance(thresholds, float | np.floating):
+        raise TypeError(f"thresholds={thresholds} is one number. Give how many, as 101, or a list of them.")
     grid = tuple(float(threshold) for threshold in thresholds)
     if not grid or not _rising(grid) or not (grid[0] >= 0 and grid[-1] <= 1):
         raise ValueError(f"thresholds={_short(grid)} are no grid. Give rising numbers in 0..1, at least one.")
@@ -31,8 +36,11 @@ def area_grid(min_areas: Sequence[int]) -> tuple[int, ...]:
     """The minimal areas given.
 
     Raises:
+        TypeError: a single number.
         ValueError: none, not rising, negative, or not whole.
     """
+    if isinstance(min_areas, Number):
+        raise TypeError(f"min_areas={min_areas} is one number. Give a list of them, as (0, {min_areas}).")
     grid = tuple(int(area) for area in min_areas)
     if not grid or not _rising(grid) or grid[0] < 0 or grid != tuple(min_areas):
         raise ValueError(f"min_areas={_short(tuple(min_areas))} are no grid. Give rising counts of pixels, as (0, 20).")

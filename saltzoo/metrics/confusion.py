@@ -37,7 +37,8 @@ def confusion_scores(matrix: Tensor) -> ConfusionScores:
         matrix: (C, C), integers; rows are the truth.
 
     Raises:
-        ValueError: not a square matrix, or without any pixel.
+        TypeError: not a tensor.
+        ValueError: not a square matrix of counts, or without any pixel.
 
     Example:
         >>> import torch
@@ -47,11 +48,15 @@ def confusion_scores(matrix: Tensor) -> ConfusionScores:
         >>> scores.mean_iou, scores.pixel_accuracy, scores.frequency_weighted_iou
         (0.625, 0.8, 0.7)
     """
+    if not isinstance(matrix, Tensor):
+        raise TypeError(f"a confusion matrix is a tensor, not a {type(matrix).__name__}: as in torch.from_numpy(...).")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"a confusion matrix is square, (C, C); this one is {tuple(matrix.shape)}.")
     matrix = matrix.cpu()
     counts = matrix.double()
     total = counts.sum()
+    if not (counts >= 0).all():
+        raise ValueError("a confusion matrix holds counts, 0 or more; this one has others, or NaN.")
     if total == 0:
         raise ValueError("the confusion matrix has no pixel in it. Count masks that have valid pixels first.")
     right, truth = counts.diagonal(), counts.sum(1)

@@ -114,13 +114,14 @@ class ThresholdSearch(Accumulator):
 
     def _counts(self, p: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pixels above each threshold, and those of salt (N, T); all of salt, and whether the image counts (N, 1)."""
-        p = p.to(torch.promote_types(p.dtype, torch.float32))
+        given, p = p.dtype, p.to(torch.promote_types(p.dtype, torch.float32))
         kind = as_salt(target).long()
         if valid is not None:
             p, kind = p.masked_fill(~valid, 0), kind.masked_fill(~valid, 2)
         _check_probabilities(p)
-        # Not blocking, as a list that is sent to a device otherwise is.
-        grid = torch.tensor(self.thresholds, dtype=p.dtype).to(p.device, non_blocking=True)
+        # Rounded to the precision given, as `p > threshold` rounds it. Not blocking, as a list that is sent to a device
+        # otherwise is.
+        grid = torch.tensor(self.thresholds, dtype=given).to(p.dtype).to(p.device, non_blocking=True)
         bins = len(self.thresholds) + 1
         # A pixel's bin is the number of thresholds that it is above, so one look at it serves all of them.
         index = kind.mul_(bins).add_(torch.bucketize(p, grid))
