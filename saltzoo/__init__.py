@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from . import convert, data, draw, layers, losses, metrics
     from .costs import cost
     from .factory import create_model
-    from .hub import save_pretrained
+    from .hub import push_to_hub
     from .inference import predict
     from .models import Segmenter
     from .output import SegOutput
     from .preprocess import Preprocess
     from .registry import is_model, list_models, register_model, register_weights
+    from .saving import save_pretrained
     from .spec import ModelSpec, WeightsSpec
 
 __version__ = "0.1.0"
@@ -31,9 +32,10 @@ _MODULE_OF = {
     "is_model": "registry",
     "list_models": "registry",
     "predict": "inference",
+    "push_to_hub": "hub",
     "register_model": "registry",
     "register_weights": "registry",
-    "save_pretrained": "hub",
+    "save_pretrained": "saving",
 }
 _SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics")
 
@@ -55,6 +57,7 @@ __all__ = [
     "losses",
     "metrics",
     "predict",
+    "push_to_hub",
     "register_model",
     "register_weights",
     "save_pretrained",

@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+_PLACE = "local-dir:PATH"
+
 
 def model_card(config: Mapping[str, Any]) -> str:
     """A card in Markdown with the Hub's metadata in front.
 
     Args:
-        config: what config.json holds.
+        config: what config.json holds. A metric's "dataset" is the name of its data on the Hub.
     """
     name = config["architecture"]
     metadata = [
@@ -20,6 +22,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         f"license: {_yaml(config['license'])}",
         "tags:",
         *(f"- {tag}" for tag in ("saltzoo", "image-segmentation", "seismic", "pytorch")),
+        *_datasets(config["metrics"]),
         *_model_index(name, config["metrics"]),
     ]
     lines = [
@@ -39,7 +42,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         "import numpy as np",
         "import saltzoo",
         "",
-        'model = saltzoo.create_model("local-dir:PATH")  # or hf-hub:org/name',
+        f'model = saltzoo.create_model("{_PLACE}")',
         "images = np.zeros((1, 101, 101), dtype=np.uint8)  # your gray tiles: (N, H, W), uint8",
         "probabilities = saltzoo.predict(model, images)  # (N, H, W), float32",
         "```",
@@ -57,6 +60,27 @@ def model_card(config: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def card_on_hub(card: str, repo_id: str, revision: str | None = None) -> str:
+    """The same card, whose usage says where on the Hub the checkpoint is.
+
+    Args:
+        card: as `model_card` made it, and perhaps somebody went on writing.
+        repo_id: "org/name".
+        revision: a branch; None for the main one.
+
+    Example:
+        >>> card_on_hub('create_model("local-dir:PATH")', "org/name")
+        'create_model("hf-hub:org/name")'
+    """
+    return card.replace(_PLACE, f"hf-hub:{repo_id}@{revision}" if revision else f"hf-hub:{repo_id}")
+
+
+def _datasets(metrics: list[dict[str, Any]]) -> list[str]:
+    """The Hub's `datasets`: those of its own that the scores name."""
+    names = dict.fromkeys(str(metric["dataset"]) for metric in metrics if "dataset" in metric)
+    return ["datasets:", *(f"- {_yaml(name)}" for name in names)] if names else []
+
+
 def _model_index(name: str, metrics: list[dict[str, Any]]) -> list[str]:
     """The Hub's `model-index`."""
     if not metrics:
@@ -69,7 +93,7 @@ def _model_index(name: str, metrics: list[dict[str, Any]]) -> list[str]:
             "      type: image-segmentation",
             "    dataset:",
             f"      name: {data}",
-            f"      type: {data}",
+            f"      type: {_yaml(str(metric.get('dataset', metric.get('data', 'unknown'))))}",
             "    metrics:",
             f"    - type: {_yaml(metric['name'])}",
             f"      value: {_yaml(metric['value'])}",

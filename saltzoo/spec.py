@@ -49,14 +49,21 @@ class WeightsSpec:
     Attributes:
         model: the model's name.
         tag: what they were trained on, and how if there are several: "tgs".
-        repo_id: where on the Hugging Face Hub, "org/name".
-        revision: a commit, so that the name always means the same weights.
+        repo_id: where on the Hugging Face Hub, "org/name"; by default "saltzoo/" and the name of the weights.
+        revision: a commit, so that the name always means the same weights; "main" only until they are published.
+
+    Example:
+        >>> WeightsSpec("unet_resnet34_scse", "tgs").repo_id
+        'saltzoo/unet_resnet34_scse.tgs'
     """
 
     model: str
     tag: str
-    repo_id: str
-    revision: str
+    repo_id: str = ""
+    revision: str = "main"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "repo_id", self.repo_id or f"saltzoo/{self.name}")
 
     @property
     def name(self) -> str:

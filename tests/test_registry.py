@@ -1,6 +1,7 @@
 """Names: looked up, listed, added; weights by tag."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -32,7 +33,8 @@ def test_the_catalog_is_what_is_listed():
         assert spec.paper or spec.name.startswith("saltnet")  # our own
     for weights in WEIGHTS:
         assert saltzoo.is_model(weights.model)
-        assert weights.revision != "main"
+        assert weights.repo_id == f"saltzoo/{weights.name}"
+        assert weights.revision == "main" or re.fullmatch("[0-9a-f]{40}", weights.revision)
 
 
 def test_lists_by_pattern():
@@ -92,6 +94,9 @@ def test_weights_are_found_by_model_and_tag():
     first = saltzoo.register_weights(WeightsSpec("unet_resnet18", "tgs", "org/a", "0" * 40))
     second = saltzoo.register_weights(WeightsSpec("unet_resnet18", "tgs_v2.5", "org/b", "v2.5"))
     assert first.name == "unet_resnet18.tgs"
+    assert (first.repo_id, first.revision) == ("org/a", "0" * 40)
+    by_convention = WeightsSpec("saltnet_s", "tgs")
+    assert (by_convention.repo_id, by_convention.revision) == ("saltzoo/saltnet_s.tgs", "main")
     assert saltzoo.list_models("unet_resnet18*", pretrained=True) == ["unet_resnet18.tgs", "unet_resnet18.tgs_v2.5"]
     assert registry.find_weights("unet_resnet18") is first
     assert registry.find_weights("unet_resnet18.tgs") is first

@@ -1,4 +1,4 @@
-"""Models of other libraries, as saltzoo models that compute the same."""
+"""from_smp: a U-Net of segmentation_models_pytorch as a saltzoo model that computes the same."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .factory import create_model
-from .models import Segmenter
+from ..factory import create_model
+from ..models import Segmenter
 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 """Encoders of SMP that are torchvision's; timm gives the same networks the same keys."""

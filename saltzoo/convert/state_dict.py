@@ -1,0 +1,107 @@
+"""State dicts in files of any making. The one place with torch.load, which is given leave for tensors alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import read_tensors
+from ..fit import load_strictly
+
+_TABLES = ("state_dict", "model")
+"""Entries that training scripts keep a state dict under, beside what else they keep."""
+
+_WRAPPERS = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put in front of each key."""
+
+_Model = TypeVar("_Model", bound=nn.Module)
+
+
+def load_foreign(model: _Model, path: str | os.PathLike[str]) -> _Model:
+    """Loads a file of weights that saltzoo did not save: .pt, .pth, .bin, .ckpt or .safetensors.
+
+    Args:
+        model: made by `create_model` with the options that the weights were trained with. Set its `preprocess` if
+            they were trained with other statistics; `save_pretrained` then makes a checkpoint of it.
+        path: the file; see `read_state_dict`.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no state dict, or one with other keys or shapes; names them.
+
+    Example:
+        >>> import saltzoo, tempfile
+        >>> model = saltzoo.create_model("saltnet_s")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"epoch": 3, "state_dict": model.state_dict()}, f"{folder}/last.pt")
+        ...     again = load_foreign(saltzoo.create_model("saltnet_s"), f"{folder}/last.pt")
+        >>> all(torch.equal(value, model.state_dict()[key]) for key, value in again.state_dict().items())
+        True
+    """
+    load_strictly(
+        model,
+        read_state_dict(path),
+        what=f"the weights of {path} and this {type(model).__name__}",
+        hint="Build it with the options that they were trained with, or rename keys in what read_state_dict gives "
+        "and load that with load_state_dict",
+    )
+    return model
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The state dict in a file, on the CPU. No pickled code is run: tensors and plain values are all that is read.
+
+    A table under "state_dict" or "model" is taken out, and "module." and "_orig_mod." in front of all keys are cut off.
+
+    Args:
+        path: a .safetensors file, or what torch.save wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, holds more than tensors and plain values, or no state dict.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}: give a file of weights (.pt, .pth, .bin, .ckpt, .safetensors)")
+    table = _innermost(read_tensors(file) if file.suffix == ".safetensors" else _read_torch(file))
+    if not isinstance(table, Mapping) or not table:
+        raise ValueError(f"{file} holds {type(table).__name__} and no state dict: save model.state_dict()")
+    others = [key for key, value in table.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(
+            f"{file} is no state dict: {others[:5]} are not tensors. A state dict is looked for at the top and under "
+            f"{' and '.join(map(repr, _TABLES))}: save model.state_dict() alone"
+        )
+    return _unwrapped(table)
+
+
+def _read_torch(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # by what was wrong with the file: of pickle, zipfile, torch or Python
+        raise ValueError(
+            f"{file} can't be read as tensors and plain values alone ({type(error).__name__}): it is damaged, or holds "
+            f"pickled objects, which may run code. Where it was made, save model.state_dict() alone"
+        ) from error
+
+
+def _innermost(table: Any) -> Any:
+    for key in _TABLES:
+        if isinstance(table, Mapping) and isinstance(table.get(key), Mapping):
+            return _innermost(table[key])
+    return table
+
+
+def _unwrapped(table: Mapping[Any, Tensor]) -> dict[str, Tensor]:
+    tensors = {str(key): value for key, value in table.items()}
+    while wrapper := next((word for word in _WRAPPERS if all(key.startswith(word) for key in tensors)), None):
+        tensors = {key.removeprefix(wrapper): value for key, value in tensors.items()}
+    return tensors
