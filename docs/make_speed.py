@@ -51,8 +51,9 @@ Against SMP's module with the same weights; BAM, which SMP has not, against its 
 the peak of both passes beyond what lay there before, and what is kept from the one to the other.
 
 Losses against SMP's; the topology loss, which it has not, against a VGG19 that runs anew for each of its maps. Our
-Lovász losses look at all images at once, and mostly take about twice the memory of SMP's loop over images for it.
-Metrics against SMP's `get_stats`, or the loop that is named; peaks of torch and numpy together.
+Lovász losses look at all images at once: on both cores, where SMP's loop over images mostly keeps to one, and mostly
+with about twice its memory. Metrics against SMP's `get_stats`, or the loop that is named; peaks of torch and numpy
+together.
 """
 ALONE = (
     "scse",

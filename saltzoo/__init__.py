@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import convert, data, draw, layers, losses, metrics
+    from . import convert, data, draw, layers, losses, metrics, training
     from .costs import cost
     from .factory import create_model
     from .hub import push_to_hub
@@ -37,7 +37,7 @@ _MODULE_OF = {
     "register_weights": "registry",
     "save_pretrained": "saving",
 }
-_SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics")
+_SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics", "training")
 
 __all__ = [
     "ModelSpec",
@@ -61,6 +61,7 @@ __all__ = [
     "register_model",
     "register_weights",
     "save_pretrained",
+    "training",
 ]
 
 

@@ -168,7 +168,9 @@ def test_what_is_not_public_is_not_there(name):
         getattr(saltzoo, name)
 
 
-@pytest.mark.parametrize("package", ["layers", "losses", "metrics", "data", "encoders", "decoders", "heads", "models"])
+@pytest.mark.parametrize(
+    "package", ["layers", "losses", "metrics", "data", "encoders", "decoders", "heads", "models", "training"]
+)
 def test_every_name_of_a_package_is_there(package):
     module = import_module(f"saltzoo.{package}")
     assert module.__doc__
