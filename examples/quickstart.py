@@ -1,7 +1,7 @@
 """Segment tiles and look at the result, with no network and no data.
 
     python examples/quickstart.py                                        # synthetic tiles -> quickstart.png
-    python examples/quickstart.py --model local-dir:runs/train/best      # with a checkpoint that you trained
+    python examples/quickstart.py --model local-dir:runs/train/model     # with a checkpoint that you trained
     python examples/quickstart.py --model local-dir:PATH --images a.png b.png   # -> a_mask.png, a_overlay.png, ...
 
 No weights are published yet. So without --model a U-Net is fitted, in about a minute, to the very tiles that it then

@@ -1,0 +1,83 @@
+"""Score a checkpoint on the fold of tiles that it has not seen.
+
+    python benchmarks/validate.py --model saltnet_s.tgs --data DIR --fold 0
+    python benchmarks/validate.py --model local-dir:runs/fold0/model --data DIR --fold 0
+
+DIR is the competition's download. Folds are five, stratified by coverage, seed 0; masks are cut at .5, at the tiles'
+own size. Prints the competition's score, IoU and Dice (the mean over tiles; one that is empty in both masks scores 1),
+the share of empty and of other tiles whose emptiness is right, with and without mirrored tiles, and writes them with
+their conditions to results/validate_DEVICE.csv, where it replaces what that model scored before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from _measure import Row, conditions, describe, markdown, slug, write_csv
+
+import saltzoo
+from saltzoo.data import Tiles, read_tgs, stratified_folds
+from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
+
+COLUMNS = ("model", "fold", "tta", "tiles", "salt_map", "iou", "dice", "empty", "nonempty", "tiles_per_s")
+
+
+def load(name: str, device: torch.device) -> saltzoo.Segmenter:
+    """A model by the name of its weights, or by a source."""
+    pretrained = not name.startswith(("local-dir:", "hf-hub:"))
+    return saltzoo.create_model(name, pretrained=pretrained).to(device)
+
+
+def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta: str | None) -> Row:
+    """All scores of masks cut at one half, in float32."""
+    images, masks = torch.from_numpy(tiles.images).to(device), torch.from_numpy(tiles.require_masks()).to(device)
+    start = time.perf_counter()
+    guesses = saltzoo.predict(model, images, tta=tta) > 0.5
+    seconds = time.perf_counter() - start
+    right = empty_accuracy(guesses, masks)
+    return {
+        "tta": tta or "none",
+        "tiles": len(tiles),
+        "salt_map": round(salt_map(guesses, masks).item(), 6),
+        "iou": round(iou_score(guesses, masks, average="per_image").item(), 6),
+        "dice": round(dice_score(guesses, masks, average="per_image").item(), 6),
+        "empty": round(right.empty.item(), 6),
+        "nonempty": round(right.nonempty.item(), 6),
+        "tiles_per_s": round(len(tiles) / seconds, 1),
+    }
+
+
+def rows(name: str, tiles: Tiles, fold: int, device: torch.device) -> Iterator[Row]:
+    """With and without mirrored tiles."""
+    model = load(name, device)
+    for tta in (None, "hflip"):
+        yield {"model": name, "fold": fold, **scores(model, tiles, device, tta=tta)}
+
+
+def main() -> None:
+    """Scores, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="NAME.TAG, local-dir:PATH or hf-hub:ORG/NAME")
+    parser.add_argument("--data", required=True, help="folder of the competition's files")
+    parser.add_argument("--fold", type=int, required=True, choices=range(5), help="the one it was not trained on")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the CSV")
+    args = parser.parse_args()
+
+    device = torch.device(args.device)
+    where = conditions(device)
+    print(describe(where), flush=True)
+    tiles = read_tgs(args.data)
+    held_out = tiles.select(stratified_folds(tiles.coverage, n_folds=5, seed=0) == args.fold)
+    found = list(rows(args.model, held_out, args.fold, device))
+    path = args.out / f"validate_{slug(device)}.csv"
+    write_csv(path, found, where, replacing="model")
+    print(f"\n{markdown(found, COLUMNS)}\n\n{path}")
+
+
+if __name__ == "__main__":
+    main()

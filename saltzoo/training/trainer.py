@@ -1,0 +1,186 @@
+"""The loop over steps: a recipe, tiles that live on the device, and the weights that come of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..data import Tiles
+from ..factory import create_model
+from ..models import Segmenter
+from .averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
+from .freezing import keep_batch_norm_frozen
+from .groups import parameter_groups
+from .growing import grow
+from .normalized_gradient import normalized_gradient
+from .objective import build_objective
+from .place import Place
+from .recipe import OptimizerPart, Recipe
+from .schedule import rate_factor
+from .unfreezing import GradualUnfreezing
+
+BATCH_NORM_TILES = 64
+"""Tiles of a batch by which batch norms are estimated anew."""
+
+
+class Trainer:
+    """Model, optimiser and average of a run, and the steps that change them.
+
+    Args:
+        recipe: what to do.
+        tiles: to train on, with masks; all of them are kept on the device, as bytes.
+        place: where.
+        seed: of first weights, order and augmentation.
+
+    Attributes:
+        model: what learns.
+        steps: of an epoch; the rest of the tiles waits for another epoch's order.
+        parts: what a run needs to go on: name -> something with a state dict.
+    """
+
+    def __init__(self, recipe: Recipe, tiles: Tiles, place: Place, *, seed: int) -> None:
+        self.steps = len(tiles) // recipe.batch_size
+        if recipe.batch_size % place.world or self.steps < 1:
+            raise ValueError(
+                f"batch_size={recipe.batch_size} must divide by {place.world} process(es) and be at most the "
+                f"{len(tiles)} training tiles"
+            )
+        self.recipe, self.place, self.seed = recipe, place, seed
+        torch.manual_seed(seed)
+        self.model = _build_model(recipe).to(place.device).to(memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(recipe.optimizer, self.model)
+        self.average = _build_average(recipe, self.model)
+        if recipe.frozen_batch_norm:
+            keep_batch_norm_frozen(self.model.encoder)
+        self.unfreezing = None
+        if recipe.frozen_until > 0:
+            self.unfreezing = GradualUnfreezing(self.model, until=recipe.frozen_until)
+        self._loss, self._mask_loss = build_objective(recipe)
+        self._loss.to(place.device)
+        self._net: nn.Module = self._wrapped()
+        # All tiles live on the device as bytes; augmentation runs there in batches.
+        self._images = torch.from_numpy(tiles.images).to(place.device)
+        self._masks = torch.from_numpy(tiles.require_masks()).to(place.device)
+        self.parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}
+        if self.average is not None:
+            self.parts["average"] = self.average
+
+    @property
+    def kept(self) -> Segmenter:
+        """The model that a checkpoint is made of: the average, where there is one yet."""
+        average = self.average
+        if average is None or (self.recipe.average.kind == "swa" and int(average.n_averaged) == 0):
+            return self.model
+        return cast(Segmenter, average.module)
+
+    def epoch(self, epoch: int) -> float:
+        """One pass over this process's share of the shuffled tiles.
+
+        Returns:
+            The mean loss.
+
+        Raises:
+            ValueError: if that is not finite.
+        """
+        recipe, place = self.recipe, self.place
+        # Seeded by the epoch, so a resumed run draws what an unbroken one would have drawn.
+        shuffle = torch.Generator().manual_seed(1000 * self.seed + epoch)
+        order = torch.randperm(len(self._images), generator=shuffle)[: self.steps * recipe.batch_size]
+        batches = order.view(self.steps, place.world, -1)[:, place.rank].to(place.device)
+        noise = torch.Generator(place.device).manual_seed((1000 * self.seed + epoch) * place.world + place.rank)
+        total = torch.zeros((), device=place.device)
+        self._net.train()
+        for step, index in enumerate(batches):
+            self._advance((epoch * self.steps + step) / (recipe.epochs * self.steps))
+            x, y = recipe.augment(self._images[index].float() / 255, self._masks[index], generator=noise)  # N H W
+            total += self._step(x[:, None], y)
+        if (
+            recipe.average.kind == "swa"
+            and self.average is not None
+            and epoch + 1 > recipe.average.start * recipe.epochs
+        ):
+            self.average.update_parameters(self.model)
+        self._share_buffers()
+        mean = float(total) / self.steps  # the one wait for the device
+        if not math.isfinite(mean):
+            raise ValueError(
+                f"the loss became {mean} in epoch {epoch + 1}: start again with a lower optimizer.lr and another folder"
+            )
+        return mean
+
+    def _advance(self, progress: float) -> None:
+        """Rates, weights of losses and frozen stages as they are after that share of all steps."""
+        recipe = self.recipe
+        factor = rate_factor(progress, warmup=recipe.rate.warmup, cycles=recipe.rate.cycles)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.optimizer.lr * group["scale"] * factor
+        self._mask_loss.progress = progress
+        if self.unfreezing is not None and self.unfreezing.update(progress):
+            self._net = self._wrapped()
+
+    def _step(self, x: Tensor, y: Tensor) -> Tensor:
+        """One step on images N 1 H W in 0..1 and masks N H W; the loss."""
+        recipe, model = self.recipe, self.model
+        with torch.autocast(self.place.device.type, dtype=torch.bfloat16, enabled=recipe.amp == "bf16"):
+            output = self._net(model.preprocess(x.expand(-1, model.in_chans, -1, -1)))  # N 1 H W, or a SegOutput
+        loss = self._loss(output, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if recipe.optimizer.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip_norm)
+        self.optimizer.step()
+        if recipe.average.kind == "ema" and self.average is not None:
+            self.average.update_parameters(model)
+        return loss.detach()
+
+    def finish(self) -> None:
+        """Estimates the batch norms of the kept model anew, if the recipe says so."""
+        if self.recipe.average.reestimate_batch_norm and self.average is not None:
+            order = torch.randperm(len(self._images), generator=torch.Generator().manual_seed(self.seed))
+            chunks = order.to(self.place.device).split(BATCH_NORM_TILES)
+            full = [chunk for chunk in chunks if len(chunk) == len(chunks[0])]
+            model = self.kept
+            images = (self._images[chunk].float()[:, None].expand(-1, model.in_chans, -1, -1) / 255 for chunk in full)
+            reestimate_batch_norm(model, (model.preprocess(x) for x in images))
+
+    def _wrapped(self) -> nn.Module:
+        return DistributedDataParallel(self.model) if self.place.world > 1 else self.model
+
+    def _share_buffers(self) -> None:
+        """Each process averaged batch-norm statistics of its own batches: the first one's are kept."""
+        if self.place.world > 1:
+            for buffer in self.kept.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+
+def build_optimizer(part: OptimizerPart, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of a recipe, with groups of rates."""
+    groups = parameter_groups(
+        model, lr=part.lr, weight_decay=part.weight_decay, encoder_scale=part.encoder_scale, scales=part.scales
+    )
+    optimizer: torch.optim.Optimizer
+    if part.name == "adamw":
+        optimizer = torch.optim.AdamW(groups, lr=part.lr, betas=part.betas, fused=True)
+    else:
+        optimizer = torch.optim.SGD(groups, lr=part.lr, momentum=part.momentum, nesterov=part.momentum > 0, fused=True)
+    return normalized_gradient(optimizer) if part.normalized_gradient else optimizer
+
+
+def _build_model(recipe: Recipe) -> Segmenter:
+    part = recipe.model
+    model = create_model(part.name, pretrained_encoder=part.pretrained_encoder, **part.options)
+    if part.grow_from is not None:
+        smaller = create_model(part.grow_from)
+        grow(model, smaller, drop=part.grow_without)
+        model.preprocess = smaller.preprocess
+    return model
+
+
+def _build_average(recipe: Recipe, model: Segmenter) -> WeightAverage | None:
+    if recipe.average.kind == "ema":
+        return exponential_average(model, decay=recipe.average.decay)
+    return stochastic_average(model) if recipe.average.kind == "swa" else None
