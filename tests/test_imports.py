@@ -55,6 +55,7 @@ MAY = {
         "saving",
     },
     "convert": {"checkpoint", "factory", "fit", "models"},
+    "cli": {"costs", "factory", "hub", "registry", "sources", "__version__"},
 }
 """Top-level room -> the rooms of saltzoo that it may import besides itself. A new room needs a row."""
 

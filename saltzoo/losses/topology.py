@@ -109,9 +109,8 @@ def _check_maps(maps: Sequence[Tensor], count: int) -> None:
 
 
 def _mean_of_valid(distance: Tensor, valid: Tensor) -> Tensor:
-    share = F.adaptive_avg_pool2d(valid[:, None].to(distance.dtype), (distance.shape[1], distance.shape[2]))[
-        :, 0
-    ]  # N h w
+    height, width = distance.shape[-2:]
+    share = F.adaptive_avg_pool2d(valid.to(distance.dtype), (height, width))  # N h w
     # Without any valid pixel both images are 0, and so is their distance.
     return (distance * share).sum((1, 2)) / share.sum((1, 2)).clamp(min=torch.finfo(share.dtype).tiny)
 
@@ -122,8 +121,7 @@ class TopologyLoss(nn.Module):
     Args:
         features: images N 3 H W -> maps N C h w, of the logits' precision: a module, which moves along with this one
             and is set to evaluation for good, or any callable. None is conv1_2, conv2_2 and conv3_4 of timm's
-            `vgg19.tv_in1k`, as in the paper; its weights come from the Hugging
-            Face Hub once, and then from its cache.
+            `vgg19.tv_in1k`, as in the paper; its weights come from the Hugging Face Hub once, and then from its cache.
         normalize: as in the function.
         ignore_index: likewise.
         reduction: likewise.
