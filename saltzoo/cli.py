@@ -67,7 +67,7 @@ def _info(args: argparse.Namespace) -> int:
     for label, text in (("paper", spec.paper), ("source", spec.source)):
         if text:
             print(f"{label}: {text}")
-    for option, value in model.config.model_args.items():
+    for option, value in (model.config.model_args if model.config else {}).items():
         print(f"  {option} = {value!r}")
     return 0
 
