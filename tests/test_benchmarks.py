@@ -13,6 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+import saltzoo
+from saltzoo.data import stratified_folds
+from saltzoo.draw import save_png
+from saltzoo.metrics import iou_score, salt_map
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 CONDITIONS = {"device", "cores", "threads", "system", "python", "torch", "timm", "saltzoo", "commit", "date"}
 
@@ -367,3 +372,26 @@ def test_versus_times_every_row_of_layers_and_of_imports(alone: Any) -> None:
         assert [row["difference"] is None for row in rows] == [row["contender"] != alone.OURS for row in rows]
     assert len(list(alone.pyramid_pooling_rows(plan))) == 2 * 2 * 2  # layouts, modes, contenders
     assert [row["contender"] for row in alone.import_rows(plan)] == ["smp", "saltzoo"]
+
+
+def test_validate_scores_the_fold_as_a_user_would(tmp_path: Path) -> None:
+    tiles = saltzoo.data.synthetic_tiles(20, seed=3)
+    for name, image, mask in zip(tiles.ids, tiles.images, tiles.require_masks(), strict=True):
+        save_png(image, tmp_path / "data" / "train" / "images" / f"{name}.png")
+        save_png(mask.astype("uint8") * 255, tmp_path / "data" / "train" / "masks" / f"{name}.png")
+    torch.manual_seed(0)
+    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    folder = saltzoo.save_pretrained(model, tmp_path / "model")
+    options = ["--data", str(tmp_path / "data"), "--fold", "1", "--device", "cpu", "--out", str(tmp_path)]
+    _run("validate.py", "--model", f"local-dir:{folder}", *options)
+    rows = {row["tta"]: row for row in _read(tmp_path / "validate_cpu.csv")}
+    read = saltzoo.data.read_tgs(tmp_path / "data")  # in the order of the files
+    held_out = read.select(stratified_folds(read.coverage) == 1)
+    for tta, row in rows.items():
+        masks = saltzoo.predict(model, held_out.images, tta=None if tta == "none" else tta) > 0.5
+        assert float(row["salt_map"]) == pytest.approx(salt_map(masks, held_out.require_masks()).item(), abs=1e-6)
+        assert float(row["iou"]) == pytest.approx(
+            iou_score(masks, held_out.require_masks(), average="per_image").item(), abs=1e-6
+        )
+        assert (row["tiles"], row["fold"]) == (str(len(held_out)), "1")
+    assert set(rows) == {"none", "hflip"}

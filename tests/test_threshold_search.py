@@ -127,7 +127,6 @@ def test_refined_is_never_worse_and_is_brute_force_too(metric):
 
 def test_refining_goes_on_from_all_that_was_tried():
     """The best of two rounds may be of the first: the second round's neighbours of it are then nearer."""
-    p, target = batch(3, count=8)
     for seed in range(6):
         p, target = batch(seed, count=8)
         found = search_threshold(p, target, thresholds=3, metric="iou", refine=3)
