@@ -154,6 +154,12 @@ def test_bootstrapped_share_of_every_size(k):
         for options in ({}, {"ignore_index": IGNORED}):
             losses = bootstrapped_bce(logits, target, k=k, reduction="none", **options)
             torch.testing.assert_close(losses, torch.full((2,), math.log(2)))
+        # Of pixels that differ, one more or less would tell.
+        logits = torch.linspace(-3, 3, size)[None, None]
+        wide = torch.cat([logits, torch.zeros(1, 1, 9)], -1), torch.zeros(1, 1, size + 9, dtype=torch.long)
+        wide[1][..., size:] = IGNORED
+        want = bootstrapped_bce(logits, torch.zeros(1, 1, size), k=k)
+        torch.testing.assert_close(bootstrapped_bce(*wide, k=k, ignore_index=IGNORED), want)
     few = torch.full((1, 1, 9), IGNORED)
     few[..., :2] = 0  # k of 2 pixels is less than a half of one
     torch.testing.assert_close(
