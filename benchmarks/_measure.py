@@ -23,6 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import saltzoo
 from saltzoo.losses import DeepSupervisionLoss
+from saltzoo.machine import device_name
 
 Run = Callable[[], object]
 Row = dict[str, Any]
@@ -201,7 +202,7 @@ def conditions(device: torch.device, *packages: str) -> Row:
     """
     cuda = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(device) if cuda else _cpu_name(),
+        "device": device_name(device),
         "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if cuda else "",
         "cuda": torch.version.cuda if cuda else "",
         "cores": os.cpu_count(),
@@ -216,13 +217,6 @@ def conditions(device: torch.device, *packages: str) -> Row:
         "commit": _commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
     }
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str:

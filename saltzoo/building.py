@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
+from .annotations import fits
 from .models import ModelConfig, Segmenter
 from .registry import find_model
 
@@ -34,7 +34,7 @@ def build_model(name: str, asked: Mapping[str, Any], **loading: Any) -> Segmente
     spec = find_model(name)
     builder = spec.load_builder()
     hints = _hints(builder)
-    given = {key: value for key, value in asked.items() if value is not None or _fits(None, hints.get(key, int))}
+    given = {key: value for key, value in asked.items() if value is not None or fits(None, hints.get(key, int))}
     args = {**_defaults(builder), "in_chans": 1, "num_classes": 1, **spec.options, **given}
     _check_options(name, builder, args)
     for key in ("in_chans", "num_classes"):
@@ -75,7 +75,7 @@ def _check_types(name: str, builder: Callable[..., Any], args: Mapping[str, Any]
     """Refuses what the builder's annotations don't say: a word is no number, and "no" is not False."""
     hints = _hints(builder)
     for key, value in args.items():
-        if key in hints and not _fits(value, hints[key]):
+        if key in hints and not fits(value, hints[key]):
             kind = inspect.formatannotation(hints[key]).replace("collections.abc.", "")
             raise TypeError(f"option {key!r} of model {name!r} must be {kind}, got {value!r}")
 
@@ -85,18 +85,6 @@ def _hints(builder: Callable[..., Any]) -> dict[str, Any]:
         return get_type_hints(builder)
     except (NameError, TypeError):  # a builder of the user's own may be annotated with what is not imported
         return {}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is what an annotation says; of annotations that are not plain, anything is."""
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, kind) for kind in get_args(hint))
-    if get_origin(hint) is Sequence:
-        return isinstance(value, list | tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
-    if hint in (int, float) and isinstance(value, bool):
-        return False
-    kinds: dict[Any, Any] = {int: int, float: (int, float), bool: bool, str: str, type(None): type(None)}
-    return isinstance(value, kinds.get(hint, object))
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import saltzoo
 from saltzoo.losses import bce_loss, lovasz_hinge
 from saltzoo.training import Curve, Recipe, ScheduledSum, rate_factor, read_recipe
 from saltzoo.training.objective import build_objective
-from saltzoo.training.recipe import LossPart
+from saltzoo.training.recipe_parts import LossPart
 from saltzoo.training.trainer import build_optimizer
 
 RECIPES = sorted((Path(__file__).parents[1] / "examples" / "recipes").glob("*.toml"))
@@ -24,7 +24,7 @@ def test_every_recipe_of_the_examples_can_be_run(path):
     assert path.stem.partition(".")[0] == recipe.model.name
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     with torch.device("meta"):
-        model = saltzoo.create_model(recipe.model.name, **recipe.model.options)
+        model = saltzoo.create_model(recipe.model.name, **recipe.model.options, **recipe.model.training_options)
         build_optimizer(recipe.optimizer, model)
     loss, mask = build_objective(recipe)
     logits, target = torch.randn(2, 1, 9, 9), (torch.rand(2, 9, 9) < 0.5).float()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import DeepSupervisionLoss, create_loss
-from .recipe import LossPart, Recipe
+from .recipe import Recipe
+from .recipe_parts import LossPart
 
 
 class ScheduledSum(nn.Module):

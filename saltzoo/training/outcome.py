@@ -14,6 +14,7 @@ from ..data import Tiles
 from ..inference import predict
 from ..models import Segmenter
 from ..saving import save_pretrained
+from .keeping import kept_model
 from .recipe import Recipe
 from .state import MODEL, History
 
@@ -34,6 +35,7 @@ class Outcome:
         license: of the weights.
         fold: which fold validates.
         seed: of the run.
+        machine: where it was trained.
     """
 
     recipe: Recipe
@@ -43,6 +45,7 @@ class Outcome:
     license: str
     fold: int
     seed: int
+    machine: str
 
     @property
     def folder(self) -> Path:
@@ -51,20 +54,26 @@ class Outcome:
 
     def save(self, model: Segmenter, history: History, scores: Mapping[str, float] | None = None) -> None:
         """The checkpoint and its picture; with the scores of an epoch, or those that are given."""
-        epoch, _, score, _ = history[-1]
-        scores = scores or {"salt_map": score}
-        self._write(model, self.folder, [self._metric(name, value, epoch) for name, value in scores.items()])
+        scores = scores or {"salt_map": history[-1][2]}
+        self._write(model, self.folder, history, scores)
         self._draw(model)
 
     def save_snapshot(self, model: Segmenter, history: History) -> None:
         """A checkpoint of its own at the end of a cycle."""
         epoch, _, score, _ = history[-1]
-        self._write(model, self.out / f"snapshot_{epoch}", [self._metric("salt_map", score, epoch)])
+        self._write(model, self.out / f"snapshot_{epoch}", history, {"salt_map": score})
 
-    def _write(self, model: Segmenter, folder: Path, metrics: list[dict[str, Any]]) -> None:
-        save_pretrained(model, folder, license=self.license, metrics=metrics, recipe=self.recipe.to_dict())
+    def _write(self, model: Segmenter, folder: Path, history: History, scores: Mapping[str, float]) -> None:
+        save_pretrained(
+            kept_model(self.recipe.model, model),
+            folder,
+            license=self.license,
+            metrics=[self._metric(name, value, history) for name, value in scores.items()],
+            recipe=self.recipe.to_dict(),
+            dtype=self.recipe.dtype,
+        )
 
-    def _metric(self, name: str, value: float, epoch: int) -> dict[str, Any]:
+    def _metric(self, name: str, value: float, history: History) -> dict[str, Any]:
         """A score with the conditions under which it holds."""
         return {
             "name": name,
@@ -72,7 +81,9 @@ class Outcome:
             "data": self.data,
             "fold": f"{self.fold} of {self.recipe.folds}",
             "seed": self.seed,
-            "epoch": f"{epoch} of {self.recipe.epochs}",
+            "epoch": f"{len(history)} of {self.recipe.epochs}",
+            "minutes": round(sum(seconds for *_, seconds in history) / 60, 1),
+            "machine": self.machine,
         }
 
     def _draw(self, model: Segmenter) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from ..machine import device_name
+
 
 @dataclass(frozen=True)
 class Place:
@@ -33,3 +35,10 @@ class Place:
     def main(self) -> bool:
         """Whether this is the one process that prints and writes."""
         return self.rank == 0
+
+    @property
+    def machine(self) -> str:
+        """In words: what the run's speed and last digits depend on."""
+        processes = f"{self.world} x " if self.world > 1 else ""
+        threads = f", {torch.get_num_threads()} thread(s)" if self.device.type == "cpu" else ""
+        return f"{processes}{device_name(self.device)}{threads}, torch {torch.__version__}"

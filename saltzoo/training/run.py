@@ -16,6 +16,7 @@ from ..factory import create_model
 from ..inference import predict
 from ..metrics import SaltMAP
 from ..models import Segmenter
+from .keeping import kept_model
 from .outcome import Outcome
 from .place import Place
 from .recipe import Recipe
@@ -72,7 +73,8 @@ def fit(
         raise ValueError(f"fold must be 0 to {recipe.folds - 1}, got {fold}")
     training, validation = tiles.select(folds != fold), tiles.select(folds == fold)
     trainer = Trainer(recipe, training, place, seed=seed)
-    outcome = Outcome(recipe, validation, out, data=data, license=license, fold=fold, seed=seed)
+    outcome = Outcome(recipe, validation, out, data=data, license=license, fold=fold, seed=seed, machine=place.machine)
+    kept_model(recipe.model, trainer.kept)  # says now, and not after an epoch, what can't be kept
     identity = {"recipe": recipe.to_dict(), "data": data, "fold": fold, "seed": seed, "tiles": len(tiles)}
     history: History = load_state(out, trainer.parts, identity, place.device) if resume else []
     out.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ def fit(
         for name, tta in (("salt_map", None), ("salt_map_hflip", "hflip"))
     }
     if place.main:
-        outcome.save(model, history, scores)
+        outcome.save(trainer.kept, history, scores)
     return scores
 
 

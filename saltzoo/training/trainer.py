@@ -19,7 +19,8 @@ from .growing import grow
 from .normalized_gradient import normalized_gradient
 from .objective import build_objective
 from .place import Place
-from .recipe import OptimizerPart, Recipe
+from .recipe import Recipe
+from .recipe_parts import OptimizerPart
 from .schedule import rate_factor
 from .unfreezing import GradualUnfreezing
 
@@ -172,7 +173,8 @@ def build_optimizer(part: OptimizerPart, model: nn.Module) -> torch.optim.Optimi
 
 def _build_model(recipe: Recipe) -> Segmenter:
     part = recipe.model
-    model = create_model(part.name, pretrained_encoder=part.pretrained_encoder, **part.options)
+    options = {**part.options, **part.training_options}
+    model = create_model(part.name, pretrained_encoder=part.pretrained_encoder, **options)
     if part.grow_from is not None:
         smaller = create_model(part.grow_from)
         grow(model, smaller, drop=part.grow_without)

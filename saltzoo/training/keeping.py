@@ -1,0 +1,47 @@
+"""The model that is kept: what was trained, without what only training needed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..factory import create_model
+from ..inference import predict
+from ..models import Segmenter
+from .recipe_parts import ModelPart
+
+
+def kept_model(part: ModelPart, trained: Segmenter) -> Segmenter:
+    """The model of a recipe's options, with the weights that it has in common with the trained one.
+
+    Args:
+        part: what was trained.
+        trained: a model of its options and training options. It is left as it is.
+
+    Returns:
+        The trained model itself where there are no training options; else a model without them, on the same device,
+        that gives the same masks.
+
+    Raises:
+        ValueError: the training options change how masks are made.
+    """
+    if not part.training_options:
+        return trained
+    plain = create_model(part.name, **part.options)
+    tensors, wanted = trained.state_dict(), plain.state_dict()
+    fits = all(key in tensors and tensors[key].shape == value.shape for key, value in wanted.items())
+    if fits and plain.mask_only().state_dict().keys() == trained.mask_only().state_dict().keys():
+        plain.load_state_dict({key: tensors[key] for key in wanted})
+        plain.preprocess = trained.preprocess
+        plain.to(next(trained.parameters()).device)
+        if _same_masks(plain, trained):
+            return plain
+    raise ValueError(
+        f"model.training_options {dict(part.training_options)} change how {part.name!r} makes its masks, and would be "
+        f"missed in the checkpoint: move them to model.options"
+    )
+
+
+def _same_masks(plain: Segmenter, trained: Segmenter) -> bool:
+    """On a picture of noise: options may change what a network computes and none of its tensors."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, 101, 101), dtype=np.uint8)
+    return np.allclose(predict(plain, noise), predict(trained, noise), atol=1e-4)

@@ -1,0 +1,125 @@
+"""The tables of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .schedule import Curve
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """What is trained.
+
+    Attributes:
+        name: of `saltzoo.list_models()`.
+        options: of its builder.
+        training_options: more of them for training alone, such as deep_supervision = true: what they add is dropped
+            from the checkpoints, which hold the model of `options`.
+        pretrained_encoder: start from ImageNet weights.
+        grow_from: a checkpoint ("local-dir:PATH", "hf-hub:org/name") of a smaller network to start from.
+        grow_without: dotted prefixes of the smaller network's tensors that are left out.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training_options: Mapping[str, Any] = field(default_factory=dict)
+    pretrained_encoder: bool = False
+    grow_from: str | None = None
+    grow_without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OptimizerPart:
+    """How weights move.
+
+    Attributes:
+        name: "adamw" or "sgd", of torch.
+        lr: peak rate.
+        weight_decay: of matrices and filters; norms and biases are not decayed.
+        betas: of AdamW.
+        momentum: of SGD (Nesterov's).
+        clip_norm: largest norm of the whole gradient; None for no limit.
+        encoder_scale: factor of the encoder's rate.
+        scales: dotted prefix of parameters -> factor of their rate.
+        normalized_gradient: divide each tensor's gradient by its norm first.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 1.5e-3
+    weight_decay: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.99)
+    momentum: float = 0.9
+    clip_norm: float | None = 5.0
+    encoder_scale: float = 1.0
+    scales: Mapping[str, float] = field(default_factory=dict)
+    normalized_gradient: bool = False
+
+
+@dataclass(frozen=True)
+class RatePart:
+    """How the rate moves.
+
+    Attributes:
+        warmup: share of all steps in which it rises to its peak.
+        cycles: of the cosine that follows; each ends in a snapshot where there are several.
+    """
+
+    warmup: float = 0.05
+    cycles: int = 1
+
+
+@dataclass(frozen=True)
+class AveragePart:
+    """Which average of the weights is kept.
+
+    Attributes:
+        kind: "ema", "swa" or "none".
+        decay: of the exponential average.
+        start: share of all steps after which the stochastic average begins, once an epoch.
+        reestimate_batch_norm: make the statistics of batch norm anew on unaugmented tiles at the end. A stochastic
+            average needs it; an exponential one has averaged statistics already.
+    """
+
+    kind: Literal["ema", "swa", "none"] = "ema"
+    decay: float = 0.998
+    start: float = 0.75
+    reestimate_batch_norm: bool = False
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """One of the losses that are summed.
+
+    Attributes:
+        name: of `saltzoo.losses.list_losses()`.
+        weight: a number, or points [[progress, weight], ...] between which it goes in straight lines.
+        options: of the loss.
+    """
+
+    name: str
+    weight: float | Sequence[Sequence[float]] = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def curve(self) -> Curve:
+        """The weight over the progress of training."""
+        return Curve.of(self.weight)
+
+
+@dataclass(frozen=True)
+class SupervisionPart:
+    """Weights of what a model returns beside its mask; those of `DeepSupervisionLoss`."""
+
+    map_weight: float = 0.1
+    image_weight: float = 0.05
+    auxiliary_weight: float = 0.4
+
+
+BCE_INTO_LOVASZ = (
+    LossPart("bce_loss", ((0.05, 1.0), (0.10, 0.2))),
+    LossPart("lovasz_hinge", ((0.05, 0.0), (0.10, 1.0)), {"margin": "elu", "symmetric": True}),
+)
+"""What is summed if a recipe names no losses: cross-entropy first, then mostly the Lovasz hinge."""

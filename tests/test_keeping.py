@@ -1,0 +1,96 @@
+"""What a run keeps: the model without what only its training needed."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+import saltzoo
+from saltzoo.data import stratified_folds, synthetic_tiles
+from saltzoo.training import Recipe, fit
+from saltzoo.training.keeping import kept_model
+from saltzoo.training.recipe_parts import ModelPart
+
+SMALL = {"encoder": "resnet10t", "decoder_channels": [8, 8, 8, 8, 8]}
+TILES = synthetic_tiles(20, seed=3)
+
+
+def train(out, *, seed=0, **model):
+    recipe = {"model": {"name": "unet", "options": SMALL, **model}, "epochs": 2, "batch_size": 4, "dtype": "float16"}
+    return fit(Recipe.from_dict(recipe), TILES, out, seed=seed, data="tiles", tell=lambda line: None)
+
+
+def test_a_run_keeps_no_heads_of_training_and_half_of_the_bytes(tmp_path):
+    scores = train(tmp_path, training_options={"deep_supervision": True})
+
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["model_args"]["deep_supervision"] is False
+    assert config["recipe"]["model"]["training_options"] == {"deep_supervision": True}
+    model = saltzoo.create_model(f"local-dir:{tmp_path / 'model'}")
+    assert isinstance(model.eval()(torch.rand(2, 1, 64, 64)), torch.Tensor)
+    names = dict(model.named_parameters())
+    with safe_open(tmp_path / "model" / "model.safetensors", "pt") as file:
+        assert set(file.keys()) == set(model.state_dict())
+        kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118  # it is no dict
+    assert torch.float16 in {kinds[name] for name in names}
+    assert torch.float16 not in {kinds[name] for name, _ in model.named_buffers()}
+
+    # What the trained network itself says, of the state that the run ended with.
+    trained = saltzoo.create_model("unet", deep_supervision=True, **SMALL)
+    average = torch.load(tmp_path / "last.pt", weights_only=True)["parts"]["average"]
+    prefix = "module."
+    trained.load_state_dict({k.removeprefix(prefix): v for k, v in average.items() if k.startswith(prefix)})
+    assert len(trained.state_dict()) > len(model.state_dict())
+    ours, theirs = (saltzoo.predict(net, TILES.images[:4]) for net in (model, trained))
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)  # half precision
+    assert not np.array_equal(ours, theirs)
+
+    held_out = TILES.select(stratified_folds(TILES.coverage) == 0)
+    masks = saltzoo.predict(model, held_out.images) > 0.5
+    assert scores["salt_map"] == pytest.approx(float(saltzoo.metrics.salt_map(masks, held_out.require_masks())))
+    (plain, _) = config["metrics"]
+    assert plain["value"] == scores["salt_map"]
+    assert plain["minutes"] >= 0
+    assert f"torch {torch.__version__}" in plain["machine"]
+
+
+def test_the_same_seed_gives_the_same_figure(tmp_path):
+    one, same, other = (train(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert one == pytest.approx(same, abs=1e-6)
+    losses = [(tmp_path / name / "log.csv").read_text().split()[1].split(",")[1] for name in "abc"]
+    assert losses[0] == losses[1] != losses[2]
+    assert other.keys() == one.keys()
+
+
+def test_without_training_options_it_is_the_trained_model():
+    model = saltzoo.create_model("unet", **SMALL)
+    assert kept_model(ModelPart("unet", SMALL), model) is model
+
+
+def test_the_trained_model_stays_as_it_is():
+    part = ModelPart("unet", SMALL, {"deep_supervision": True})
+    trained = saltzoo.create_model("unet", deep_supervision=True, **SMALL)
+    before = {key: value.clone() for key, value in trained.state_dict().items()}
+    kept = kept_model(part, trained)
+    assert trained.training
+    for value in kept.parameters():
+        value.data.zero_()
+    for key, value in trained.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"attention": "scse"},  # more tensors in the mask's way
+        {"hypercolumn": True},  # tensors of another shape
+        {"decoder_channels": [16, 8, 8, 8, 8]},
+        {"upsample": "bilinear"},  # no tensor differs
+    ],
+)
+def test_training_options_that_change_masks_are_refused_before_training(tmp_path, options):
+    with pytest.raises(ValueError, match=r"model\.training_options .* change how 'unet' makes its masks"):
+        train(tmp_path / "run", training_options=options)
+    assert not (tmp_path / "run").exists()
