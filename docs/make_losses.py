@@ -110,4 +110,4 @@ def _metric_rows() -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_or_check(PAGE, page, __doc__, lambda: draw(curves.pictures(), PICTURES)))
+    sys.exit(write_or_check({PAGE: page}, __doc__, lambda: draw(curves.pictures(), PICTURES)))

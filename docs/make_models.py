@@ -156,4 +156,4 @@ def _spelled(default: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(write_or_check(PAGE, page, __doc__))
+    sys.exit(write_or_check({PAGE: page}, __doc__))

@@ -195,4 +195,4 @@ def _short(number: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(write_or_check(PAGE, page, __doc__))
+    sys.exit(write_or_check({PAGE: page}, __doc__))

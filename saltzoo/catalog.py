@@ -110,4 +110,7 @@ MODELS: tuple[ModelSpec, ...] = (
     ),
 )
 
-WEIGHTS: tuple[WeightsSpec, ...] = ()
+WEIGHTS: tuple[WeightsSpec, ...] = (
+    WeightsSpec("saltnet_s", "tgs"),
+    WeightsSpec("unet_resnet34_scse", "tgs"),
+)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import __version__
-from .registry import find_model, list_models
+from .registry import find_model, find_weights, list_models
+from .spec import WeightsSpec
 
 SIZE = (101, 101)
 """Of the image that FLOPs are told of: a tile of the TGS Salt challenge."""
@@ -33,8 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--pretrained", action="store_true", help="names with their weights instead")
     listing.set_defaults(run=_list)
 
-    info = commands.add_parser("info", help="options, parameters and FLOPs of a model")
-    info.add_argument("name")
+    info = commands.add_parser("info", help="options, parameters and FLOPs of a model; scores of weights")
+    info.add_argument("name", help="MODEL or MODEL.TAG")
     info.set_defaults(run=_info)
 
     push = commands.add_parser("push", help="put weights on the Hugging Face Hub")
@@ -53,14 +56,15 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    spec = find_model(args.name)
+    weights = find_weights(args.name) if "." in args.name else None
+    spec = find_model(weights.model if weights else args.name)
     import torch  # what takes a second waits until it is needed
 
     from .costs import cost
     from .factory import create_model
 
     with torch.device("meta"):
-        model = create_model(args.name)
+        model = create_model(spec.name)
     found = cost(model, SIZE)
     size = " x ".join(map(str, SIZE))
     print(f"{spec.name}: {found.parameters:,} parameters, {found.flops / 1e9:.3g} GFLOP an image of {size}")
@@ -69,7 +73,25 @@ def _info(args: argparse.Namespace) -> int:
             print(f"{label}: {text}")
     for option, value in (model.config.model_args if model.config else {}).items():
         print(f"  {option} = {value!r}")
+    if weights:
+        print("\n".join(_about(weights)))
     return 0
+
+
+def _about(weights: WeightsSpec) -> Iterator[str]:
+    """Where weights are, and what the card says of those that come with the package."""
+    from .checkpoint import CONFIG
+    from .sources import BUNDLED
+
+    folder = BUNDLED / weights.name
+    if not (folder / CONFIG).is_file():
+        yield f"weights {weights.name}: on the Hugging Face Hub, {weights.repo_id}@{weights.revision}"
+        return
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    yield f"weights {weights.name}: {folder}, licence {config['license']}"
+    for metric in config["metrics"]:
+        conditions = ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "value"))
+        yield f"  {metric['name']} = {metric['value']:.4f} ({conditions})"
 
 
 def _push(args: argparse.Namespace) -> int:

@@ -395,3 +395,14 @@ def test_validate_scores_the_fold_as_a_user_would(tmp_path: Path) -> None:
         )
         assert (row["tiles"], row["fold"]) == (str(len(held_out)), "1")
     assert set(rows) == {"none", "hflip"}
+
+
+def test_loading_tells_what_weights_cost_beside_building(tmp_path: Path) -> None:
+    _run("loading.py", "--models", "saltnet_s.tgs", "--rounds", "2", "--out", str(tmp_path))
+    rows = {row["from"]: row for row in _read(tmp_path / "loading_cpu.csv")}
+    assert list(rows) == ["built", "package", "cache"]
+    assert float(rows["built"]["times_building"]) == 1.0
+    for row in rows.values():
+        assert 0 < float(row["ms_min"]) <= float(row["ms"]) <= float(row["ms_max"])
+    slowest = float(rows["cache"]["ms_max"]) / float(rows["built"]["ms_min"])
+    assert 0 < float(rows["cache"]["times_building"]) <= slowest * 1.001  # four digits are kept

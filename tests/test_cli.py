@@ -34,8 +34,23 @@ def test_info(capsys):
         model = saltzoo.create_model("saltnet_s")
     assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in printed
     assert "  attention = 'scse'" in printed
+    assert "weights" not in printed
     assert main(["info", "saltnet_x"]) == 1
     assert "error: unknown model 'saltnet_x'" in capsys.readouterr().err
+
+
+def test_info_of_weights(capsys, tmp_path, monkeypatch):
+    assert main(["info", "saltnet_s.tgs"]) == 0
+    printed = capsys.readouterr().out
+    metrics = json.loads((sources.BUNDLED / "saltnet_s.tgs" / "config.json").read_text())["metrics"]
+    assert "licence cc-by-nc-4.0" in printed
+    assert f"  salt_map = {metrics[0]['value']:.4f} (data TGS Salt Identification Challenge, fold 0 of 5" in printed
+    assert "  attention = 'scse'" in printed
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    assert main(["info", "saltnet_s.tgs"]) == 0
+    assert "weights saltnet_s.tgs: on the Hugging Face Hub, saltzoo/saltnet_s.tgs@" in capsys.readouterr().out
+    assert main(["info", "saltnet_s.none"]) == 1
+    assert "error: no weights 'saltnet_s.none'" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_check_tells_a_stale_page(script, tmp_path, monkeypatch, capsys):
 
     def run(*options):
         monkeypatch.setattr(sys, "argv", ["make_models.py", *options])
-        return write_or_check(path, lambda: "new\n", "words")
+        return write_or_check({path: lambda: "new\n"}, "words")
 
     assert run("--check") == 1
     assert "models.md is stale: run python docs/make_models.py" in capsys.readouterr().err

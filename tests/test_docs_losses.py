@@ -198,7 +198,7 @@ def test_a_check_draws_nothing(script, tmp_path, monkeypatch, options, calls):
     done = []
     (tmp_path / "losses.md").write_text("new\n")
     monkeypatch.setattr(sys, "argv", ["make_losses.py", *options])
-    status = script("_page").write_or_check(tmp_path / "losses.md", lambda: "new\n", "words", lambda: done.append(1))
+    status = script("_page").write_or_check({tmp_path / "losses.md": lambda: "new\n"}, "words", lambda: done.append(1))
     assert (status, len(done)) == (0, calls)
 
 
