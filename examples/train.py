@@ -5,10 +5,10 @@
     python examples/train.py --data DIR --model unet_resnet34_scse --epochs 40 --amp bf16 --out runs/mine
     torchrun --nproc-per-node 2 examples/train.py ...               # several processes (gloo on CPUs, nccl on GPUs)
 
-DIR is the competition's download: train.zip, or train/images and train/masks. What is told on the command line goes
-before the recipe. The folder --out then holds `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")),
-`predictions.png`, `log.csv`, and `last.pt`, from which --resume goes on with the same options. Ctrl-C keeps the last
-whole epoch.
+DIR is the competition's download: train.zip, or train/images and train/masks; a recipe with a [student] reads its
+unlabelled tiles too, test.zip or test/images. What is told on the command line goes before the recipe. The folder
+--out then holds `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")), `predictions.png`, `log.csv`,
+and `last.pt`, from which --resume goes on with the same options. Ctrl-C keeps the last whole epoch.
 """
 
 from __future__ import annotations
@@ -83,15 +83,21 @@ def model_options(words: list[str]) -> dict[str, Any]:
 
 def train(args: argparse.Namespace, device: torch.device) -> None:
     """Reads or makes tiles, and trains."""
+    recipe, unlabelled = build_recipe(args), None
     if args.data:
         tiles, data = saltzoo.data.read_tgs(args.data), "TGS Salt Identification Challenge"
+        if recipe.student is not None:
+            unlabelled = saltzoo.data.read_tgs(args.data, split="test")
     else:
         tiles = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=args.seed)
         data = f"{args.synthetic_tiles} synthetic tiles of saltzoo"
+        if recipe.student is not None:
+            unlabelled = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=args.seed + 1)
     scores = fit(
-        build_recipe(args),
+        recipe,
         tiles,
         args.out,
+        unlabelled=unlabelled,
         fold=args.fold,
         seed=args.seed,
         device=device,

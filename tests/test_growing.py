@@ -52,7 +52,7 @@ def assert_complete(growth, larger, smaller):
 
 def test_a_network_of_the_same_form_is_copied():
     smaller, model = (SaltnetOptions(channels=(4, 6, 8), decoder_channels=(4, 4)).build() for _ in range(2))
-    lived(smaller)
+    lived(smaller)(torch.rand(2, 1, 32, 32))  # which counts a batch
     growth = grow(model, smaller)
     assert growth == Growth(tuple(smaller.state_dict()), (), (), ())
     assert_unchanged(model, smaller.state_dict())

@@ -46,6 +46,7 @@ MAY = {
     "training": {
         "annotations",
         "arguments",
+        "checkpoint",
         "data",
         "draw",
         "factory",
@@ -56,10 +57,12 @@ MAY = {
         "metrics",
         "models",
         "output",
+        "registry",
         "saving",
+        "sources",
     },
     "convert": {"checkpoint", "factory", "fit", "models"},
-    "cli": {"costs", "factory", "hub", "registry", "sources", "__version__"},
+    "cli": {"checkpoint", "costs", "factory", "hub", "registry", "sources", "spec", "__version__"},
 }
 """Top-level room -> the rooms of saltzoo that it may import besides itself. A new room needs a row."""
 

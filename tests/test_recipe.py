@@ -1,5 +1,6 @@
 """Recipes: what a file says, what is refused, and what changes while a network trains."""
 
+import inspect
 import math
 import re
 from pathlib import Path
@@ -9,19 +10,21 @@ import torch
 
 import saltzoo
 from saltzoo.losses import bce_loss, lovasz_hinge
-from saltzoo.training import Curve, Recipe, ScheduledSum, rate_factor, read_recipe
+from saltzoo.training import Curve, Recipe, ScheduledSum, agreement, rate_factor, read_recipe
 from saltzoo.training.objective import build_objective
-from saltzoo.training.recipe_parts import LossPart
+from saltzoo.training.recipe_parts import LossPart, StudentPart
 from saltzoo.training.trainer import build_optimizer
 
 RECIPES = sorted((Path(__file__).parents[1] / "examples" / "recipes").glob("*.toml"))
 SMALL = {"model": {"name": "saltnet_s"}}
+TAUGHT = {"teachers": ["saltnet_s.tgs"]}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_of_the_examples_can_be_run(path):
     recipe = read_recipe(path)
-    assert path.stem.partition(".")[0] == recipe.model.name
+    assert path.stem.partition(".")[0] in (recipe.model.name, f"{recipe.model.name}_student")
+    assert path.stem.partition(".")[0].endswith("_student") == (recipe.student is not None)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     with torch.device("meta"):
         model = saltzoo.create_model(recipe.model.name, **recipe.model.options, **recipe.model.training_options)
@@ -64,11 +67,32 @@ def test_a_loss_of_no_weight_is_not_computed():
         ({"rate": {"warmup": 1.0}}, ValueError, "rate.warmup is a share of all steps, 0 up to 1, got 1.0"),
         ({"rate": {"cycles": 0}}, ValueError, "rate.cycles must be at least 1, got 0"),
         ({"augment": {"flip": 2}}, ValueError, "flip is a probability"),
+        ({"student": "saltnet_s.tgs"}, TypeError, "student of the recipe is a table of StudentPart"),
+        ({"student": {}}, ValueError, "student of the recipe needs teachers"),
+        ({"student": {"teachers": []}}, ValueError, "a student needs a teacher"),
+        ({"student": {"teachers": "saltnet_s.tgs"}}, TypeError, "teachers of student of the recipe must be tuple[str"),
+        ({"student": {**TAUGHT, "teacher": 1}}, ValueError, "has no key 'teacher': did you mean 'teachers'?"),
+        ({"student": {**TAUGHT, "share": 1.0}}, ValueError, "student.share is the pseudo-labelled part of a batch"),
+        ({"student": {**TAUGHT, "share": 0}}, ValueError, "between 0 and 1, got 0"),
+        ({"student": {**TAUGHT, "tta": "vflip"}}, ValueError, "must be one of 'none', 'hflip', got 'vflip'"),
+        ({"student": {**TAUGHT, "sure": 90}}, ValueError, "sure is a share of 0 to 1, got 90"),
+        ({"student": {**TAUGHT, "low": 0.6}}, ValueError, "low must be 0 to .5, high .5 to 1, got 0.6 and 0.8"),
     ],
 )
 def test_what_is_no_recipe(changes, error, words, tmp_path):
     with pytest.raises(error, match=re.escape(words)):
         Recipe.from_dict({**SMALL, **changes})
+
+
+def test_a_student_is_a_table_or_nothing():
+    assert Recipe.from_dict(SMALL).student is None
+    assert Recipe.from_dict(SMALL).to_dict()["student"] is None
+    recipe = Recipe.from_dict({**SMALL, "student": {**TAUGHT, "min_iou": 1}})
+    assert recipe.student == StudentPart(("saltnet_s.tgs",), min_iou=1)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    options = inspect.signature(agreement).parameters
+    for name in ("sure", "low", "high", "min_iou", "empty_share"):
+        assert getattr(Recipe.from_dict({**SMALL, "student": TAUGHT}).student, name) == options[name].default
 
 
 def test_a_file_is_named(tmp_path):

@@ -52,6 +52,11 @@ class Outcome:
         """Of the checkpoint."""
         return self.out / MODEL
 
+    @property
+    def validates(self) -> str:
+        """Which fold is held out, as cards say it."""
+        return f"{self.fold} of {self.recipe.folds}"
+
     def save(self, model: Segmenter, history: History, scores: Mapping[str, float] | None = None) -> None:
         """The checkpoint and its picture; with the scores of an epoch, or those that are given."""
         scores = scores or {"salt_map": history[-1][2]}
@@ -79,7 +84,7 @@ class Outcome:
             "name": name,
             "value": value,
             "data": self.data,
-            "fold": f"{self.fold} of {self.recipe.folds}",
+            "fold": self.validates,
             "seed": self.seed,
             "epoch": f"{len(history)} of {self.recipe.epochs}",
             "minutes": round(sum(seconds for *_, seconds in history) / 60, 1),

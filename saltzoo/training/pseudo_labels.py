@@ -79,7 +79,7 @@ def agreement(
         >>> labels.indices, labels.masks.flatten(1).any(1)
         (tensor([0, 1]), tensor([ True, False]))
     """
-    _check_options(sure=sure, low=low, high=high, min_iou=min_iou, empty_share=empty_share, count=count)
+    check_options(sure=sure, low=low, high=high, min_iou=min_iou, empty_share=empty_share, count=count)
     given = _read(probabilities)
     parts = [_judge(part, low, high) for part in given.split(CHUNK, dim=1)]
     masks, certain, alike = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -144,7 +144,12 @@ def _read(probabilities: Tensor | npt.NDArray[Any]) -> Tensor:
     return given if given.ndim == 4 else given[None]
 
 
-def _check_options(*, count: int | None, low: float, high: float, **shares: float) -> None:
+def check_options(*, low: float, high: float, count: int | None = None, **shares: float) -> None:
+    """Refuses options of `agreement` that make no sense.
+
+    Raises:
+        ValueError: if one does not.
+    """
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise ValueError(f"{name} is a share of 0 to 1, got {share}")

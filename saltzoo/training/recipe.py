@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..data import Augment
-from .recipe_parts import BCE_INTO_LOVASZ, AveragePart, LossPart, ModelPart, OptimizerPart, RatePart, SupervisionPart
+from .recipe_parts import (
+    BCE_INTO_LOVASZ,
+    AveragePart,
+    LossPart,
+    ModelPart,
+    OptimizerPart,
+    RatePart,
+    StudentPart,
+    SupervisionPart,
+)
 from .tables import read_table, to_table
 
 
@@ -32,6 +41,7 @@ class Recipe:
         dtype: of the kept weights: "float16" halves the file (see `save_pretrained`), and is what is scored at the end.
         frozen_until: share of all steps by which the encoder is unfrozen, stage by stage; 0 trains all of it at once.
         frozen_batch_norm: keep the encoder's batch norms as they start.
+        student: learn from pseudo-labelled tiles too; None for labelled ones alone.
     """
 
     model: ModelPart
@@ -48,6 +58,7 @@ class Recipe:
     dtype: Literal["float32", "float16"] = "float32"
     frozen_until: float = 0.0
     frozen_batch_norm: bool = False
+    student: StudentPart | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .pseudo_labels import check_options
 from .schedule import Curve
 
 
@@ -19,7 +20,8 @@ class ModelPart:
         training_options: more of them for training alone, such as deep_supervision = true: what they add is dropped
             from the checkpoints, which hold the model of `options`.
         pretrained_encoder: start from ImageNet weights.
-        grow_from: a checkpoint ("local-dir:PATH", "hf-hub:org/name") of a smaller network to start from.
+        grow_from: weights to start from, of a smaller network or of the same: a checkpoint ("local-dir:PATH",
+            "hf-hub:org/name"), or a name with its tag ("saltnet_s.tgs").
         grow_without: dotted prefixes of the smaller network's tensors that are left out.
     """
 
@@ -107,6 +109,45 @@ class LossPart:
     def curve(self) -> Curve:
         """The weight over the progress of training."""
         return Curve.of(self.weight)
+
+
+@dataclass(frozen=True)
+class StudentPart:
+    """Learning from unlabelled tiles, by the masks that teachers agree on.
+
+    Attributes:
+        teachers: weights of one network or more: checkpoints ("local-dir:PATH", "hf-hub:org/name"), or names with
+            their tags ("saltnet_s.tgs"). All were trained for the fold that validates.
+        share: of each batch that is pseudo-labelled.
+        tta: "hflip" averages what a teacher says of each tile and its mirror image; or "none".
+        sure: least share of a tile's pixels that the teachers are sure of; this and what follows of `agreement`.
+        low: at most this is surely no salt.
+        high: at least this is surely salt.
+        min_iou: least mean IoU between the teachers' masks and that of their mean.
+        empty_share: share of the kept masks that are empty.
+    """
+
+    teachers: tuple[str, ...]
+    share: float = 0.5
+    tta: Literal["none", "hflip"] = "hflip"
+    sure: float = 0.9
+    low: float = 0.2
+    high: float = 0.8
+    min_iou: float = 0.8
+    empty_share: float = 0.39
+
+    def __post_init__(self) -> None:
+        if not self.teachers:
+            raise ValueError('a student needs a teacher: give student.teachers, such as ["local-dir:runs/fold0/model"]')
+        if not 0 < self.share < 1:
+            raise ValueError(f"student.share is the pseudo-labelled part of a batch, between 0 and 1, got {self.share}")
+        check_options(
+            sure=self.sure,
+            low=self.low,
+            high=self.high,
+            min_iou=self.min_iou,
+            empty_share=self.empty_share,
+        )
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ from ..factory import create_model
 from ..inference import predict
 from ..metrics import SaltMAP
 from ..models import Segmenter
+from .given_weights import check_given_weights
 from .keeping import kept_model
 from .outcome import Outcome
 from .place import Place
 from .recipe import Recipe
 from .state import History, check_folder, load_state, save_state
+from .student import check_unlabelled, pseudo_labelled
 from .trainer import Trainer
 
 Tell = Callable[[str], None]
@@ -31,6 +33,7 @@ def fit(
     tiles: Tiles,
     out: str | Path,
     *,
+    unlabelled: Tiles | None = None,
     fold: int = 0,
     seed: int = 0,
     device: str | torch.device = "cpu",
@@ -51,31 +54,45 @@ def fit(
         recipe: what to do.
         tiles: with masks; split into folds, stratified by coverage.
         out: a folder, made if it is missing.
+        unlabelled: tiles that a recipe's student learns from by its teachers' masks; such a recipe needs them.
         fold: which fold validates.
         seed: of first weights, order and augmentation. The same seed on the same machine gives the same numbers.
         device: "cpu", "cuda" or "cuda:N".
         data: what the tiles are, for the model card.
         license: of the weights, an identifier of the Hugging Face Hub.
         resume: go on with the run in `out`; at most one epoch is lost.
-        tell: takes a line of text after each epoch.
+        tell: takes a line of text after each epoch, and of what a student learns from.
 
     Returns:
         Scores of the checkpoint as a user reads it, in float32: "salt_map", and "salt_map_hflip" with mirrored tiles.
 
     Raises:
-        ValueError: the recipe and the tiles do not go together, or `out` holds another run.
+        ValueError: the recipe and the tiles do not go together, weights that it names may have seen the tiles that
+            validate, or `out` holds another run.
+        OSError: weights that the recipe names are not there, or can't be reached.
         KeyboardInterrupt: when it is interrupted; the checkpoint of the last epoch is there.
     """
-    out, place = Path(out), Place.here(device)
+    out, place, amp = Path(out), Place.here(device), recipe.amp == "bf16"
     check_folder(out, resume=resume)
     folds = stratified_folds(tiles.coverage, n_folds=recipe.folds, seed=0)
     if not 0 <= fold < recipe.folds:
         raise ValueError(f"fold must be 0 to {recipe.folds - 1}, got {fold}")
     training, validation = tiles.select(folds != fold), tiles.select(folds == fold)
-    trainer = Trainer(recipe, training, place, seed=seed)
     outcome = Outcome(recipe, validation, out, data=data, license=license, fold=fold, seed=seed, machine=place.machine)
-    kept_model(recipe.model, trainer.kept)  # says now, and not after an epoch, what can't be kept
+    check_unlabelled(recipe.student, tiles, unlabelled)
+    given = check_given_weights(recipe, data=data, validates=outcome.validates)
+    say = tell if place.main else _say_nothing
+    for line in given.unchecked:
+        say(line)
     identity = {"recipe": recipe.to_dict(), "data": data, "fold": fold, "seed": seed, "tiles": len(tiles)}
+    pseudo = None
+    if recipe.student is not None and unlabelled is not None:
+        identity |= {"unlabelled": len(unlabelled), "teachers": list(given.teachers)}
+        pseudo = pseudo_labelled(recipe.student, unlabelled, place, amp=amp)
+        empty = float((pseudo.coverage == 0).mean())
+        say(f"pseudo-labels: {len(pseudo)} of {len(unlabelled)} tiles are kept, {empty:.1%} of them empty")
+    trainer = Trainer(recipe, training, place, seed=seed, pseudo=pseudo)
+    kept_model(recipe.model, trainer.kept)  # says now, and not after an epoch, what can't be kept
     history: History = load_state(out, trainer.parts, identity, place.device) if resume else []
     out.mkdir(parents=True, exist_ok=True)
 
@@ -86,7 +103,7 @@ def fit(
         seconds = time.perf_counter() - start
         if epoch + 1 == recipe.epochs:
             trainer.finish()
-        score = evaluate(trainer.kept, validation, place, amp=recipe.amp == "bf16")
+        score = evaluate(trainer.kept, validation, place, amp=amp)
         history.append((epoch + 1, round(loss, 5), round(score, 5), round(seconds, 1)))
         if place.main:
             outcome.save(trainer.kept, history)
@@ -94,7 +111,7 @@ def fit(
                 outcome.save_snapshot(trainer.kept, history)
             save_state(out, trainer.parts, identity, history)
             speed = trainer.steps * recipe.batch_size / seconds
-            tell(f"epoch {epoch + 1}: loss {loss:.4f}  score {score:.4f}  {seconds:.1f} s  {speed:.1f} tiles/s")
+            say(f"epoch {epoch + 1}: loss {loss:.4f}  score {score:.4f}  {seconds:.1f} s  {speed:.1f} tiles/s")
 
     if place.world > 1:
         dist.barrier()  # the writer may not be done
@@ -106,6 +123,10 @@ def fit(
     if place.main:
         outcome.save(trainer.kept, history, scores)
     return scores
+
+
+def _say_nothing(line: str) -> None:
+    """As all processes but the main one do."""
 
 
 @contextmanager

@@ -54,9 +54,10 @@ def load_state(out: Path, parts: Mapping[str, Any], identity: Mapping[str, Any],
     """
     # Of a run's own making; weights_only reads no code all the same.
     state = torch.load(out / STATE, map_location=device, weights_only=True)
-    if state["identity"] != identity:
-        was, now = _flat(state["identity"]), _flat(identity)
-        other = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+    was, now = _flat(state["identity"]), _flat(identity)
+    # What is None now may not have been there when the run began.
+    other = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+    if other:
         told = ", ".join(f"{key} {was.get(key)!r} and not {now.get(key)!r}" for key in other)
         raise ValueError(f"the run in {out} has {told}: resume it with the same, or choose another folder")
     for name, part in parts.items():

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from inspect import formatannotation
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..annotations import fits
 
@@ -17,7 +18,7 @@ def read_table(kind: type[T], table: Any, where: str) -> T:
     """A dataclass from a table, with the dataclasses in it.
 
     Args:
-        kind: a dataclass whose annotations are dataclasses, tuples of them, or plain.
+        kind: a dataclass whose annotations are dataclasses, these or None, tuples of them, or plain.
         table: key -> value.
         where: what the table is, for messages.
 
@@ -44,6 +45,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return read_table(hint, value, where)  # type: ignore[arg-type]  # a class, as annotations are
     inner = get_args(hint)
+    if get_origin(hint) in (Union, UnionType) and value is not None and is_dataclass(inner[0]):
+        return read_table(inner[0], value, where)  # type: ignore[arg-type]  # a class, as annotations are
     if get_origin(hint) is tuple and is_dataclass(inner[0]) and isinstance(value, list | tuple):
         return tuple(_value(inner[0], item, where) for item in value)
     if fits(value, hint):

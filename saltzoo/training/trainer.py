@@ -18,6 +18,7 @@ from .groups import parameter_groups
 from .growing import grow
 from .normalized_gradient import normalized_gradient
 from .objective import build_objective
+from .order import Order
 from .place import Place
 from .recipe import Recipe
 from .recipe_parts import OptimizerPart
@@ -36,20 +37,22 @@ class Trainer:
         tiles: to train on, with masks; all of them are kept on the device, as bytes.
         place: where.
         seed: of first weights, order and augmentation.
+        pseudo: pseudo-labelled tiles of the same size, where the recipe has a student: each batch has its share of
+            them, and they are kept on the device too.
 
     Attributes:
         model: what learns.
-        steps: of an epoch; the rest of the tiles waits for another epoch's order.
+        order: which tiles each step takes.
+        steps: of an epoch.
         parts: what a run needs to go on: name -> something with a state dict.
     """
 
-    def __init__(self, recipe: Recipe, tiles: Tiles, place: Place, *, seed: int) -> None:
-        self.steps = len(tiles) // recipe.batch_size
-        if recipe.batch_size % place.world or self.steps < 1:
-            raise ValueError(
-                f"batch_size={recipe.batch_size} must divide by {place.world} process(es) and be at most the "
-                f"{len(tiles)} training tiles"
-            )
+    def __init__(self, recipe: Recipe, tiles: Tiles, place: Place, *, seed: int, pseudo: Tiles | None = None) -> None:
+        if (pseudo is None) != (recipe.student is None):
+            raise ValueError("a recipe with a student needs pseudo-labelled tiles, and one without takes none")
+        pools = [tiles] if pseudo is None else [tiles, pseudo]
+        self.order = Order.of(recipe, place, labelled=len(tiles), pseudo=sum(map(len, pools[1:])), seed=seed)
+        self.steps = self.order.steps
         self.recipe, self.place, self.seed = recipe, place, seed
         torch.manual_seed(seed)
         self.model = _build_model(recipe).to(place.device).to(memory_format=torch.channels_last)
@@ -64,8 +67,8 @@ class Trainer:
         self._loss.to(place.device)
         self._net: nn.Module = self._wrapped()
         # All tiles live on the device as bytes; augmentation runs there in batches.
-        self._images = torch.from_numpy(tiles.images).to(place.device)
-        self._masks = torch.from_numpy(tiles.require_masks()).to(place.device)
+        self._images = torch.cat([torch.from_numpy(pool.images).to(place.device) for pool in pools])
+        self._masks = torch.cat([torch.from_numpy(pool.require_masks()).to(place.device) for pool in pools])
         self.parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}
         if self.average is not None:
             self.parts["average"] = self.average
@@ -79,7 +82,7 @@ class Trainer:
         return cast(Segmenter, average.module)
 
     def epoch(self, epoch: int) -> float:
-        """One pass over this process's share of the shuffled tiles.
+        """One pass over this process's share of the shuffled labelled tiles, with pseudo-labelled ones among them.
 
         Returns:
             The mean loss.
@@ -88,10 +91,8 @@ class Trainer:
             ValueError: if that is not finite.
         """
         recipe, place = self.recipe, self.place
-        # Seeded by the epoch, so a resumed run draws what an unbroken one would have drawn.
-        shuffle = torch.Generator().manual_seed(1000 * self.seed + epoch)
-        order = torch.randperm(len(self._images), generator=shuffle)[: self.steps * recipe.batch_size]
-        batches = order.view(self.steps, place.world, -1)[:, place.rank].to(place.device)
+        batches = self.order.epoch(epoch, place)
+        # Seeded by the epoch, as the order is.
         noise = torch.Generator(place.device).manual_seed((1000 * self.seed + epoch) * place.world + place.rank)
         total = torch.zeros((), device=place.device)
         self._net.train()
@@ -141,7 +142,7 @@ class Trainer:
     def finish(self) -> None:
         """Estimates the batch norms of the kept model anew, if the recipe says so."""
         if self.recipe.average.reestimate_batch_norm and self.average is not None:
-            order = torch.randperm(len(self._images), generator=torch.Generator().manual_seed(self.seed))
+            order = torch.randperm(self.order.labelled, generator=torch.Generator().manual_seed(self.seed))
             chunks = order.to(self.place.device).split(BATCH_NORM_TILES)
             full = [chunk for chunk in chunks if len(chunk) == len(chunks[0])]
             model = self.kept
@@ -176,7 +177,7 @@ def _build_model(recipe: Recipe) -> Segmenter:
     options = {**part.options, **part.training_options}
     model = create_model(part.name, pretrained_encoder=part.pretrained_encoder, **options)
     if part.grow_from is not None:
-        smaller = create_model(part.grow_from)
+        smaller = create_model(part.grow_from, pretrained=True)
         grow(model, smaller, drop=part.grow_without)
         model.preprocess = smaller.preprocess
     return model
