@@ -31,6 +31,8 @@ class Recipe:
         epochs: passes over the training tiles.
         batch_size: tiles a step, over all processes.
         amp: "off", or "bf16" for autocast to bfloat16.
+        compile: "off", or a mode of torch.compile for the network: it takes a minute or more at first, and each step
+            is faster; "reduce-overhead" makes CUDA graphs of it on a GPU.
         folds: into how many the tiles are split, stratified by coverage, seed 0.
         optimizer: how weights move.
         rate: how the rate moves.
@@ -48,6 +50,7 @@ class Recipe:
     epochs: int = 40
     batch_size: int = 32
     amp: Literal["off", "bf16"] = "off"
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
     folds: int = 5
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)
     rate: RatePart = field(default_factory=RatePart)

@@ -150,7 +150,10 @@ class Trainer:
             reestimate_batch_norm(model, (model.preprocess(x) for x in images))
 
     def _wrapped(self) -> nn.Module:
-        return DistributedDataParallel(self.model) if self.place.world > 1 else self.model
+        net: nn.Module = DistributedDataParallel(self.model) if self.place.world > 1 else self.model
+        if self.recipe.compile == "off":
+            return net
+        return cast(nn.Module, torch.compile(net, mode=self.recipe.compile, dynamic=False))
 
     def _share_buffers(self) -> None:
         """Each process averaged batch-norm statistics of its own batches: the first one's are kept."""
