@@ -169,7 +169,7 @@ def readme() -> str:
                 f"{_condition(one, 'minutes'):.0f}",
             )
         )
-    header = ("weights", "parameters", "MB", "score", "with hflip", "IoU with hflip", "minutes of training, 2 cores")
+    header = ("weights", "parameters", "MB", "score", "with hflip", "IoU with hflip", "minutes of training")
     return between(README.read_text(encoding="utf-8"), MARKS, table(header, rows, right=range(1, 7)))
 
 

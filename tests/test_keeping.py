@@ -64,6 +64,23 @@ def test_the_same_seed_gives_the_same_figure(tmp_path):
     assert other.keys() == one.keys()
 
 
+def test_dropout_goes_on_after_a_stop_as_if_there_was_none(tmp_path):
+    model = {"name": "unet", "options": {**SMALL, "drop_rate": 0.5}}
+    recipe = Recipe.from_dict({"model": model, "epochs": 2, "batch_size": 4})
+
+    def stop(line):
+        raise KeyboardInterrupt
+
+    fit(recipe, TILES, tmp_path / "unbroken", tell=lambda line: None)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, TILES, tmp_path / "stopped", tell=stop)
+    fit(recipe, TILES, tmp_path / "stopped", resume=True, tell=lambda line: None)
+    logs = [(tmp_path / name / "log.csv").read_text().split()[1:] for name in ("unbroken", "stopped")]
+    unbroken, stopped = ([line.split(",")[:3] for line in lines] for lines in logs)
+    assert len(unbroken) == 2
+    assert stopped == unbroken
+
+
 def test_without_training_options_it_is_the_trained_model():
     model = saltzoo.create_model("unet", **SMALL)
     assert kept_model(ModelPart("unet", SMALL), model) is model

@@ -92,8 +92,10 @@ class Trainer:
         """
         recipe, place = self.recipe, self.place
         batches = self.order.epoch(epoch, place)
-        # Seeded by the epoch, as the order is.
-        noise = torch.Generator(place.device).manual_seed((1000 * self.seed + epoch) * place.world + place.rank)
+        # Seeded by the epoch, as the order is: augmentation by its own generator, dropout by torch's.
+        seed = (1000 * self.seed + epoch) * place.world + place.rank
+        noise = torch.Generator(place.device).manual_seed(seed)
+        torch.manual_seed(seed)
         total = torch.zeros((), device=place.device)
         self._net.train()
         for step, index in enumerate(batches):
