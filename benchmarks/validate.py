@@ -7,6 +7,9 @@ DIR is the competition's download. Folds are five, stratified by coverage, seed 
 own size. Prints the competition's score, IoU and Dice (the mean over tiles; one that is empty in both masks scores 1),
 the share of empty and of other tiles whose emptiness is right, with and without mirrored tiles, and writes them with
 their conditions to results/validate_DEVICE.csv, where it replaces what that model scored before.
+
+*unseen* is yes if the checkpoint's card says that it was trained without just these tiles; no if it names others: then
+it may have learnt from some of these, and the score flatters; unknown if it names none.
 """
 
 from __future__ import annotations
@@ -22,14 +25,24 @@ from _measure import Row, conditions, describe, markdown, slug, write_csv
 import saltzoo
 from saltzoo.data import Tiles, read_tgs, stratified_folds
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
+from saltzoo.sources import load_weights
 
-COLUMNS = ("model", "fold", "tta", "tiles", "salt_map", "iou", "dice", "empty", "nonempty", "tiles_per_s")
+COLUMNS = ("model", "fold", "tta", "tiles", "unseen", "salt_map", "iou", "dice", "empty", "nonempty", "tiles_per_s")
 
 
 def load(name: str, device: torch.device) -> saltzoo.Segmenter:
     """A model by the name of its weights, or by a source."""
     pretrained = not name.startswith(("local-dir:", "hf-hub:"))
     return saltzoo.create_model(name, pretrained=pretrained).to(device)
+
+
+def unseen(name: str, held_out: Tiles) -> str:
+    """Whether the checkpoint was trained without these tiles, by its own word: "yes", "no" or "unknown"."""
+    metrics = load_weights(name).config.get("metrics", [])
+    told = {metric["held_out"] for metric in metrics if "held_out" in metric}
+    if not told:
+        return "unknown"
+    return "yes" if told == {held_out.fingerprint} else "no"
 
 
 def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta: str | None) -> Row:
@@ -53,9 +66,9 @@ def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta:
 
 def rows(name: str, tiles: Tiles, fold: int, device: torch.device) -> Iterator[Row]:
     """With and without mirrored tiles."""
-    model = load(name, device)
+    model, known = load(name, device), unseen(name, tiles)
     for tta in (None, "hflip"):
-        yield {"model": name, "fold": fold, **scores(model, tiles, device, tta=tta)}
+        yield {"model": name, "fold": fold, "unseen": known, **scores(model, tiles, device, tta=tta)}
 
 
 def main() -> None:

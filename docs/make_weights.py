@@ -6,24 +6,15 @@ benchmarks/results, where benchmarks/validate.py wrote it.
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-import tomllib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from _page import Row, between, table, write_or_check
-from safetensors import safe_open
+from _weights import ROOT, Kept, in_wheel, kept, lines, of
 
-from saltzoo.catalog import WEIGHTS
-from saltzoo.sources import BUNDLED
-
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "weights.md"
 README = ROOT / "README.md"
-RESULTS = ROOT / "benchmarks" / "results"
 RECIPES = ROOT / "examples" / "recipes"
 MARKS = ("<!-- Weights: written by docs/make_weights.py -->\n", "<!-- End of weights -->")
 
@@ -44,10 +35,10 @@ Hugging Face Hub, then on the Hub; the log `saltzoo` says at level INFO which it
 with `pip install saltzoo`; a clone of the repository, installed with `pip install -e .`, has all of this list. They are
 kept in half precision and computed with in single: the scores are those of what is read from the files.
 
-All were trained from scratch on four of five folds of the 3200 labelled tiles (stratified by coverage, seed 0), and are
-scored on the fifth, which they have not seen: nothing was chosen by its score but the recipe. The last average of the
-weights is kept, not the best epoch's. Licence: the competition's rules allow its data, and what is learnt from it, no
-commercial use.
+All were trained from scratch on four of five folds of 3200 of the competition's 4000 labelled tiles (stratified by
+coverage, seed 0), and are scored on the fifth, which they have not seen: nothing was chosen by its score but the recipe.
+The last average of the weights is kept, not the best epoch's. Licence: the competition's rules allow its data, and what
+is learnt from it, no commercial use.
 """
 
 SCORES = """\
@@ -72,63 +63,6 @@ it. With the competition's files in DIR:
 """
 
 
-class Kept(NamedTuple):
-    """Weights that come with the repository.
-
-    Attributes:
-        name: with the tag.
-        config: of the checkpoint.
-        parameters: how many numbers they are.
-        size: of the file in bytes.
-    """
-
-    name: str
-    config: dict[str, Any]
-    parameters: int
-    size: int
-
-
-def kept() -> Iterator[Kept]:
-    """All of the catalog that lie in the checkout, in its order."""
-    for weights in WEIGHTS:
-        folder = BUNDLED / weights.name
-        if folder.is_dir():
-            path = folder / "model.safetensors"
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            yield Kept(weights.name, config, _parameters(path), path.stat().st_size)
-
-
-def _parameters(path: Path) -> int:
-    """All numbers but the running statistics of norms."""
-    with safe_open(path, "np") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # it is no dict
-    buffers = ("running_mean", "running_var", "num_batches_tracked")
-    total = 0
-    for name, shape in shapes.items():
-        if not name.endswith(buffers):
-            count = 1
-            for side in shape:
-                count *= side
-            total += count
-    return total
-
-
-def in_wheel(name: str) -> bool:
-    """Whether the weights are part of what `pip install saltzoo` installs."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    excluded = project["tool"]["hatch"]["build"]["exclude"]
-    return f"saltzoo/pretrained/{name}" not in excluded
-
-
-def lines() -> list[dict[str, str]]:
-    """What validate.py wrote."""
-    found = []
-    for path in sorted(RESULTS.glob("validate_*.csv")):
-        with path.open(newline="", encoding="utf-8") as file:
-            found += list(csv.DictReader(file))
-    return found
-
-
 def page() -> str:
     """The whole page."""
     weights, scores = list(kept()), lines()
@@ -143,7 +77,7 @@ def page() -> str:
             SCORES,
             table(
                 ("name", "fold", "TTA", "score", "IoU", "Dice", "empty", "not empty"),
-                [_scored(line) for one in weights for line in _of(one.name, scores)],
+                [_scored(line) for one in weights for line in of(one.name, scores)],
                 right=(1, 3, 4, 5, 6, 7),
             ),
             AGAIN.format(train=_command_train(weights), validate=_command_validate(weights)),
@@ -156,7 +90,7 @@ def readme() -> str:
     scores = lines()
     rows: list[Row] = []
     for one in kept():
-        by_tta = {line["tta"]: line for line in _of(one.name, scores)}
+        by_tta = {line["tta"]: line for line in of(one.name, scores)}
         plain, mirrored = by_tta["none"], by_tta["hflip"]
         rows.append(
             (
@@ -191,14 +125,6 @@ def _made(one: Kept) -> Row:
 
 def _condition(one: Kept, name: str) -> Any:
     return one.config["metrics"][0][name]
-
-
-def _of(name: str, found: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """The lines of a model; there must be some."""
-    own = [line for line in found if line["model"] == name]
-    if not own:
-        raise ValueError(f"no scores of {name}: run python benchmarks/validate.py --model {name} --data DIR --fold 0")
-    return own
 
 
 def _scored(line: dict[str, str]) -> Row:

@@ -7,7 +7,8 @@
 
 The weights, saltnet_s.tgs, come with saltzoo. They learnt from 2560 real tiles of that competition. Synthetic tiles are
 foreign to them, and so may be the pictures of another survey: examples/train.py trains for those. DIR holds train.zip,
-or train/images and train/masks; shown, and scored, are tiles of the fold that the weights have not seen.
+or train/images and train/masks. Shown are tiles of fold 0 of 5, which the weights have not seen if DIR holds the tiles
+that their card tells of: benchmarks/validate.py says whether it does.
 """
 
 from __future__ import annotations

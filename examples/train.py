@@ -8,7 +8,7 @@
 DIR is the competition's download: train.zip, or train/images and train/masks; a recipe with a [student] reads its
 unlabelled tiles too, test.zip or test/images. What is told on the command line goes before the recipe. The folder
 --out then holds `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")), `predictions.png`, `log.csv`,
-and `last.pt`, from which --resume goes on with the same options. Ctrl-C keeps the last whole epoch.
+and `last.pt`, from which --resume goes on with the same options. Ctrl-C keeps what was written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import argparse
 import json
 import os
 import sys
-import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ import torch
 import torch.distributed as dist
 
 import saltzoo
-from saltzoo.training import Recipe, fit
+from saltzoo.training import Recipe, cross_validate, fit, read_recipe
 
 DEFAULTS: dict[str, Any] = {"model": {"name": "unet_resnet18"}, "epochs": 8}
+ALL_FOLDS = "all"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,29 +43,42 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="tiles a step, over all processes")
     parser.add_argument("--lr", type=float, help="peak rate")
     parser.add_argument("--amp", choices=["off", "bf16"])
-    parser.add_argument("--fold", type=int, default=0, help="which fold validates")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--fold",
+        type=fold_or_all,
+        help='which fold validates; "all" for one run after another, in OUT/fold0, OUT/fold1, ...',
+    )
+    parser.add_argument("--seed", type=int)
     parser.add_argument("--synthetic-tiles", type=int, default=400, help="how many to make without --data")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/train"))
-    parser.add_argument("--resume", action="store_true", help="go on from --out; loses at most one epoch")
+    parser.add_argument("--resume", action="store_true", help="go on from --out")
+    parser.add_argument("--save-every", type=int, default=1, metavar="EPOCHS", help="how often --out is written")
     return parser.parse_args(argv)
+
+
+def fold_or_all(word: str) -> int | str:
+    """A number, or "all"."""
+    if word != ALL_FOLDS and not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"a number or {ALL_FOLDS!r}, got {word!r}")
+    return word if word == ALL_FOLDS else int(word)
 
 
 def build_recipe(args: argparse.Namespace) -> Recipe:
     """The file's recipe, or a short one, with what the command line says."""
-    table = dict(DEFAULTS) if args.recipe is None else tomllib.loads(args.recipe.read_text(encoding="utf-8"))
-    model = dict(table.get("model", {}))
-    if args.model:
-        model["name"] = args.model
-    if args.pretrained_encoder:
-        model["pretrained_encoder"] = True
-    model["options"] = {**model.get("options", {}), **model_options(args.options)}
-    told = {"epochs": args.epochs, "batch_size": args.batch_size, "amp": args.amp}
-    table = {**table, "model": model, **{key: value for key, value in told.items() if value is not None}}
-    if args.lr is not None:
-        table["optimizer"] = {**table.get("optimizer", {}), "lr": args.lr}
-    return Recipe.from_dict(table)
+    recipe = Recipe.from_dict(DEFAULTS) if args.recipe is None else read_recipe(args.recipe)
+    model = replace(
+        recipe.model,
+        name=args.model or recipe.model.name,
+        options={**recipe.model.options, **model_options(args.options)},
+        pretrained_encoder=args.pretrained_encoder or recipe.model.pretrained_encoder,
+    )
+    optimizer = recipe.optimizer if args.lr is None else replace(recipe.optimizer, lr=args.lr)
+    told = {"epochs": args.epochs, "batch_size": args.batch_size, "amp": args.amp, "seed": args.seed}
+    if args.fold != ALL_FOLDS:
+        told["fold"] = args.fold
+    told = {key: value for key, value in told.items() if value is not None}
+    return replace(recipe, model=model, optimizer=optimizer, **told)
 
 
 def model_options(words: list[str]) -> dict[str, Any]:
@@ -87,28 +101,30 @@ def train(args: argparse.Namespace, device: torch.device) -> None:
     if args.data:
         tiles, data = saltzoo.data.read_tgs(args.data), "TGS Salt Identification Challenge"
         if recipe.student is not None:
-            unlabelled = saltzoo.data.read_tgs(args.data, split="test")
+            given = Path(args.data)
+            unlabelled = saltzoo.data.read_tgs(given.parent if given.suffix == ".zip" else given, split="test")
     else:
-        tiles = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=args.seed)
+        tiles = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=recipe.seed)
         data = f"{args.synthetic_tiles} synthetic tiles of saltzoo"
         if recipe.student is not None:
-            unlabelled = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=args.seed + 1)
-    scores = fit(
+            unlabelled = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=recipe.seed + 1)
+    run = cross_validate if args.fold == ALL_FOLDS else fit
+    scores = run(
         recipe,
         tiles,
         args.out,
         unlabelled=unlabelled,
-        fold=args.fold,
-        seed=args.seed,
         device=device,
         data=data,
         # The competition's rules allow its data, and what is learnt from it, no commercial use.
         license="cc-by-nc-4.0" if args.data else "apache-2.0",
         resume=args.resume,
+        save_every=args.save_every,
         tell=lambda line: print(line, flush=True),
     )
     if not dist.is_initialized() or dist.get_rank() == 0:
-        print(f"{args.out / 'model'}: score {scores['salt_map']:.4f}, with hflip TTA {scores['salt_map_hflip']:.4f}")
+        what = f"{args.out}, all folds" if args.fold == ALL_FOLDS else str(args.out / "model")
+        print(f"{what}: score {scores['salt_map']:.4f}, with hflip TTA {scores['salt_map_hflip']:.4f}")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -130,8 +146,8 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, TypeError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        kept = f"{args.out / 'model'} is that of the last whole epoch; --resume goes on"
-        print(f"\nstopped: {kept if (args.out / 'last.pt').exists() else 'no epoch was done'}", flush=True)
+        kept = f"{args.out} has the last epoch that was written; --resume goes on"
+        print(f"\nstopped: {kept if any(args.out.rglob('last.pt')) else 'nothing was written'}", flush=True)
         sys.exit(130)
     finally:
         if world > 1:

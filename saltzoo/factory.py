@@ -11,8 +11,8 @@ from .building import build_model, plain
 from .checkpoint import Checkpoint, is_newer, newer_explained
 from .fit import Adapted, Change, adapt_preprocess, adapt_tensors, load_strictly
 from .models import Segmenter
-from .registry import find_model, find_weights
-from .sources import SCHEMES, load_published, load_source
+from .registry import find_model
+from .sources import SCHEMES, load_weights
 
 _log = logging.getLogger("saltzoo")
 
@@ -42,7 +42,9 @@ def create_model(
             layers that give the logits start anew; a warning in the log names them.
         mask_only: leave out what only training needs (deep supervision, auxiliary head, a classifier beside the
             mask), so that the model returns logits alone.
-        cache_dir: where downloads are kept; None for the Hugging Face client's own place (see HF_HOME).
+        cache_dir: where downloads are kept; None for the Hugging Face client's own place (see HF_HOME). A file there
+            that can't be read is fetched once more. Hashes are compared after a download only, as it would cost time
+            at every start: `hf cache verify ORG/NAME` compares them whenever you like.
         **options: options of the model's builder, such as `encoder` and `attention` of "unet". None is the default
             where it is not a value of its own.
 
@@ -72,11 +74,7 @@ def create_model(
         asked = {"in_chans": in_chans, "num_classes": num_classes, **options}
         model = build_model(name, asked, pretrained_encoder=pretrained_encoder, cache_dir=cache_dir)
     else:
-        checkpoint = (
-            load_source(name, cache_dir=cache_dir)
-            if name.startswith(SCHEMES)
-            else load_published(find_weights(name), cache_dir=cache_dir)
-        )
+        checkpoint = load_weights(name, cache_dir=cache_dir)
         _refuse_changes(checkpoint.source, checkpoint.model_args, options)
         with newer_explained(checkpoint.config, checkpoint.source):
             model = _restore(checkpoint, in_chans, num_classes)
@@ -124,9 +122,15 @@ def _restore(checkpoint: Checkpoint, in_chans: int | None, num_classes: int | No
 
 def _refuse_changes(source: str, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     for key, value in asked.items():
-        if value is not None and plain(value) != saved.get(key):
+        if value is None:
+            continue
+        if key not in saved:
+            raise TypeError(
+                f"the weights of {source} are of a model without an option {key!r}: it has {', '.join(saved)}"
+            )
+        if plain(value) != saved[key]:
             raise ValueError(
-                f"the weights of {source} are of a model with {key}={saved.get(key)!r}, not {value!r}: "
+                f"the weights of {source} are of a model with {key}={saved[key]!r}, not {value!r}: "
                 f"drop {key}, or build the model without weights"
             )
 

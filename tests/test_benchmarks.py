@@ -381,19 +381,20 @@ def test_validate_scores_the_fold_as_a_user_would(tmp_path: Path) -> None:
         save_png(mask.astype("uint8") * 255, tmp_path / "data" / "train" / "masks" / f"{name}.png")
     torch.manual_seed(0)
     model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
-    folder = saltzoo.save_pretrained(model, tmp_path / "model")
+    read = saltzoo.data.read_tgs(tmp_path / "data")  # in the order of the files
+    held_out = read.select(stratified_folds(read.coverage) == 1)
+    card = {"name": "salt_map", "value": 0.5, "held_out": held_out.fingerprint}
+    folder = saltzoo.save_pretrained(model, tmp_path / "model", metrics=[card])
     options = ["--data", str(tmp_path / "data"), "--fold", "1", "--device", "cpu", "--out", str(tmp_path)]
     _run("validate.py", "--model", f"local-dir:{folder}", *options)
     rows = {row["tta"]: row for row in _read(tmp_path / "validate_cpu.csv")}
-    read = saltzoo.data.read_tgs(tmp_path / "data")  # in the order of the files
-    held_out = read.select(stratified_folds(read.coverage) == 1)
     for tta, row in rows.items():
         masks = saltzoo.predict(model, held_out.images, tta=None if tta == "none" else tta) > 0.5
         assert float(row["salt_map"]) == pytest.approx(salt_map(masks, held_out.require_masks()).item(), abs=1e-6)
         assert float(row["iou"]) == pytest.approx(
             iou_score(masks, held_out.require_masks(), average="per_image").item(), abs=1e-6
         )
-        assert (row["tiles"], row["fold"]) == (str(len(held_out)), "1")
+        assert (row["tiles"], row["fold"], row["unseen"]) == (str(len(held_out)), "1", "yes")
     assert set(rows) == {"none", "hflip"}
 
 
@@ -406,3 +407,12 @@ def test_loading_tells_what_weights_cost_beside_building(tmp_path: Path) -> None
         assert 0 < float(row["ms_min"]) <= float(row["ms"]) <= float(row["ms_max"])
     slowest = float(rows["cache"]["ms_max"]) / float(rows["built"]["ms_min"])
     assert 0 < float(rows["cache"]["times_building"]) <= slowest * 1.001  # four digits are kept
+
+
+@pytest.mark.parametrize(("told", "word"), [("the same", "yes"), ("5 tiles, ids 00c0ffee", "no"), (None, "unknown")])
+def test_validate_tells_what_may_have_been_seen(benchmark: Any, tmp_path: Path, told: str | None, word: str) -> None:
+    tiles = saltzoo.data.synthetic_tiles(3, seed=3)
+    card = {"held_out": tiles.fingerprint if told == "the same" else told} if told else {}
+    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    folder = saltzoo.save_pretrained(model, tmp_path, metrics=[{"name": "salt_map", "value": 0.5, **card}])
+    assert benchmark("validate").unseen(f"local-dir:{folder}", tiles) == word

@@ -83,4 +83,4 @@ def test_content_goes_between_its_marks(script):
 
 def test_weights_without_scores_stop_the_generator(script):
     with pytest.raises(ValueError, match=r"no scores of saltnet_s\.tgs: run python benchmarks/validate\.py"):
-        script._of("saltnet_s.tgs", [])
+        script.of("saltnet_s.tgs", [])

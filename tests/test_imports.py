@@ -37,7 +37,7 @@ MAY = {
     "checkpoint": {"preprocess", "__version__"},
     "saving": {"arguments", "card", "checkpoint", "preprocess", "__version__"},
     "hub": {"card", "checkpoint", "saving", "__version__"},
-    "sources": {"checkpoint", "hub", "spec", "__version__"},
+    "sources": {"checkpoint", "hub", "registry", "spec", "__version__"},
     "fit": {"preprocess"},
     "costs": {"models"},
     "building": {"annotations", "models", "registry"},

@@ -20,7 +20,10 @@ from saltzoo.sources import BUNDLED
 from saltzoo.training import Recipe, read_recipe
 
 ROOT = Path(__file__).parents[1]
-NAMES = sorted(folder.name for folder in BUNDLED.iterdir())
+EXCLUDED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["exclude"]
+SMALL = [spec.name for spec in WEIGHTS if f"saltzoo/pretrained/{spec.name}" not in EXCLUDED]
+# What is too big for the wheel is too big for the source archive; there its tests have nothing to look at.
+NAMES = [spec.name for spec in WEIGHTS if spec.name in SMALL or (ROOT / ".git").exists()]
 MB = 10**6
 FILES = {"config.json", "model.safetensors", "README.md"}
 
@@ -34,7 +37,8 @@ def size_of(name):
 
 
 def test_they_are_those_of_the_catalog():
-    assert sorted(spec.name for spec in WEIGHTS) == NAMES == ["saltnet_s.tgs", "unet_resnet34_scse.tgs"]
+    assert SMALL == ["saltnet_s.tgs"]
+    assert {folder.name for folder in BUNDLED.iterdir() if folder.is_dir()} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,6 +51,7 @@ def test_a_folder_is_a_checkpoint_and_nothing_else(name):
     for metric in config["metrics"]:
         assert metric["data"] == "TGS Salt Identification Challenge"
         assert (metric["fold"], metric["seed"]) == ("0 of 5", 0)
+        assert metric["held_out"].startswith("640 tiles, ids ")
         assert metric["epoch"] == f"{config['recipe']['epochs']} of {config['recipe']['epochs']}"
         assert metric["minutes"] > 0
         assert "torch" in metric["machine"]
@@ -118,8 +123,6 @@ def test_a_wheel_holds_the_small_ones_alone(tmp_path):
 
 
 def test_they_stay_small():
-    excluded = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["exclude"]
-    bundled = [name for name in NAMES if f"saltzoo/pretrained/{name}" not in excluded]
-    assert sum(size_of(name) for name in bundled) <= 5 * MB
+    assert sum(size_of(name) for name in SMALL) <= 5 * MB
     assert sum(size_of(name) for name in NAMES) <= 60 * MB
     assert saltzoo.cost(saltzoo.create_model("saltnet_s"), (101, 101)).parameters <= 2_500_000

@@ -1,18 +1,23 @@
 """Recipes: what a file says, what is refused, and what changes while a network trains."""
 
 import inspect
+import json
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import saltzoo
 from saltzoo.losses import bce_loss, lovasz_hinge
 from saltzoo.training import Curve, Recipe, ScheduledSum, agreement, rate_factor, read_recipe
 from saltzoo.training.objective import build_objective
-from saltzoo.training.recipe_parts import LossPart, StudentPart
+from saltzoo.training.recipe_parts import AveragePart, LossPart, StudentPart
+from saltzoo.training.schedule import cycle_ends
 from saltzoo.training.trainer import build_optimizer
 
 RECIPES = sorted((Path(__file__).parents[1] / "examples" / "recipes").glob("*.toml"))
@@ -64,8 +69,39 @@ def test_a_loss_of_no_weight_is_not_computed():
         ({"losses": [{"name": "bce_loss", "weight": "much"}]}, TypeError, "weight of losses of the recipe must be"),
         ({"optimizer": {"lr": 0}}, ValueError, "optimizer.lr must be above 0, got 0"),
         ({"optimizer": {"betas": [0.9]}}, TypeError, "betas of optimizer of the recipe must be"),
+        ({"folds": 4, "fold": 4}, ValueError, "fold must be 0 to 3, got 4"),
+        ({"fold": -1}, ValueError, "fold must be 0 to 4, got -1"),
+        ({"seed": -1}, ValueError, "seed must be 0 or more, got -1"),
+        ({"seed": 0.5}, TypeError, "seed of the recipe must be int, got 0.5"),
+        ({"optimizer": {"lr": math.nan}}, ValueError, "optimizer.lr must be above 0, got nan"),
+        ({"optimizer": {"lr": math.inf}}, ValueError, "optimizer.lr must be a finite number, as checkpoints hold no"),
+        ({"optimizer": {"clip_norm": math.inf}}, ValueError, "optimizer.clip_norm must be a finite number"),
+        ({"optimizer": {"clip_norm": -1}}, ValueError, "optimizer.clip_norm must be 0 (for none) or more, got -1"),
+        ({"optimizer": {"weight_decay": -0.1}}, ValueError, "optimizer.weight_decay must be 0 (for none) or more"),
+        ({"optimizer": {"betas": [0.9, 1]}}, ValueError, "optimizer.betas must be 0 to below 1, got 1"),
+        ({"optimizer": {"betas": [-0.1, 0.9]}}, ValueError, "optimizer.betas must be 0 to below 1, got -0.1"),
+        ({"optimizer": {"momentum": 1.0}}, ValueError, "optimizer.momentum must be 0 to below 1, got 1.0"),
+        ({"optimizer": {"encoder_scale": 0}}, ValueError, "optimizer.encoder_scale must be above 0, got 0"),
+        ({"optimizer": {"scales": {"head": -1}}}, ValueError, "optimizer.scales.head must be above 0, got -1"),
+        ({"supervision": {"map_weight": math.nan}}, ValueError, "supervision.map_weight must be a finite number"),
+        (
+            {"model": {"name": "unet", "options": {"a": [1, math.inf]}}},
+            ValueError,
+            "model.options.a.1 must be a finite",
+        ),
+        ({"losses": [{"name": "bce_loss", "options": {"b": -math.inf}}]}, ValueError, "losses.0.options.b must be a"),
+        ({"losses": [{"name": "bce_loss", "weight": math.nan}]}, ValueError, "the values of a curve are finite"),
+        ({"augment": {"shift": math.inf}}, ValueError, "augment.shift must be a finite number"),
+        ({"average": {"decay": 1}}, ValueError, "average.decay must be between 0 and 1, such as 0.998, got 1"),
+        ({"average": {"decay": 0}}, ValueError, "average.decay must be between 0 and 1"),
+        ({"average": {"kind": "swa", "start": 1.0}}, ValueError, "average.start is a share of all steps, 0 up to 1"),
+        ({"average": {"start": -0.1}}, ValueError, "average.start is a share of all steps, 0 up to 1, got -0.1"),
+        ({"average": {"kind": "none", "reestimate_batch_norm": True}}, ValueError, 'and average.kind is "none"'),
+        ({"frozen_until": 1}, ValueError, "frozen_until is a share of all steps, 0 up to 1, got 1"),
         ({"rate": {"warmup": 1.0}}, ValueError, "rate.warmup is a share of all steps, 0 up to 1, got 1.0"),
         ({"rate": {"cycles": 0}}, ValueError, "rate.cycles must be at least 1, got 0"),
+        ({"epochs": 3, "rate": {"cycles": 4}}, ValueError, "rate.cycles=4 cycles must have an epoch each"),
+        ({"epochs": 8, "rate": {"warmup": 0.5, "cycles": 5}}, ValueError, "leaves 4: give at most 4 cycles, or more"),
         ({"augment": {"flip": 2}}, ValueError, "flip is a probability"),
         ({"student": "saltnet_s.tgs"}, TypeError, "student of the recipe is a table of StudentPart"),
         ({"student": {}}, ValueError, "student of the recipe needs teachers"),
@@ -117,12 +153,67 @@ def test_the_rate_warms_up_and_falls_to_zero():
 
 def test_cycles_start_again_and_end_at_zero():
     recipe = Recipe.from_dict({**SMALL, "epochs": 12, "rate": {"warmup": 0.0, "cycles": 3}})
-    rates = [rate_factor(epoch / 12, warmup=0.0, cycles=3) for epoch in range(13)]
+    rates = [rate_factor(epoch / 12, warmup=0.0, ends=(4 / 12, 8 / 12, 1.0)) for epoch in range(13)]
     assert [rates[i] for i in (0, 4, 8)] == [1, 1, 1]
     assert rates[2] == pytest.approx(0.5)
     assert rates[12] == pytest.approx(0)
     assert [epoch for epoch in range(12) if recipe.ends_cycle(epoch)] == [3, 7, 11]
     assert not any(Recipe.from_dict(SMALL).ends_cycle(epoch) for epoch in range(40))
+
+
+@pytest.mark.parametrize("steps", [20, 107])
+@pytest.mark.parametrize("warmup", [0.0, 0.01, 0.05, 0.0625, 0.3, 0.5])
+@pytest.mark.parametrize(
+    ("epochs", "cycles"), [(1, 1), (2, 1), (4, 2), (7, 2), (10, 5), (12, 3), (31, 7), (40, 4), (40, 20), (50, 6)]
+)
+def test_every_snapshot_is_taken_where_the_rate_is_low(epochs, cycles, warmup, steps):
+    recipe = Recipe.from_dict({**SMALL, "epochs": epochs, "rate": {"warmup": warmup, "cycles": cycles}})
+    ends = [end / epochs for end in recipe.cycle_ends]
+    rates = [rate_factor(step / (epochs * steps), warmup=warmup, ends=ends) for step in range(epochs * steps)]
+    last = [rates[(epoch + 1) * steps - 1] for epoch in range(epochs)]
+    snapshots = [epoch for epoch in range(epochs) if recipe.ends_cycle(epoch)]
+    assert len(snapshots) == (0 if cycles == 1 else cycles)
+    assert last[-1] < 0.05
+    assert all(last[epoch] < 0.05 for epoch in snapshots)
+    # The next step is the first of a cycle: it goes back to the peak as many times as there are cycles, but one.
+    warm = math.ceil(warmup * len(rates))
+    restarts = [step for step in range(warm + 1, len(rates)) if rates[step] - rates[step - 1] > 0.5]
+    assert restarts == [(epoch + 1) * steps for epoch in snapshots[:-1]]
+    assert all(rates[step] == 1 for step in restarts)
+    lengths = [b - a for a, b in pairwise([warmup * epochs, *recipe.cycle_ends])]
+    assert max(lengths) - min(lengths) < 2
+
+
+@settings(deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 0.99))
+def test_as_many_cycles_as_the_epochs_have_room_for(epochs, cycles, warmup):
+    try:
+        ends = cycle_ends(epochs, warmup=warmup, cycles=cycles)
+    except ValueError:
+        assert cycles > max(1, int(epochs * (1 - warmup) + 1e-9))
+    else:
+        assert len(set(ends)) == cycles
+        assert list(ends) == sorted(ends)
+        assert ends[0] > warmup * epochs
+        assert ends[-1] == epochs
+
+
+def test_fold_and_seed_are_read_and_batch_norms_made_anew_for_the_stochastic_average(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('folds = 4\nfold = 3\nseed = 7\n[model]\nname = "saltnet_s"\n[average]\nkind = "swa"\n')
+    recipe = read_recipe(path)
+    assert (recipe.folds, recipe.fold, recipe.seed) == (4, 3, 7)
+    assert recipe.average.reestimates
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    cases = [
+        ("swa", None, True),
+        ("swa", False, False),
+        ("ema", None, False),
+        ("ema", True, True),
+        ("none", None, False),
+    ]
+    for kind, told, wanted in cases:
+        assert AveragePart(kind, reestimate_batch_norm=told).reestimates is wanted
 
 
 def test_a_curve_goes_in_straight_lines():

@@ -33,7 +33,10 @@ ALL_PASS = {"low": 0.5, "high": 0.5, "min_iou": 0.0, "empty_share": 0.0}
 """What teachers say of a tile is taken whatever it is."""
 
 
-def save_teacher(folder, *, seed=1, fold="0 of 5", data="tiles", **options):
+HELD_OUT = [TILES.select(stratified_folds(TILES.coverage) == fold).fingerprint for fold in range(5)]
+
+
+def save_teacher(folder, *, seed=1, fold="0 of 5", held_out=None, data="tiles", **options):
     """A network that learnt nothing, and is sure of it: its logits are spread around zero."""
     torch.manual_seed(seed)
     model = saltzoo.create_model("unet", **SMALL, **options)
@@ -42,7 +45,7 @@ def save_teacher(folder, *, seed=1, fold="0 of 5", data="tiles", **options):
         scale = 3 / logits.std()
         model.head.conv.weight *= scale
         model.head.conv.bias.sub_(logits.mean()).mul_(scale)
-    conditions = {"data": data, "fold": fold} if fold else {}
+    conditions = {"data": data, "fold": fold, "held_out": held_out or HELD_OUT[int(fold[0])]} if fold else {}
     saltzoo.save_pretrained(model, folder, metrics=[{"name": "salt_map", "value": 0.5, **conditions}])
     return f"local-dir:{folder}"
 
@@ -342,7 +345,7 @@ def test_weights_may_be_named_with_their_tag(monkeypatch, tmp_path):
     monkeypatch.setitem(registry._weights, "unet.mine", WeightsSpec("unet", "mine"))
     save_teacher(tmp_path / "unet.mine", fold="1 of 5")
     recipe = recipe_of("unet.mine", model={"grow_from": "unet.mine"}, epochs=1, batch_size=16)
-    with pytest.raises(ValueError, match=r"'unet\.mine', model\.grow_from, was trained for fold 1 of 5"):
+    with pytest.raises(ValueError, match=r"'unet\.mine', model\.grow_from, was trained without fold 1 of 5"):
         run(recipe, tmp_path / "run", fold=0)
     run(recipe, tmp_path / "run", fold=1)
     assert len(log_rows(tmp_path / "run")) == 2
@@ -357,18 +360,26 @@ def test_weights_of_another_fold_are_refused(tmp_path, teacher, role, fold):
     other = save_teacher(tmp_path / "other", fold=fold)
     recipe = recipe_of(teacher, other) if role == "a teacher" else recipe_of(teacher, model={"grow_from": other})
     words = (
-        rf"other', {role}, was trained for fold {fold} of 'tiles': it has seen tiles of fold 0 of 5, .*"
-        rf"Give weights that were trained for fold 0 of 5, or validate fold {fold}"
+        rf"other', {role}, was trained without fold {fold} of 'tiles': it has seen tiles of fold 0 of 5, .*"
+        rf"Give weights that were trained without fold 0 of 5, or validate fold {fold}"
     )
     with pytest.raises(ValueError, match=words):
         run(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
+def test_weights_of_the_same_fold_of_other_tiles_are_refused(tmp_path):
+    """Fold 0 of more tiles is another one, most of which was learnt from."""
+    other = save_teacher(tmp_path / "other", held_out="160 tiles, ids 00c0ffee")
+    words = rf"was trained without 160 tiles, ids 00c0ffee of 'tiles': it has seen tiles of {HELD_OUT[0]}, which are to"
+    with pytest.raises(ValueError, match=words):
+        run(recipe_of(other), tmp_path / "run")
+
+
 @pytest.mark.parametrize("told_of", [{"fold": ""}, {"data": "other tiles", "fold": "1 of 5"}])
 def test_weights_whose_cards_say_nothing_are_told_of(tmp_path, teacher, told_of):
     recipe = recipe_of(teacher, save_teacher(tmp_path / "bare", **told_of))
-    words = r"bare', a teacher, does not say in its card which fold of 'tiles' it was trained for"
+    words = r"bare', a teacher, does not say in its card which tiles of 'tiles' it has not seen"
     with pytest.raises(KeyboardInterrupt, match=words):
         run(recipe, tmp_path / "run", tell=stop_at(""))
     with pytest.raises(KeyboardInterrupt, match=r"^pseudo-labels: "):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,17 @@ class Tiles:
     def coverage(self) -> npt.NDArray[np.float64]:
         """Fraction of salt in each tile, N values in 0..1; needs masks."""
         return self.require_masks().mean(axis=(1, 2))
+
+    @property
+    def fingerprint(self) -> str:
+        """Which tiles these are, in whatever order: how many, and a digest of their ids.
+
+        Example:
+            >>> Tiles(("b", "a"), np.zeros((2, 1, 1), np.uint8)).fingerprint
+            '2 tiles, ids 7e18f737'
+        """
+        digest = hashlib.sha256("\n".join(sorted(self.ids)).encode()).hexdigest()
+        return f"{len(self)} tiles, ids {digest[:8]}"
 
     def select(self, index: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> Tiles:
         """The tiles at `index` (positions or a boolean choice), in its order."""

@@ -1,6 +1,7 @@
 """Training: recipes and their runs, and the parts that torch and timm lack."""
 
 from .averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
+from .cross_validation import cross_validate
 from .freezing import freeze, keep_batch_norm_frozen, release_batch_norm, unfreeze
 from .groups import parameter_groups
 from .growing import Growth, grow
@@ -23,6 +24,7 @@ __all__ = [
     "Trainer",
     "WeightAverage",
     "agreement",
+    "cross_validate",
     "exponential_average",
     "fit",
     "freeze",

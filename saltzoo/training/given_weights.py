@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Checkpoint
-from ..registry import find_weights
-from ..sources import SCHEMES, load_published, load_source
+from ..sources import load_weights
 from .recipe import Recipe
 
 
@@ -28,44 +27,46 @@ class GivenWeights:
     unchecked: tuple[str, ...]
 
 
-def check_given_weights(recipe: Recipe, *, data: str, validates: str) -> GivenWeights:
+def check_given_weights(recipe: Recipe, validates: Mapping[str, str]) -> GivenWeights:
     """Reads the weights that a recipe names, and refuses those that were trained on tiles that are to validate.
 
     Args:
         recipe: with `model.grow_from` or a student, or neither.
-        data: what the run's tiles are, as its own card will say.
-        validates: which fold is held out, as its own card will say: "0 of 5".
+        validates: what is held out, as the run's own card will say: "data", "fold" ("0 of 5") and "held_out" (the
+            fingerprint of those tiles).
 
     Raises:
-        ValueError: if one was trained for another fold of the same data, or is no checkpoint.
+        ValueError: if one was trained for another fold of the same data, or on other tiles of that name; or is no
+            checkpoint.
         OSError: if one is not there, or can't be reached.
     """
     start = [] if recipe.model.grow_from is None else [("model.grow_from", recipe.model.grow_from)]
     teachers = [] if recipe.student is None else [("a teacher", name) for name in recipe.student.teachers]
     checksums, unchecked = [], []
     for role, name in [*start, *teachers]:
-        checkpoint = load_source(name) if name.startswith(SCHEMES) else load_published(find_weights(name))
-        if not _is_of_fold(checkpoint, f"{name!r}, {role},", data, validates):
+        checkpoint = load_weights(name)
+        if not _held_out_the_same(checkpoint, f"{name!r}, {role},", validates):
             unchecked.append(
-                f"{name!r}, {role}, does not say in its card which fold of {data!r} it was trained for: see that it "
-                f"has not seen the tiles of fold {validates}, or the score flatters"
+                f"{name!r}, {role}, does not say in its card which tiles of {validates['data']!r} it has not seen: see "
+                f"that those of fold {validates['fold']} are among them, or the score flatters"
             )
         checksums.append(_checksum(checkpoint.tensors))
     return GivenWeights(tuple(checksums[len(start) :]), tuple(unchecked))
 
 
-def _is_of_fold(checkpoint: Checkpoint, what: str, data: str, validates: str) -> bool:
-    """Whether a checkpoint's card says that it was trained for the same fold."""
+def _held_out_the_same(checkpoint: Checkpoint, what: str, validates: Mapping[str, str]) -> bool:
+    """Whether a checkpoint's card says that it was trained without the same tiles."""
     metrics = [metric for metric in checkpoint.config.get("metrics") or () if isinstance(metric, Mapping)]
-    folds = {str(metric["fold"]) for metric in metrics if metric.get("data") == data and "fold" in metric}
-    others = sorted(folds - {validates})
-    if others:
-        raise ValueError(
-            f"{what} was trained for fold {others[0]} of {data!r}: it has seen tiles of fold {validates}, which is to "
-            f"validate, and would flatter the score. Give weights that were trained for fold {validates}, or "
-            f"validate fold {others[0]}"
-        )
-    return bool(folds)
+    same_data = [metric for metric in metrics if metric.get("data") == validates["data"]]
+    for key, name in (("fold", "fold "), ("held_out", "")):
+        others = sorted({str(metric[key]) for metric in same_data if key in metric} - {validates[key]})
+        if others:
+            raise ValueError(
+                f"{what} was trained without {name}{others[0]} of {validates['data']!r}: it has seen tiles of "
+                f"{name}{validates[key]}, which are to validate, and would flatter the score. Give weights that were "
+                f"trained without {name}{validates[key]}, or validate {name}{others[0]}"
+            )
+    return any("held_out" in metric for metric in same_data)
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:

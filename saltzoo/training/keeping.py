@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from ..factory import create_model
@@ -14,27 +16,41 @@ def kept_model(part: ModelPart, trained: Segmenter) -> Segmenter:
     """The model of a recipe's options, with the weights that it has in common with the trained one.
 
     Args:
-        part: what was trained.
+        part: what was trained; `check_training_options` has found nothing against it.
         trained: a model of its options and training options. It is left as it is.
 
     Returns:
-        The trained model itself where there are no training options; else a model without them, on the same device,
-        that gives the same masks.
-
-    Raises:
-        ValueError: the training options change how masks are made.
+        The trained model itself where there are no training options; else a model without them, on the CPU, that gives
+        the same masks.
     """
     if not part.training_options:
         return trained
     plain = create_model(part.name, **part.options)
+    tensors = trained.state_dict()
+    plain.load_state_dict({key: tensors[key] for key in plain.state_dict()})
+    plain.preprocess = trained.preprocess
+    return plain
+
+
+def check_training_options(part: ModelPart, fresh: Segmenter) -> None:
+    """Refuses training options that change how masks are made: a checkpoint would miss them.
+
+    Args:
+        part: what is trained.
+        fresh: a model of its options and training options that has not learnt yet: a trained one may be so sure of
+            itself that differences do not show.
+
+    Raises:
+        ValueError: if the model without the training options gives other masks.
+    """
+    if not part.training_options:
+        return
+    plain, trained = create_model(part.name, **part.options), copy.deepcopy(fresh).cpu()
     tensors, wanted = trained.state_dict(), plain.state_dict()
-    fits = all(key in tensors and tensors[key].shape == value.shape for key, value in wanted.items())
-    if fits and plain.mask_only().state_dict().keys() == trained.mask_only().state_dict().keys():
-        plain.load_state_dict({key: tensors[key] for key in wanted})
-        plain.preprocess = trained.preprocess
-        plain.to(next(trained.parameters()).device)
-        if _same_masks(plain, trained):
-            return plain
+    if all(key in tensors and tensors[key].shape == value.shape for key, value in wanted.items()):
+        same_parts = plain.mask_only().state_dict().keys() == trained.mask_only().state_dict().keys()
+        if same_parts and _same_masks(kept_model(part, trained), trained):
+            return
     raise ValueError(
         f"model.training_options {dict(part.training_options)} change how {part.name!r} makes its masks, and would be "
         f"missed in the checkpoint: move them to model.options"

@@ -33,8 +33,6 @@ class Outcome:
         out: the run's folder.
         data: what the tiles are.
         license: of the weights.
-        fold: which fold validates.
-        seed: of the run.
         machine: where it was trained.
     """
 
@@ -43,8 +41,6 @@ class Outcome:
     out: Path
     data: str
     license: str
-    fold: int
-    seed: int
     machine: str
 
     @property
@@ -53,9 +49,13 @@ class Outcome:
         return self.out / MODEL
 
     @property
-    def validates(self) -> str:
-        """Which fold is held out, as cards say it."""
-        return f"{self.fold} of {self.recipe.folds}"
+    def validates(self) -> dict[str, str]:
+        """Which tiles are held out, as cards say it."""
+        return {
+            "data": self.data,
+            "fold": f"{self.recipe.fold} of {self.recipe.folds}",
+            "held_out": self.validation.fingerprint,
+        }
 
     def save(self, model: Segmenter, history: History, scores: Mapping[str, float] | None = None) -> None:
         """The checkpoint and its picture; with the scores of an epoch, or those that are given."""
@@ -83,9 +83,8 @@ class Outcome:
         return {
             "name": name,
             "value": value,
-            "data": self.data,
-            "fold": self.validates,
-            "seed": self.seed,
+            **self.validates,
+            "seed": self.recipe.seed,
             "epoch": f"{len(history)} of {self.recipe.epochs}",
             "minutes": round(sum(seconds for *_, seconds in history) / 60, 1),
             "machine": self.machine,

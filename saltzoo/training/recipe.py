@@ -19,7 +19,8 @@ from .recipe_parts import (
     StudentPart,
     SupervisionPart,
 )
-from .tables import read_table, to_table
+from .schedule import check_share, cycle_ends
+from .tables import check_finite_table, read_table, to_table
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Recipe:
         compile: "off", or a mode of torch.compile for the network: it takes a minute or more at first, and each step
             is faster; "reduce-overhead" makes CUDA graphs of it on a GPU.
         folds: into how many the tiles are split, stratified by coverage, seed 0.
+        fold: which of them validates, from 0.
+        seed: of first weights, order and augmentation, 0 or more.
         optimizer: how weights move.
         rate: how the rate moves.
         losses: what is summed into the mask's loss.
@@ -52,6 +55,8 @@ class Recipe:
     amp: Literal["off", "bf16"] = "off"
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
     folds: int = 5
+    fold: int = 0
+    seed: int = 0
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)
     rate: RatePart = field(default_factory=RatePart)
     losses: tuple[LossPart, ...] = BCE_INTO_LOVASZ
@@ -69,17 +74,17 @@ class Recipe:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.folds < 2:
             raise ValueError(f"folds must be at least 2, got {self.folds}")
+        if not 0 <= self.fold < self.folds:
+            raise ValueError(f"fold must be 0 to {self.folds - 1}, got {self.fold}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {self.seed}")
         if not self.losses:
             raise ValueError("a recipe needs a loss: give [[losses]] with a name and a weight")
         for part in self.losses:
             part.curve  # noqa: B018  # says what is wrong with it
-        if not self.optimizer.lr > 0:
-            raise ValueError(f"optimizer.lr must be above 0, got {self.optimizer.lr}")
-        for name, share in (("rate.warmup", self.rate.warmup), ("frozen_until", self.frozen_until)):
-            if not 0 <= share < 1:
-                raise ValueError(f"{name} is a share of all steps, 0 up to 1, got {share}")
-        if self.rate.cycles < 1:
-            raise ValueError(f"rate.cycles must be at least 1, got {self.rate.cycles}")
+        check_share("frozen_until", self.frozen_until)
+        self.cycle_ends  # noqa: B018  # says whether there are enough epochs
+        check_finite_table(self.to_dict())
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Recipe:
@@ -91,16 +96,14 @@ class Recipe:
         """
         return read_table(cls, table, "the recipe")
 
-    def ends_cycle(self, epoch: int) -> bool:
-        """Whether one of several cycles of the rate ends in that epoch, counted from 0."""
-        if self.rate.cycles == 1:
-            return False
-        done = [self.cycle_at((epoch + extra) / self.epochs) for extra in (0, 1)]
-        return done[0] != done[1] or epoch + 1 == self.epochs
+    @property
+    def cycle_ends(self) -> tuple[int, ...]:
+        """After how many epochs each cycle of the rate ends."""
+        return cycle_ends(self.epochs, warmup=self.rate.warmup, cycles=self.rate.cycles)
 
-    def cycle_at(self, progress: float) -> int:
-        """Which cycle of the rate that is, from 0."""
-        return int(self.rate.cycles * max(0.0, progress - self.rate.warmup) / (1 - self.rate.warmup) + 1e-9)
+    def ends_cycle(self, epoch: int) -> bool:
+        """Whether one of several cycles of the rate ends with that epoch, counted from 0."""
+        return self.rate.cycles > 1 and epoch + 1 in self.cycle_ends
 
     def to_dict(self) -> dict[str, Any]:
         """The same as nested tables of plain values, all of them told."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .pseudo_labels import check_options
-from .schedule import Curve
+from .schedule import Curve, check_share
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ModelPart:
             from the checkpoints, which hold the model of `options`.
         pretrained_encoder: start from ImageNet weights.
         grow_from: weights to start from, of a smaller network or of the same: a checkpoint ("local-dir:PATH",
-            "hf-hub:org/name"), or a name with its tag ("saltnet_s.tgs").
+            "hf-hub:org/name"), or a name with its tag ("saltnet_s.tgs"). First filters are adapted to in_chans.
         grow_without: dotted prefixes of the smaller network's tensors that are left out.
     """
 
@@ -43,7 +43,7 @@ class OptimizerPart:
         weight_decay: of matrices and filters; norms and biases are not decayed.
         betas: of AdamW.
         momentum: of SGD (Nesterov's).
-        clip_norm: largest norm of the whole gradient; None for no limit.
+        clip_norm: largest norm of the whole gradient; 0 for no limit.
         encoder_scale: factor of the encoder's rate.
         scales: dotted prefix of parameters -> factor of their rate.
         normalized_gradient: divide each tensor's gradient by its norm first.
@@ -54,10 +54,22 @@ class OptimizerPart:
     weight_decay: float = 0.02
     betas: tuple[float, float] = (0.9, 0.99)
     momentum: float = 0.9
-    clip_norm: float | None = 5.0
+    clip_norm: float = 5.0
     encoder_scale: float = 1.0
     scales: Mapping[str, float] = field(default_factory=dict)
     normalized_gradient: bool = False
+
+    def __post_init__(self) -> None:
+        factors = {f"scales.{prefix}": factor for prefix, factor in self.scales.items()}
+        for name, rate in {"lr": self.lr, "encoder_scale": self.encoder_scale, **factors}.items():
+            if not rate > 0:
+                raise ValueError(f"optimizer.{name} must be above 0, got {rate}")
+        for name in ("weight_decay", "clip_norm"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"optimizer.{name} must be 0 (for none) or more, got {getattr(self, name)}")
+        for name, kept in (("momentum", self.momentum), *(("betas", beta) for beta in self.betas)):
+            if not 0 <= kept < 1:
+                raise ValueError(f"optimizer.{name} must be 0 to below 1, got {kept}")
 
 
 @dataclass(frozen=True)
@@ -66,11 +78,17 @@ class RatePart:
 
     Attributes:
         warmup: share of all steps in which it rises to its peak.
-        cycles: of the cosine that follows; each ends in a snapshot where there are several.
+        cycles: of the cosine that follows, as even as can be in whole epochs; where there are several, each ends in a
+            snapshot.
     """
 
     warmup: float = 0.05
     cycles: int = 1
+
+    def __post_init__(self) -> None:
+        check_share("rate.warmup", self.warmup)
+        if self.cycles < 1:
+            raise ValueError(f"rate.cycles must be at least 1, got {self.cycles}")
 
 
 @dataclass(frozen=True)
@@ -80,15 +98,30 @@ class AveragePart:
     Attributes:
         kind: "ema", "swa" or "none".
         decay: of the exponential average.
-        start: share of all steps after which the stochastic average begins, once an epoch.
+        start: share of all steps after which the stochastic average begins; it takes in the weights after each epoch.
         reestimate_batch_norm: make the statistics of batch norm anew on unaugmented tiles at the end. A stochastic
-            average needs it; an exponential one has averaged statistics already.
+            average needs it; an exponential one has averaged statistics already. None: for the stochastic one alone.
     """
 
     kind: Literal["ema", "swa", "none"] = "ema"
     decay: float = 0.998
     start: float = 0.75
-    reestimate_batch_norm: bool = False
+    reestimate_batch_norm: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay < 1:
+            raise ValueError(f"average.decay must be between 0 and 1, such as 0.998, got {self.decay}")
+        check_share("average.start", self.start)
+        if self.kind == "none" and self.reestimate_batch_norm:
+            raise ValueError(
+                'average.reestimate_batch_norm is of an average, and average.kind is "none": '
+                'leave it out, or give the kind "ema" or "swa"'
+            )
+
+    @property
+    def reestimates(self) -> bool:
+        """Whether batch norms are made anew at the end."""
+        return self.kind == "swa" if self.reestimate_batch_norm is None else self.reestimate_batch_norm
 
 
 @dataclass(frozen=True)

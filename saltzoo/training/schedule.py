@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 Points = Sequence[Sequence[float]]
+_TINY = 1e-9
+"""More than rounding errors in numbers of epochs."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,63 @@ class Curve:
         return last[1]
 
 
-def rate_factor(progress: float, *, warmup: float, cycles: int = 1) -> float:
+def rate_factor(progress: float, *, warmup: float, ends: Sequence[float] = (1.0,)) -> float:
     """Share of the peak rate: rising in a line, then along a cosine to 0, restarted at its top in every further cycle.
 
     Args:
         progress: share of all steps that are done, 0 to 1.
         warmup: share of all steps in which the rate rises.
-        cycles: of the cosine (SGDR, https://arxiv.org/abs/1608.03983), each as long.
+        ends: of each cycle of the cosine (SGDR, https://arxiv.org/abs/1608.03983), the progress at which it is at 0.
+            They rise, and the first is above `warmup`.
 
     Example:
         >>> [round(rate_factor(p, warmup=0.1), 3) for p in (0, 0.05, 0.1, 0.55, 1)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
-        >>> round(rate_factor(0.75, warmup=0.0, cycles=2), 3)
-        0.5
+        >>> [round(rate_factor(p, warmup=0.0, ends=(0.4, 1.0)), 3) for p in (0, 0.2, 0.3999, 0.4, 0.7)]
+        [1.0, 0.5, 0.0, 1.0, 0.5]
     """
     if progress < warmup:
         return progress / warmup
-    along = cycles * (progress - warmup) / (1 - warmup)
-    return 0.5 + 0.5 * math.cos(math.pi * (1.0 if progress >= 1 else along % 1))
+    if progress >= ends[-1]:
+        return 0.0
+    cycle = bisect_right(ends, progress)
+    start = ends[cycle - 1] if cycle else warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (progress - start) / (ends[cycle] - start))
+
+
+def cycle_ends(epochs: int, *, warmup: float, cycles: int) -> tuple[int, ...]:
+    """After how many epochs each cycle ends: as even as can be in whole epochs, so that weights are kept at rate 0.
+
+    Args:
+        epochs: of the run.
+        warmup: share of all steps before the first cycle.
+        cycles: how many.
+
+    Raises:
+        ValueError: if there are fewer epochs than that takes.
+
+    Example:
+        >>> cycle_ends(40, warmup=0.0, cycles=4), cycle_ends(40, warmup=0.05, cycles=4)
+        ((10, 20, 30, 40), (12, 21, 31, 40))
+    """
+    if cycles == 1:
+        return (epochs,)
+    start = warmup * epochs
+    each = (epochs - start) / cycles
+    ends = tuple(math.floor(start + each * (cycle + 1) + 0.5 + _TINY) for cycle in range(cycles))
+    if min(end - begin for begin, end in pairwise((start, *ends))) < 0.5 - _TINY:
+        raise ValueError(
+            f"rate.cycles={cycles} cycles must have an epoch each, and of epochs={epochs} the warm-up leaves "
+            f"{epochs - start:g}: give at most {max(1, math.floor(epochs - start + _TINY))} cycles, or more epochs"
+        )
+    return ends
+
+
+def check_share(name: str, share: float) -> None:
+    """Refuses what is no share of all steps; 1 is none either, as nothing would follow.
+
+    Raises:
+        ValueError: if it is not 0 to below 1.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"{name} is a share of all steps, 0 up to 1, got {share}")

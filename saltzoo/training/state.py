@@ -18,6 +18,19 @@ STATE = "last.pt"
 LOG = "log.csv"
 
 
+def minutes_to(history: History, score: float) -> float | None:
+    """Minutes of steps until an epoch first had that score; None if none had it.
+
+    Example:
+        >>> minutes_to([(1, 0.9, 0.5, 30.0), (2, 0.7, 0.8, 30.0)], 0.75)
+        1.0
+    """
+    for done, (*_, reached, _) in enumerate(history, 1):
+        if reached >= score:
+            return sum(seconds for *_, seconds in history[:done]) / 60
+    return None
+
+
 def check_folder(out: Path, *, resume: bool) -> None:
     """Refuses to overwrite a run, or to resume none.
 

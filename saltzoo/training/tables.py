@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from inspect import formatannotation
@@ -60,6 +61,24 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def check_finite_table(table: Any, where: str = "") -> None:
+    """Refuses nested tables with a number in them that JSON does not have.
+
+    Args:
+        table: of plain values.
+        where: dotted keys on the way to it, for messages.
+
+    Raises:
+        ValueError: if there is one; says where.
+    """
+    if isinstance(table, float) and not math.isfinite(table):
+        raise ValueError(f"{where} must be a finite number, as checkpoints hold no others, got {table}")
+    if isinstance(table, Mapping | list | tuple):
+        items = table.items() if isinstance(table, Mapping) else enumerate(table)
+        for key, item in items:
+            check_finite_table(item, f"{where}.{key}" if where else str(key))
 
 
 def to_table(value: Any) -> Any:

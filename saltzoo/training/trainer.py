@@ -57,9 +57,9 @@ class Trainer:
         torch.manual_seed(seed)
         self.model = _build_model(recipe).to(place.device).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(recipe.optimizer, self.model)
-        self.average = _build_average(recipe, self.model)
         if recipe.frozen_batch_norm:
-            keep_batch_norm_frozen(self.model.encoder)
+            keep_batch_norm_frozen(self.model.encoder)  # the average's too, which is a copy
+        self.average = _build_average(recipe, self.model)
         self.unfreezing = None
         if recipe.frozen_until > 0:
             self.unfreezing = GradualUnfreezing(self.model, until=recipe.frozen_until)
@@ -119,7 +119,8 @@ class Trainer:
     def _advance(self, progress: float) -> None:
         """Rates, weights of losses and frozen stages as they are after that share of all steps."""
         recipe = self.recipe
-        factor = rate_factor(progress, warmup=recipe.rate.warmup, cycles=recipe.rate.cycles)
+        ends = [end / recipe.epochs for end in recipe.cycle_ends]
+        factor = rate_factor(progress, warmup=recipe.rate.warmup, ends=ends)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.optimizer.lr * group["scale"] * factor
         self._mask_loss.progress = progress
@@ -134,7 +135,7 @@ class Trainer:
         loss = self._loss(output, y)
         self.optimizer.zero_grad()
         loss.backward()
-        if recipe.optimizer.clip_norm is not None:
+        if recipe.optimizer.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimizer.clip_norm)
         self.optimizer.step()
         if recipe.average.kind == "ema" and self.average is not None:
@@ -143,7 +144,7 @@ class Trainer:
 
     def finish(self) -> None:
         """Estimates the batch norms of the kept model anew, if the recipe says so."""
-        if self.recipe.average.reestimate_batch_norm and self.average is not None:
+        if self.recipe.average.reestimates and self.average is not None:
             order = torch.randperm(self.order.labelled, generator=torch.Generator().manual_seed(self.seed))
             chunks = order.to(self.place.device).split(BATCH_NORM_TILES)
             full = [chunk for chunk in chunks if len(chunk) == len(chunks[0])]
@@ -173,7 +174,8 @@ def build_optimizer(part: OptimizerPart, model: nn.Module) -> torch.optim.Optimi
     if part.name == "adamw":
         optimizer = torch.optim.AdamW(groups, lr=part.lr, betas=part.betas, fused=True)
     else:
-        optimizer = torch.optim.SGD(groups, lr=part.lr, momentum=part.momentum, nesterov=part.momentum > 0, fused=True)
+        # Not fused: torch's fused SGD refuses parameters whose first gradient comes later than others'.
+        optimizer = torch.optim.SGD(groups, lr=part.lr, momentum=part.momentum, nesterov=part.momentum > 0)
     return normalized_gradient(optimizer) if part.normalized_gradient else optimizer
 
 
@@ -182,7 +184,7 @@ def _build_model(recipe: Recipe) -> Segmenter:
     options = {**part.options, **part.training_options}
     model = create_model(part.name, pretrained_encoder=part.pretrained_encoder, **options)
     if part.grow_from is not None:
-        smaller = create_model(part.grow_from, pretrained=True)
+        smaller = create_model(part.grow_from, pretrained=True, in_chans=model.in_chans)
         grow(model, smaller, drop=part.grow_without)
         model.preprocess = smaller.preprocess
     return model
