@@ -49,6 +49,20 @@ class Checkpoint:
     config: dict[str, Any] = field(repr=False)
 
 
+class DamagedFileError(ValueError):
+    """A file of a checkpoint can't be read.
+
+    Args:
+        file: which.
+        why: what is wrong with it: "is not JSON".
+    """
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(f"{file} {why}: save the checkpoint again, or copy it anew from where it came")
+        self.file = file
+        self.why = why
+
+
 def load_folder(directory: str | os.PathLike[str]) -> Checkpoint:
     """Reads a checkpoint from disk.
 
@@ -69,12 +83,13 @@ def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Ch
     """Reads the two files of a checkpoint, wherever they are.
 
     Raises:
+        DamagedFileError: if one can't be read.
         ValueError: if one is not what it should be.
     """
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{config_file} is not JSON ({error}): fetch or save the checkpoint again") from error
+        raise DamagedFileError(config_file, f"is not JSON ({error})") from error
     needed = {"architecture": str, "model_args": dict, "preprocess": dict}
     with newer_explained(config, source):
         if not isinstance(config, dict) or not all(isinstance(config.get(key), kind) for key, kind in needed.items()):
@@ -91,15 +106,15 @@ def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Ch
 
 
 def read_tensors(weights_file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, by name.
+    """The tensors of a safetensors file, by name. Its size is held against its header; no hash is computed.
 
     Raises:
-        ValueError: if it is damaged, or something else.
+        DamagedFileError: if it is damaged, or something else.
     """
     try:
         return load_file(weights_file)
     except SafetensorError as error:
-        raise ValueError(f"{weights_file} is damaged or cut short ({error}): fetch or save it again") from error
+        raise DamagedFileError(weights_file, f"is damaged or cut short ({error})") from error
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:

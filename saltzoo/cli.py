@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("--to", required=True, metavar="ORG/NAME", help="the repository; made if it is not there")
     push.add_argument("--private", action="store_true", help="make it a private one")
     push.add_argument("--revision", help="a branch; made if it is not there")
+    push.add_argument("--replace", action="store_true", help="put them in the place of other weights that are there")
     push.set_defaults(run=_push)
     return parser
 
@@ -95,20 +97,42 @@ def _about(weights: WeightsSpec) -> Iterator[str]:
 
 
 def _push(args: argparse.Namespace) -> int:
+    folder = _folder_of(args.weights)
+    from .checkpoint import WEIGHTS
+    from .factory import create_model
     from .hub import push_folder
-    from .sources import BUNDLED
 
-    folder = BUNDLED / args.weights
-    if not folder.is_dir():
-        folder = Path(args.weights)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no weights {args.weights!r}: neither in {BUNDLED}, nor a folder. "
-            f"Give NAME.TAG, or a folder that save_pretrained wrote"
-        )
-    commit = push_folder(folder, args.to, private=args.private, revision=args.revision)
+    model = create_model(f"local-dir:{folder}")  # what can't be loaded is not published
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    megabytes = (folder / WEIGHTS).stat().st_size / 1e6
+    what = f"{folder}: {type(model).__name__ if model.config is None else model.config.architecture}"
+    print(f"{what}, {parameters:,} parameters, {megabytes:.1f} MB", flush=True)
+    print(f"to {args.to}@{args.revision or 'main'}", flush=True)
+    commit = push_folder(folder, args.to, private=args.private, revision=args.revision, replace=args.replace)
     print(f"{commit.url}\nhf-hub:{args.to}@{commit.sha}")
     return 0
+
+
+def _folder_of(weights: str) -> Path:
+    """The folder of published weights in the package, or the one that is at a path."""
+    from .sources import BUNDLED
+
+    if weights not in list_models(pretrained=True):
+        if not os.path.isdir(weights):
+            raise FileNotFoundError(
+                f"no weights {weights!r}: neither a name that `saltzoo list --pretrained` knows, nor a folder. "
+                f"Give NAME.TAG, or a folder that save_pretrained wrote"
+            )
+        return Path(weights)
+    bundled = BUNDLED / weights
+    if os.path.exists(weights):
+        raise ValueError(f"{weights!r} is here and in the package: say ./{weights}, or {bundled}")
+    if not bundled.is_dir():
+        raise FileNotFoundError(
+            f"the weights {weights!r} are not in {BUNDLED}: give the folder of a checkpoint, or take a clone of "
+            f"saltzoo's repository, installed with `pip install -e .`"
+        )
+    return bundled
 
 
 if __name__ == "__main__":

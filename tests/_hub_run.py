@@ -9,6 +9,7 @@ import logging
 import os
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,6 +43,13 @@ def saying():
         yield lines
     finally:
         logger.removeHandler(handler)
+
+
+def cached(repo_id, name, place=None):
+    """The path of a file in the client's cache, which holds one commit of that repository."""
+    place = place or Path(os.environ["HF_HOME"]) / "hub"
+    (file,) = (place / f"models--{repo_id.replace('/', '--')}" / "snapshots").glob(f"*/{name}")
+    return file
 
 
 def refused(kind, words, source, **options):

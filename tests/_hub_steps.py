@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from _hub_run import TOKEN, main, refused, same, saying, tiny
+from _hub_run import TOKEN, cached, main, refused, same, saying, tiny
 from safetensors.torch import load, save
 
 import saltzoo
@@ -77,9 +77,9 @@ def online_pull_again(hub):
 
 def online_push_again_and_to_a_branch(hub):
     first = hub.repos["org/net"].branches["main"]
-    second = saltzoo.push_to_hub(tiny(1), "org/net", token=TOKEN, private=True)
+    second = saltzoo.push_to_hub(tiny(1), "org/net", token=TOKEN, private=True, replace=True)
     third = saltzoo.push_to_hub(tiny(2), "org/net", token=TOKEN, revision="trial/3", dtype="float16")
-    fourth = saltzoo.push_to_hub(tiny(3), "org/net", token=TOKEN, revision="trial/3")
+    fourth = saltzoo.push_to_hub(tiny(3), "org/net", token=TOKEN, revision="trial/3", replace=True)
     assert not hub.repos["org/net"].private  # it was there, and stays as it was
     assert hub.repos["org/net"].branches == {"main": second.sha, "trial/3": fourth.sha}
     assert '"hf-hub:org/net@trial/3"' in hub.repos["org/net"].files("trial/3")["README.md"].decode()
@@ -89,6 +89,34 @@ def online_push_again_and_to_a_branch(hub):
     assert {value.dtype for value in half.parameters()} == {torch.float32}
     for got, want in zip(half.parameters(), tiny(2).parameters(), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-6)
+
+
+def online_other_weights_are_replaced_by_permission_alone(hub):
+    def push(seed, name="org/kept", **options):
+        return saltzoo.push_to_hub(tiny(seed), name, token=TOKEN, **options)
+
+    first = push(0)
+    again = push(0, metrics=METRICS)  # the same weights, and a better card
+    assert again.sha != first.sha
+    branches = dict(hub.repos["org/kept"].branches)
+    hub.asked()
+    for options, words in (
+        ({}, r"org/kept@main holds other weights.*a new name or a new branch.*replace=True, or --replace"),
+        ({"dtype": "float16"}, "org/kept@main holds other weights"),
+        ({"revision": "main"}, "org/kept@main holds other weights"),
+        ({"revision": first.sha}, f"org/kept@{first.sha} holds other weights"),
+    ):
+        with pytest.raises(FileExistsError, match=words):
+            push(1, **options)
+    assert hub.repos["org/kept"].branches == branches
+    assert not [line for line in hub.asked() if "/commit/" in line or "/branch/" in line]
+    trial = push(1, revision="trial")  # one that is new starts with the files of the main one
+    with pytest.raises(FileExistsError, match="org/kept@trial holds other weights"):
+        push(2, revision="trial")
+    last = push(2, replace=True)
+    assert hub.repos["org/kept"].branches == {"main": last.sha, "trial": trial.sha}
+    for sha, seed in ((first.sha, 0), (trial.sha, 1), (last.sha, 2)):
+        assert same(saltzoo.create_model(f"hf-hub:org/kept@{sha}"), tiny(seed)), sha
 
 
 def online_push_what_others_left_beside(hub, tmp_path):
@@ -143,7 +171,60 @@ def online_damaged_on_its_way(hub):
     hub.damage = {}
     assert same(saltzoo.create_model("hf-hub:org/damaged"), tiny(1))  # nothing of it was left in the cache
     hub.put("org/broken", {**hub.repos["org/net"].files("main"), "model.safetensors": b"\x80\x04 not a tensor"})
-    refused(ValueError, "model.safetensors is damaged or cut short", "hf-hub:org/broken")
+    words = "model.safetensors is damaged or cut short .*and so it is on the Hub: tell who made org/broken"
+    for _ in range(2):  # once from the Hub, once from the cache
+        hub.asked()
+        refused(ValueError, words, "hf-hub:org/broken")
+        assert len([line for line in hub.asked() if line.startswith("GET") and "safetensors" in line]) == 1
+
+
+DAMAGES = {
+    "cut short": lambda data: data[: len(data) // 2],
+    "emptied": lambda data: b"",
+    "garbage": lambda data: b"\x80\x04 not what it was" * 100,
+}
+
+
+def online_damaged_in_the_cache(hub, tmp_path):
+    sha = hub.put("org/rotten", hub.repos["org/net"].files("main"))
+    for source in ("hf-hub:org/rotten", f"hf-hub:org/rotten@{sha}"):
+        for name in ("config.json", "model.safetensors"):
+            for damage in DAMAGES.values():
+                saltzoo.create_model(source, cache_dir=str(tmp_path))
+                file = cached("org/rotten", name, tmp_path)
+                good = file.read_bytes()
+                file.resolve().write_bytes(damage(good))
+                with saying() as lines:
+                    assert same(saltzoo.create_model(source, cache_dir=str(tmp_path)), tiny(1))
+                (warning,) = [line for line in lines if line.startswith("WARNING")]
+                assert re.search(rf"/{name} is (not JSON|damaged or cut short) .*: fetching it once more", warning)
+                assert file.read_bytes() == good
+    hub.asked()
+    with saying() as lines:
+        saltzoo.create_model(source, cache_dir=str(tmp_path))
+    assert (len(lines), hub.asked()) == (1, [])
+
+
+def online_damaged_in_the_cache_and_gone_from_the_hub(hub, tmp_path):
+    hub.put("org/lost", hub.repos["org/net"].files("main"))
+    saltzoo.create_model("hf-hub:org/lost", cache_dir=str(tmp_path))
+    file = cached("org/lost", "model.safetensors", tmp_path)
+    file.resolve().write_bytes(b"garbage")
+    hub.damage = {"model.safetensors": lambda data: data[:-1] + bytes([data[-1] ^ 1])}
+    words = "model.safetensors was damaged on its way.*was removed: try again"
+    refused(OSError, words, "hf-hub:org/lost", cache_dir=str(tmp_path))
+    hub.damage = {}
+    saltzoo.create_model("hf-hub:org/lost", cache_dir=str(tmp_path))
+    file.resolve().write_bytes(b"garbage")
+    commit = file.parent.name
+    del hub.repos["org/lost"]
+    words = (
+        rf"{file.resolve()} is damaged or cut short .*can't be replaced now: no repository org/lost.* or delete that"
+    )
+    refused(OSError, words, f"hf-hub:org/lost@{commit}", cache_dir=str(tmp_path))
+    assert file.read_bytes() == b"garbage"
+    file.resolve().unlink()  # as the message says
+    refused(OSError, "no repository org/lost", f"hf-hub:org/lost@{commit}", cache_dir=str(tmp_path))
 
 
 def online_a_branch_that_moves_meanwhile(hub):
@@ -220,7 +301,7 @@ def online_private(hub):
 def online_pushes_that_are_refused(hub):
     for token in (None, "wrong"):
         with pytest.raises(OSError, match=r"nobody push to org/net without a token.*hf auth login.*HF_TOKEN.*token="):
-            saltzoo.push_to_hub(tiny(), "org/net", token=token)
+            saltzoo.push_to_hub(tiny(1), "org/net", token=token)  # what is there already
     with pytest.raises(OSError, match=r"this token may not write to other/net: .* right to write for other"):
         saltzoo.push_to_hub(tiny(), "other/net", token=TOKEN)
     with pytest.raises(ValueError, match="not a repository of the Hub: 'a/b/c'"):
@@ -253,6 +334,13 @@ def online_published_weights(hub):
         assert bool(hub.asked()) == (name == "unet.new" or where == "Hub")
     saltzoo.register_weights(saltzoo.WeightsSpec("unet_plain", "tgs", "org/net"))
     refused(ValueError, "a 'unet', not the weights of 'unet_plain.tgs': correct its", "unet_plain", pretrained=True)
+    saltzoo.register_weights(saltzoo.WeightsSpec("unet", "later"))
+    words = r"no repository saltzoo/unet.later on the Hub.* Or take them from a clone .* `pip install -e \.`"
+    refused(OSError, words, "unet.later", pretrained=True)
+    saltzoo.register_weights(saltzoo.WeightsSpec("unet", "theirs", "org/gone"))
+    with pytest.raises(OSError, match="no repository org/gone") as error:
+        saltzoo.create_model("unet.theirs", pretrained=True)
+    assert "clone" not in str(error.value)
 
 
 def online_bundled_weights_come_first(hub, tmp_path):
@@ -299,6 +387,59 @@ def online_imagenet_weights(hub, tmp_path):
     hub.put(TIMM, {"model.safetensors": save(theirs), "config.json": b"{}"})
 
 
+def online_imagenet_weights_that_are_pickled(hub, tmp_path):
+    import timm
+
+    torch.manual_seed(8)
+    theirs = timm.create_model("test_resnet").state_dict()
+    trap = tmp_path / "sprung"
+
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (trap,)
+
+    tmp_path.mkdir()
+    for name, state in (("good", theirs), ("trap", {**theirs, "fc.bias": Trap()})):
+        torch.save(state, tmp_path / name)
+        repo = hub.repos.pop(TIMM)
+        hub.put(TIMM, {"pytorch_model.bin": (tmp_path / name).read_bytes(), "config.json": b"{}"})
+        options = {"in_chans": 3, "pretrained_encoder": True, "cache_dir": str(tmp_path / f"cache of {name}")}
+        hub.asked()
+        if name == "good":
+            ours = saltzoo.create_model("unet", encoder="test_resnet", **options).encoder.backbone.state_dict()
+            assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+        else:
+            refused(
+                OSError,
+                "ImageNet weights of encoder 'test_resnet' can't be had",
+                "unet",
+                encoder="test_resnet",
+                **options,
+            )
+        assert f"GET /{TIMM}/resolve/main/pytorch_model.bin" in hub.asked()
+        hub.repos[TIMM] = repo
+    assert not trap.exists()
+    torch.load(tmp_path / "trap", weights_only=False)
+    assert trap.exists()  # it would have sprung
+
+
+def closed_damaged_in_the_cache():
+    stays_damaged("Connect")
+
+
+def stays_damaged(why):
+    """Cuts a cached file short while nobody can be asked for another."""
+    file = cached("org/damaged", "model.safetensors")
+    good = file.read_bytes()
+    file.resolve().write_bytes(good[:-1])
+    for source in ("hf-hub:org/damaged", f"hf-hub:org/damaged@{file.parent.name}"):
+        words = rf"{file.resolve()} is damaged or cut short .*can't be replaced now: .*{why}.* or delete that file"
+        refused(OSError, words, source)
+    assert file.read_bytes() == good[:-1]
+    file.resolve().write_bytes(good)
+    assert same(saltzoo.create_model("hf-hub:org/damaged"), tiny(1))
+
+
 def closed_pull_from_the_cache(hub):
     sha = hub.repos["org/net"].branches["main"]
     assert same(saltzoo.create_model(f"hf-hub:org/net@{sha}"), tiny(1))
@@ -332,6 +473,16 @@ def offline_says_what_is_missing():
     refused(ValueError, "not a repository of the Hub: ''", "hf-hub:")
     with pytest.raises(OSError, match="org/net can't be pushed to, as HF_HUB_OFFLINE is set"):
         saltzoo.push_to_hub(tiny(), "org/net", token=TOKEN)
+
+
+def offline_published_weights_say_where_else_they_are():
+    saltzoo.register_weights(saltzoo.WeightsSpec("unet_plain", "never"))
+    words = r"config.json of saltzoo/unet_plain.never@main is not in the cache.* Or take them from a clone"
+    refused(OSError, words, "unet_plain.never", pretrained=True)
+
+
+def offline_damaged_in_the_cache():
+    stays_damaged("HF_HUB_OFFLINE")
 
 
 def offline_imagenet_weights_from_the_cache():

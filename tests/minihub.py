@@ -14,7 +14,7 @@ import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 REPO = r"(?P<repo>[^/]+/[^/]+)"
 
@@ -183,6 +183,12 @@ class _Handler(BaseHTTPRequestHandler):
         files = found.commits[sha].items()
         self.send(200, [{"type": "file", "path": path, **_sizes(path, data)} for path, data in sorted(files)])
 
+    def paths_info(self, body, repo, revision):
+        found, sha = self.revision(repo, revision)
+        asked = parse_qs(body.decode())["paths"]
+        files = [(path, data) for path, data in sorted(found.commits[sha].items()) if path in asked]
+        self.send(200, [{"type": "file", "path": path, **_sizes(path, data)} for path, data in files])
+
     def resolve(self, _, repo, revision, path):
         found, sha = self.revision(repo, revision)
         if path not in found.commits[sha]:
@@ -286,6 +292,7 @@ _ROUTES = {
     "POST": [
         (r"/api/repos/create", _Handler.create),
         (r"/api/validate-yaml", _Handler.validate),
+        (rf"/api/models/{REPO}/paths-info/(?P<revision>[^/]+)", _Handler.paths_info),
         (rf"/api/models/{REPO}/branch/(?P<revision>[^/]+)", _Handler.branch),
         (rf"/api/models/{REPO}/preupload/(?P<revision>[^/]+)", _Handler.preupload),
         (rf"/{REPO}\.git/info/lfs/objects/batch", _Handler.lfs_batch),

@@ -1,5 +1,6 @@
 """Checkpoints on disk: what is written, what comes back, and what each kind of damage is called."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -11,7 +12,8 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 import saltzoo
-from saltzoo import Preprocess, create_model, save_pretrained, saving
+from saltzoo import Preprocess, create_model, registry, save_pretrained, saving, sources
+from saltzoo.hub import fetch
 
 METRIC = {"name": "salt_map", "value": 0.8514, "data": "TGS fold 0", "seed": 3}
 
@@ -211,6 +213,54 @@ def test_what_can_not_be_written_raises_and_touches_nothing(saved, options):
     with pytest.raises(ValueError, match=r"config.json|a metric needs"):
         save_pretrained(tiny(seed=1), folder, **options)
     assert same_model(model, folder)
+
+
+def test_options_that_were_not_saved_are_refused(saved):
+    model, folder = saved
+    source = f"local-dir:{folder}"
+    with pytest.raises(TypeError, match=r"the weights of local-dir:.* without an option 'wings': it has .*encoder"):
+        create_model(source, wings=2)
+    with pytest.raises(ValueError, match=r"attention='scse', not 'none': drop attention"):
+        create_model(source, attention="none")
+    assert create_model(source, wings=None, attention=None).config == model.config  # None is the default
+
+
+def test_weights_are_read_by_name_or_source(saved, monkeypatch):
+    model, folder = saved
+    monkeypatch.setattr(sources, "BUNDLED", folder.parent)
+    monkeypatch.setitem(registry._weights, "unet.b", saltzoo.WeightsSpec("unet", "b"))
+    folder.rename(folder.with_name("unet.b"))
+    for name in ("unet.b", "unet", f"local-dir:{folder.with_name('unet.b')}"):
+        found = sources.load_weights(name)
+        assert (found.architecture, found.config["labels"]) == ("unet", ["salt", "rock"])
+        assert all(torch.equal(value, found.tensors[key]) for key, value in model.state_dict().items())
+    for name, words in (("unet.c", "no weights 'unet.c'"), ("s3:bucket", "unknown model 's3:bucket'")):
+        with pytest.raises(ValueError, match=words):
+            sources.load_weights(name)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_content_that_repositories_share_is_checked_by_the_hash_of_its_link(saved, monkeypatch, tmp_path, damaged):
+    """The client keeps it once, under a name that is another hash: snapshots/SHA/NAME -> blobs/SHA256 -> that."""
+    model, folder = saved
+    cache = tmp_path / "cache"
+    snapshot, blobs, shared = (cache / place for place in ("repo/snapshots/abc", "repo/blobs", "blobs/ff"))
+    for place in (snapshot, blobs, shared):
+        place.mkdir(parents=True)
+    (snapshot / "config.json").write_bytes((folder / "config.json").read_bytes())
+    content = (folder / "model.safetensors").read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    (shared / ("f" * 64)).write_bytes(content[:-1] + bytes([content[-1] ^ damaged]))
+    (blobs / sha256).symlink_to(f"../../blobs/ff/{'f' * 64}")
+    (snapshot / "model.safetensors").symlink_to(f"../../blobs/{sha256}")
+    monkeypatch.setattr(fetch, "try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr(fetch, "hf_hub_download", lambda _, name, **__: str(snapshot / name))
+    if damaged:
+        with pytest.raises(OSError, match=r"model.safetensors was damaged on its way: its hash is not"):
+            create_model("hf-hub:org/net")
+        assert [*blobs.iterdir(), *shared.iterdir()] == []
+    else:
+        assert torch.equal(logits(create_model("hf-hub:org/net")), logits(model))
 
 
 def test_only_models_that_can_be_built_again_are_saved(tmp_path):

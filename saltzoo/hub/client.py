@@ -64,6 +64,8 @@ def _malformed(repo_id: str, error: Exception) -> ValueError:
 
 def _why_not_fetched(error: Exception, repo_id: str, revision: str | None, name: str) -> str:
     where = f"{repo_id}@{revision or 'main'}"
+    if isinstance(error, ValueError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # of a download that was forced, the client says "due to the above error"
     if isinstance(error, GatedRepoError):
         return f"{repo_id} is gated: ask for access on its page, then log in with `hf auth login`"
     if isinstance(error, RepositoryNotFoundError):
@@ -110,7 +112,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
 
 
 def _what_is_on_hub(repo_id: str, revision: str | None) -> str:

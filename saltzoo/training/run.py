@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -90,7 +91,7 @@ def fit(
     say = tell if place.main else _say_nothing
     for line in given.unchecked:
         say(line)
-    identity = {"recipe": recipe.to_dict(), "data": data, "tiles": tiles.fingerprint}
+    identity: dict[str, Any] = {"recipe": recipe.to_dict(), "data": data, "tiles": tiles.fingerprint}
     pseudo = None
     if recipe.student is not None and unlabelled is not None:
         identity |= {"unlabelled": len(unlabelled), "teachers": list(given.teachers)}
