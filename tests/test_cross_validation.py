@@ -20,11 +20,11 @@ def test_every_tile_is_scored_once_by_a_network_that_has_not_seen_it(tmp_path):
     told = []
     scores = cross_validate(RECIPE, TILES, tmp_path, tell=told.append)
     assert [line for line in told if line.startswith("fold")] == ["fold 0 of 2", "fold 1 of 2"]
-    assert len({(FOLDS == fold).sum() for fold in (0, 1)}) == 2  # unequal, or a mean of means would pass
+    assert len({(fold == FOLDS).sum() for fold in (0, 1)}) == 2  # unequal, or a mean of means would pass
     metric = SaltMAP()
     for fold in (0, 1):
         folder = tmp_path / f"fold{fold}" / "model"
-        held_out = TILES.select(FOLDS == fold)
+        held_out = TILES.select(fold == FOLDS)
         (card, _) = json.loads((folder / "config.json").read_text())["metrics"]
         assert (card["fold"], card["held_out"]) == (f"{fold} of 2", held_out.fingerprint)
         masks = saltzoo.predict(saltzoo.create_model(f"local-dir:{folder}"), held_out.images) > 0.5
