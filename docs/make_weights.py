@@ -36,9 +36,9 @@ with `pip install saltzoo`; a clone of the repository, installed with `pip insta
 kept in half precision and computed with in single: the scores are those of what is read from the files.
 
 All were trained from scratch on four of five folds of 3200 of the competition's 4000 labelled tiles (stratified by
-coverage, seed 0), and are scored on the fifth, which they have not seen: nothing was chosen by its score but the recipe.
-The last average of the weights is kept, not the best epoch's. Licence: the competition's rules allow its data, and what
-is learnt from it, no commercial use.
+coverage, seed 0), and are scored on the fifth, which they have not seen: nothing was chosen by its score but the
+recipe. The last average of the weights is kept, not the best epoch's. Licence: the competition's rules allow its data,
+and what is learnt from it, no commercial use.
 """
 
 SCORES = """\
