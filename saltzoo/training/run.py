@@ -133,7 +133,7 @@ def fit(
         outcome.save(trainer.kept, history, scores)
         reached = [(score, minutes_to(history, score)) for score in MILESTONES]
         told = [f"{score:.2f}: {minutes:.1f}" for score, minutes in reached if minutes is not None]
-        say(f"minutes of steps to a score of {', '.join(told)}" if told else f"no score of {MILESTONES[0]:.2f}")
+        say(f"minutes of steps to a score of {', '.join(told)}" if told else f"no epoch scored {MILESTONES[0]:.2f}")
     return scores
 
 
