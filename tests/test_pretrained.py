@@ -100,17 +100,6 @@ def test_the_small_one_works_where_nothing_can_be_reached(tmp_path):
     assert 0 < float(done.stdout) < 1
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_they_know_salt_when_they_see_it(name):
-    """On synthetic tiles, which are foreign to them, what they call salt is mostly salt."""
-    tiles = saltzoo.data.synthetic_tiles(48, seed=2)
-    tiles = tiles.select(tiles.coverage > 0.05)
-    masks = saltzoo.predict(saltzoo.create_model(name, pretrained=True), tiles.images, tta="hflip") > 0.5
-    truths = tiles.require_masks()
-    inside, outside = masks[truths].mean(), masks[~truths].mean()
-    assert inside > 2 * outside
-
-
 def test_a_wheel_holds_the_small_ones_alone(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=120)
