@@ -14,7 +14,7 @@ from saltzoo.training.keeping import kept_model
 from saltzoo.training.recipe_parts import ModelPart
 
 SMALL = {"encoder": "resnet10t", "decoder_channels": [8, 8, 8, 8, 8]}
-TILES = synthetic_tiles(20, seed=3)
+TILES = synthetic_tiles(20, seed=3, size=40)
 
 
 def train(out, *, seed=0, **model):
