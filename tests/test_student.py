@@ -453,7 +453,10 @@ def vars_of(tiles):
 @pytest.mark.slow
 def test_two_processes_make_and_share_the_same_labels(tmp_path):
     data = "20 synthetic tiles of saltzoo"
-    recipe = recipe_of(save_teacher(tmp_path / "teacher", data=data), epochs=1).to_dict()
+    held_out = synthetic_tiles(20, seed=0)
+    held_out = held_out.select(stratified_folds(held_out.coverage) == 0)
+    teacher = save_teacher(tmp_path / "teacher", data=data, held_out=held_out.fingerprint)
+    recipe = recipe_of(teacher, epochs=1).to_dict()
     (tmp_path / "recipe.toml").write_text(toml_of(recipe))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
     launch += ["--nproc-per-node", "2", str(SCRIPT), "--recipe", str(tmp_path / "recipe.toml")]
@@ -463,8 +466,6 @@ def test_two_processes_make_and_share_the_same_labels(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("pseudo-labels: 20 of 20 tiles are kept") == 1  # one process tells
     assert done.stdout.count("epoch 1:") == 1
-    held_out = synthetic_tiles(20, seed=0)
-    held_out = held_out.select(stratified_folds(held_out.coverage) == 0)
     masks = saltzoo.predict(checkpoint_of(tmp_path / "run"), held_out.images) > 0.5
     score = float(saltzoo.metrics.salt_map(masks, held_out.require_masks()))
     assert f"score {score:.4f}, with hflip" in done.stdout
