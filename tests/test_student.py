@@ -360,7 +360,8 @@ def test_weights_of_another_fold_are_refused(tmp_path, teacher, role, fold):
     other = save_teacher(tmp_path / "other", fold=fold)
     recipe = recipe_of(teacher, other) if role == "a teacher" else recipe_of(teacher, model={"grow_from": other})
     words = (
-        rf"other', {role}, was trained without fold {fold} of 'tiles': it has seen tiles of fold 0 of 5, .*"
+        rf"other', {role}, was trained without fold {fold} of 'tiles': it has seen tiles that are to validate, "
+        r"fold 0 of 5, .*"
         rf"Give weights that were trained without fold 0 of 5, or validate fold {fold}"
     )
     with pytest.raises(ValueError, match=words):
@@ -371,7 +372,7 @@ def test_weights_of_another_fold_are_refused(tmp_path, teacher, role, fold):
 def test_weights_of_the_same_fold_of_other_tiles_are_refused(tmp_path):
     """Fold 0 of more tiles is another one, most of which was learnt from."""
     other = save_teacher(tmp_path / "other", held_out="160 tiles, ids 00c0ffee")
-    words = rf"was trained without 160 tiles, ids 00c0ffee of 'tiles': it has seen tiles of {HELD_OUT[0]}, which are to"
+    words = rf"without 160 tiles, ids 00c0ffee of 'tiles': it has seen tiles that are to validate, {HELD_OUT[0]}"
     with pytest.raises(ValueError, match=words):
         run(recipe_of(other), tmp_path / "run")
 

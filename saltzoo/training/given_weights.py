@@ -62,8 +62,8 @@ def _held_out_the_same(checkpoint: Checkpoint, what: str, validates: Mapping[str
         others = sorted({str(metric[key]) for metric in same_data if key in metric} - {validates[key]})
         if others:
             raise ValueError(
-                f"{what} was trained without {name}{others[0]} of {validates['data']!r}: it has seen tiles of "
-                f"{name}{validates[key]}, which are to validate, and would flatter the score. Give weights that were "
+                f"{what} was trained without {name}{others[0]} of {validates['data']!r}: it has seen tiles "
+                f"that are to validate, {name}{validates[key]}, and would flatter the score. Give weights that were "
                 f"trained without {name}{validates[key]}, or validate {name}{others[0]}"
             )
     return any("held_out" in metric for metric in same_data)
