@@ -53,6 +53,7 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_throughput_runs_and_writes_a_row_with_its_conditions(tmp_path: Path) -> None:
     table = tmp_path / "table.md"
     options = ["--smoke", "--modes", "train", "--dtypes", "fp32", "--batch", "1", "--repeats", "1", "--seconds", "0"]
@@ -149,6 +150,7 @@ def test_throughput_refuses_what_it_cannot_do(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_versus_runs_and_keeps_what_it_did_not_measure(tmp_path: Path) -> None:
     pytest.importorskip("segmentation_models_pytorch")
     path = tmp_path / "versus_smp_cpu.csv"
@@ -398,6 +400,7 @@ def test_validate_scores_the_fold_as_a_user_would(tmp_path: Path) -> None:
     assert set(rows) == {"none", "hflip"}
 
 
+@pytest.mark.slow
 def test_loading_tells_what_weights_cost_beside_building(tmp_path: Path) -> None:
     _run("loading.py", "--models", "saltnet_s.tgs", "--rounds", "2", "--out", str(tmp_path))
     rows = {row["from"]: row for row in _read(tmp_path / "loading_cpu.csv")}

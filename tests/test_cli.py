@@ -100,6 +100,7 @@ def test_push(folder):
         assert wrong.stderr.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_push_to_a_private_branch_and_over_other_weights(folder):
     other = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
     where = ("--to", "org/unet.mine", "--private", "--revision", "trial")
