@@ -136,5 +136,5 @@ def _weights_there(api: HfApi, repo: str, revision: str | None) -> str | None:
             lfs = getattr(file, "lfs", None)
             return lfs.sha256 if lfs else "of another kind"
     except RevisionNotFoundError:
-        pass
+        return None  # the branch is yet to be made
     return None
