@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import saltzoo
+from saltzoo._torch import device_name
 from saltzoo.losses import DeepSupervisionLoss
-from saltzoo.machine import device_name
 
 Run = Callable[[], object]
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ from _compare import OURS, PEER, Match, Plan, compare, forward_backward
 from _measure import Row, Run, step_mib
 from torch import Tensor, nn
 
-from saltzoo.encoders.vgg import TAPS, VGG19Features
+from saltzoo.encoders.timm.vgg import TAPS, VGG19Features
 from saltzoo.losses import lovasz_hinge, lovasz_softmax, topology_loss
 
 TILES = 40

@@ -20,9 +20,9 @@ import torch
 from _measure import Row, Spread, alternate, conditions, describe, markdown, ratios, write_csv
 
 import saltzoo
-from saltzoo.hub import load_from_hub
-from saltzoo.registry import find_weights
-from saltzoo.sources import BUNDLED
+from saltzoo.checkpoints.hub import load_from_hub
+from saltzoo.zoo.registry import find_weights
+from saltzoo.zoo.sources import BUNDLED
 
 COMMIT = "0" * 40
 DEVICE = torch.device("cpu")

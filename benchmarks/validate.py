@@ -25,7 +25,7 @@ from _measure import Row, conditions, describe, markdown, slug, write_csv
 import saltzoo
 from saltzoo.data import Tiles, read_tgs, stratified_folds
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
-from saltzoo.sources import load_weights
+from saltzoo.zoo.sources import load_weights
 
 COLUMNS = ("model", "fold", "tta", "tiles", "unseen", "salt_map", "iou", "dice", "empty", "nonempty", "tiles_per_s")
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from safetensors import safe_open
 
-from saltzoo.catalog import WEIGHTS
-from saltzoo.sources import BUNDLED
+from saltzoo.zoo.catalog import WEIGHTS
+from saltzoo.zoo.sources import BUNDLED
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -16,10 +16,10 @@ import torch
 from _page import Row, table, write_or_check
 
 import saltzoo
-from saltzoo.catalog import SOURCES
 from saltzoo.heads import HypercolumnHead
 from saltzoo.models.segmenter import MIN_SIZE
-from saltzoo.registry import find_model
+from saltzoo.zoo.catalog import SOURCES
+from saltzoo.zoo.registry import find_model
 
 PAGE = Path(__file__).with_name("models.md")
 SIZE = (101, 101)

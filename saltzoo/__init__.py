@@ -6,36 +6,35 @@ Public names load on first use: importing the package imports neither torch nor 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from . import convert, data, draw, layers, losses, metrics, training
-    from .costs import cost
-    from .factory import create_model
-    from .hub import push_to_hub
+    from .checkpoints.hub import push_to_hub
+    from .checkpoints.save import save_pretrained
+    from .contracts import SegOutput
     from .inference import predict
     from .models import Segmenter
-    from .output import SegOutput
+    from .models.cost import cost
     from .preprocess import Preprocess
-    from .registry import is_model, list_models, register_model, register_weights
-    from .saving import save_pretrained
-    from .spec import ModelSpec, WeightsSpec
-
-__version__ = "0.1.0"
+    from .zoo import ModelSpec, WeightsSpec, is_model, list_models, register_model, register_weights
+    from .zoo.factory import create_model
 
 _MODULE_OF = {
-    "ModelSpec": "spec",
+    "ModelSpec": "zoo",
     "Preprocess": "preprocess",
-    "SegOutput": "output",
+    "SegOutput": "contracts",
     "Segmenter": "models",
-    "WeightsSpec": "spec",
-    "cost": "costs",
-    "create_model": "factory",
-    "is_model": "registry",
-    "list_models": "registry",
+    "WeightsSpec": "zoo",
+    "cost": "models.cost",
+    "create_model": "zoo.factory",
+    "is_model": "zoo",
+    "list_models": "zoo",
     "predict": "inference",
-    "push_to_hub": "hub",
-    "register_model": "registry",
-    "register_weights": "registry",
-    "save_pretrained": "saving",
+    "push_to_hub": "checkpoints.hub",
+    "register_model": "zoo",
+    "register_weights": "zoo",
+    "save_pretrained": "checkpoints.save",
 }
 _SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics", "training")
 

@@ -46,6 +46,11 @@ class Preprocess:
                 f"got {self.multiple} and {self.pad_mode!r}"
             )
 
+    @property
+    def in_chans(self) -> int:
+        """Channels of the images: one for each mean."""
+        return len(self.mean)
+
     @classmethod
     def gray(cls, in_chans: int = 1) -> Preprocess:
         """The statistics of seismic tiles (mean .47, deviation .16), the same for every channel."""

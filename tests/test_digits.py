@@ -123,8 +123,8 @@ def of_metrics(_name):
     guesses = probabilities > 0.5
     found = metrics.search_threshold(probabilities, masks)
     values = [metrics.salt_map(guesses, masks), found.threshold, found.score]
-    for kind in (metrics.IoUScore, metrics.DiceScore, metrics.PixelAccuracy, metrics.SaltMAP):
-        values.append(kind().update(guesses, masks).compute())
+    kinds = (metrics.IoUScore, metrics.DiceScore, metrics.PixelAccuracy, metrics.SaltMAP)
+    values += [kind().update(guesses, masks).compute() for kind in kinds]
     return [summary(torch.tensor(values, dtype=torch.float64))]
 
 

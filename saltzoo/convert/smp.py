@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..factory import create_model
 from ..models import Segmenter
+from ..zoo.factory import create_model
 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 """Encoders of SMP that are torchvision's; timm gives the same networks the same keys."""

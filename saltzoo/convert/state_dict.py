@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import read_tensors
-from ..fit import load_strictly
+from ..checkpoints.adapt import load_strictly
+from ..checkpoints.folder import read_tensors
 
 _TABLES = ("state_dict", "model")
 """Entries that training scripts keep a state dict under, beside what else they keep."""

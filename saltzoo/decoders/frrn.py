@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features import FeatureSpec
+from ..contracts import FeatureSpec, Size
 from ..layers import FRRUStage, ResidualUnit
-from ..layers.upsample import Size
 
 
 class FRRNDecoder(nn.Module):

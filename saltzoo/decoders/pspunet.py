@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features import FeatureSpec
+from ..contracts import FeatureSpec, Size
 from ..layers import ConvNormAct, GuidedUpsample, PyramidPooling, bottleneck_stage
-from ..layers.upsample import Size
 
 
 class PSPUNetDecoder(nn.Module):

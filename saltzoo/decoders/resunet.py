@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..contracts import Size
 from ..layers import PreActStage
-from ..layers.upsample import Size
 
 
 class ResUnetBlock(nn.Module):

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from ..features import FeatureSpec
+from ..contracts import FeatureSpec, Size
 from ..layers import UnetBlock
-from ..layers.upsample import Size
 
 MakeBlock = Callable[[int, int, int], nn.Module]
 

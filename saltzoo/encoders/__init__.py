@@ -6,7 +6,7 @@ from .plain import PlainEncoder
 from .pspunet import PSPUNetEncoder
 from .resunet import ResUnetEncoder
 from .saltnet import SaltnetEncoder
-from .timm import TimmEncoder
+from .timm.encoder import TimmEncoder
 
 __all__ = [
     "FRRNEncoder",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features import FeatureSpec
+from ..contracts import FeatureSpec
 from ..layers import ConvNormAct, FRRUStage, ResidualUnit
 
 

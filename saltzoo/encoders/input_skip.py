@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..features import FeatureSpec
+from ..contracts import FeatureSpec
 
 
 class InputSkip(nn.Module):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features import FeatureSpec
+from ..contracts import FeatureSpec
 from ..layers import PreActStage, append_scalar
 
 SCALAR_CHANNELS = ("none", "bottleneck")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features import FeatureSpec
+from ..contracts import FeatureSpec
 from ..layers import BasicBlock, ConvNormAct, build_attention
 
 

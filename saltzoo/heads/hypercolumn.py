@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..contracts import Size
 from ..layers import ConvNormAct
-from ..layers.upsample import Size
 from .segmentation import SegmentationHead
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.upsample import Size
+from ..contracts import Size
 
 
 class SegmentationHead(nn.Module):

@@ -10,22 +10,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..models import Segmenter
-from ..output import SegOutput
+from .._torch import modes_restored
+from ..contracts import SegmentationModel, SegOutput
 
 Array = npt.NDArray[Any]
 
 
 @overload
-def predict(model: Segmenter, images: Array, *, tta: str | None = ..., batch_size: int = ...) -> Array: ...
+def predict(model: SegmentationModel, images: Array, *, tta: str | None = ..., batch_size: int = ...) -> Array: ...
 @overload
-def predict(model: Segmenter, images: Tensor, *, tta: str | None = ..., batch_size: int = ...) -> Tensor: ...
+def predict(model: SegmentationModel, images: Tensor, *, tta: str | None = ..., batch_size: int = ...) -> Tensor: ...
 @overload
 def predict(
-    model: Segmenter, images: Sequence[Array | Tensor], *, tta: str | None = ..., batch_size: int = ...
+    model: SegmentationModel, images: Sequence[Array | Tensor], *, tta: str | None = ..., batch_size: int = ...
 ) -> list[Array | Tensor]: ...
 def predict(
-    model: Segmenter,
+    model: SegmentationModel,
     images: Array | Tensor | Sequence[Array | Tensor],
     *,
     tta: str | None = None,
@@ -55,7 +55,7 @@ def predict(
         >>> predict(model, np.zeros((3, 101, 101), dtype=np.uint8)).shape
         (3, 101, 101)
     """
-    if not hasattr(model, "preprocess"):
+    if not isinstance(model, SegmentationModel):
         raise TypeError(
             f"{type(model).__name__} is no saltzoo model: it has no preprocess. "
             f"Of a wrapped model (DistributedDataParallel, AveragedModel) give `.module`"
@@ -75,7 +75,7 @@ def predict(
 
 
 def _predict_list(
-    model: Segmenter, images: Sequence[Array | Tensor], tta: str | None, batch_size: int
+    model: SegmentationModel, images: Sequence[Array | Tensor], tta: str | None, batch_size: int
 ) -> list[Array | Tensor]:
     """Groups the tiles by size and dtype, so that each group runs in full batches."""
     groups: dict[Any, list[int]] = {}
@@ -114,9 +114,9 @@ def _checked(images: Array | Tensor, in_chans: int) -> Tensor:
     return batch
 
 
-def _channels(model: Segmenter) -> int:
+def _channels(model: SegmentationModel) -> int:
     """Of its preprocess, which models of the user's own have too."""
-    return len(model.preprocess.mean)
+    return model.preprocess.in_chans
 
 
 def _tensor(images: Array | Tensor) -> Tensor:
@@ -128,13 +128,12 @@ def _tensor(images: Array | Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _predict_batches(model: Segmenter, images: Tensor, tta: str | None, batch_size: int) -> Tensor:
+def _predict_batches(model: SegmentationModel, images: Tensor, tta: str | None, batch_size: int) -> Tensor:
     """N C H W as checked -> N H W or N K H W, on the images' device."""
     weight = next(model.parameters())
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        results = []
+    results = []
+    with modes_restored(model):
+        model.eval()
         for batch in images.split(batch_size):
             tiles = _unit_scale(batch.to(weight.device)).expand(-1, _channels(model), -1, -1)
             prepared = model.preprocess(tiles).to(weight.dtype)
@@ -143,9 +142,6 @@ def _predict_batches(model: Segmenter, images: Tensor, tta: str | None, batch_si
                 probabilities = (probabilities + _probabilities(model(prepared.flip(-1))).flip(-1)) / 2
             own = model.preprocess.unpad(probabilities, (images.shape[-2], images.shape[-1]))
             results.append(own.to(images.device))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     return torch.cat(results)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..arguments import check_counts
+from .._checks import check_counts
 from .norm import PooledBatchNorm
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..arguments import check_counts
+from .._checks import check_counts
 from .conv import ConvNormAct
 
 

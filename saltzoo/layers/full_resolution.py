@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..arguments import check_counts
+from .._checks import check_counts
 from .conv import ConvNormAct
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..precision import autocast_off
+from .._torch import autocast_off
 from .conv import ConvNormAct
 from .upsampled_conv import conv_of_upsampled
 

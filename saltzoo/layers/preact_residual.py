@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..arguments import check_counts
+from .._checks import check_counts
 from .norm import PooledBatchNorm
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..precision import autocast_off
+from .._torch import autocast_off
 from .conv import ConvNormAct
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .attention import build_attention_at
 from .preact_residual import PreActStage
-from .upsample import Size, Upsample
+from .upsample import Upsample
 
 
 class ResidualUnetBlock(nn.Module):

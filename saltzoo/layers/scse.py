@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..precision import autocast_off
+from .._torch import autocast_off
 from .gates import check_map, mean_pixels, narrowed, project, sum_pixels
 from .norm import PooledBatchNorm
 

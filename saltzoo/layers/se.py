@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..precision import autocast_off
+from .._torch import autocast_off
 from .gates import check_map, mean_pixels, narrowed, project
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .attention import build_attention_at
 from .conv import ConvNormAct
 from .norm import PooledBatchNorm
-from .upsample import Size, Upsample
+from .upsample import Upsample
 
 
 class UnetBlock(nn.Module):

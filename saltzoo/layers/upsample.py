@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Size = tuple[int, int] | torch.Size
+from ..contracts import Size
 
 UPSAMPLES = ("nearest", "bilinear", "deconv")
 

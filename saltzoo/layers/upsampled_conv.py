@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .upsample import Size
+from ..contracts import Size
 
 
 def conv_of_upsampled(

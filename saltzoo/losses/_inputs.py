@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..arguments import valid_pixels
+from .._torch import valid_pixels
 
 _WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 

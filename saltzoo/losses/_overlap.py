@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..arguments import check_choice, check_finite
+from .._checks import check_choice, check_finite
 from ._inputs import any_inputs
 from ._reduce import REDUCTIONS, Reduction, by_image, reduce_images
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arguments import check_choice, check_finite
+from .._checks import check_choice, check_finite
 from ._inputs import mask_inputs
 from ._module import LossModule
 from ._reduce import REDUCTIONS, Reduction, reduce_pixels

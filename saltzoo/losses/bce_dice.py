@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..arguments import check_choice, check_finite
+from .._checks import check_choice, check_finite
 from ._inputs import mask_inputs
 from ._module import LossModule
 from ._overlap import Empty

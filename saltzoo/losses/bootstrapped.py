@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..arguments import check_choice, valid_pixels
+from .._checks import check_choice
+from .._torch import valid_pixels
 from ._inputs import mask_inputs
 from ._module import LossModule
 from ._reduce import REDUCTIONS, Reduction, by_image, reduce_images

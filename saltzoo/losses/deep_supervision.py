@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..arguments import check_finite
-from ..output import SegOutput
+from .._checks import check_finite
+from ..contracts import SegOutput
 from ._inputs import AnyInputs, any_inputs
 from ._reduce import reduce_pixels
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arguments import check_choice, check_finite
+from .._checks import check_choice, check_finite
 from ._inputs import are_labels, label_inputs, mask_inputs
 from ._module import LossModule
 from ._reduce import REDUCTIONS, Reduction, reduce_pixels

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..arguments import check_choice
+from .._checks import check_choice
 from ._inputs import label_inputs
 from ._module import LossModule
 from ._ranking import in_pixel_order, jaccard_steps, rank

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..arguments import check_choice
-from ..precision import autocast_off
+from .._checks import check_choice
+from .._torch import autocast_off
 from ._inputs import mask_inputs
 from ._reduce import REDUCTIONS, Reduction, reduce_images
 
@@ -174,7 +174,7 @@ class TopologyLoss(nn.Module):
 
 
 def _vgg19() -> nn.Module:
-    from ..encoders.vgg import VGG19Features  # not at import: timm takes more than a second
+    from ..encoders.timm.vgg import VGG19Features  # not at import: timm takes more than a second
 
     try:
         return VGG19Features()

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from ..arguments import check_choice
+from .._checks import check_choice
 from ._accumulator import Accumulator
 from ._counts import Counts, class_counts
 from ._masks import Mask

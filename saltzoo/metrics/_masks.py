@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..arguments import valid_pixels
+from .._torch import valid_pixels
 
 Mask = Tensor | npt.NDArray[Any]
 Form = Literal["binary", "channels", "labels"]

@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ..arguments import check_choice
+from .._checks import check_choice
 from ._accumulator import Accumulator
 from ._average import Reduction, check_images
 from ._counts import mask_counts

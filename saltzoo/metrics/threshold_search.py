@@ -7,7 +7,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from ..arguments import check_choice
+from .._checks import check_choice
 from ._accumulator import Accumulator
 from ._average import ONE, fixed_point
 from ._counts import histogram, in_parts, on_cpu

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from ..features import FeatureSpec
+from ..contracts import FeatureSpec
 from ..heads import ClassificationHead, DeepSupervisionHead, HypercolumnHead, SegmentationHead
 from ..preprocess import Preprocess
 from .segmenter import Segmenter

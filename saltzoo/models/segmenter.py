@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 from torch import Tensor, nn
 
-from ..output import SegOutput
+from ..contracts import ModelConfig, SegOutput
 from ..preprocess import Preprocess
 
 MIN_SIZE = 32
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What `create_model` needs to build a model again, without its weights.
-
-    Attributes:
-        architecture: the name in the registry.
-        model_args: every option, with its value.
-    """
-
-    architecture: str
-    model_args: dict[str, Any]
 
 
 class Segmenter(nn.Module):
@@ -115,7 +101,7 @@ class Segmenter(nn.Module):
         plain.returns_mask = True
         plain.training = self.training
         if self.config is not None:
-            plain.config = ModelConfig(self.config.architecture, {**self.config.model_args, "mask_only": True})
+            plain.config = replace(self.config, mask_only=True)
         return plain
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..decoders import UnetDecoder
 from ..encoders import InputSkip, PlainEncoder, TimmEncoder
-from ..encoders.timm import input_statistics
+from ..encoders.timm.encoder import input_statistics
 from ..layers import BLOCK_SITES, ConvNormAct, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
 from ..preprocess import Preprocess
 from .options import AttentionOptions

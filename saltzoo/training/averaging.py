@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, update_bn
 
+from .._torch import modes_restored
 from .freezing import learning_batch_norms
 
 
@@ -134,12 +135,12 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
         (2.5, 1.6667)
     """
     norms = learning_batch_norms(model)
-    modes = {module: module.training for module in model.modules()}
     momenta = {norm: norm.momentum for norm in norms}
     before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
-    model.eval()
     try:
-        update_bn(batches, _NormsOf(model, norms))
+        with modes_restored(model):
+            model.eval()
+            update_bn(batches, _NormsOf(model, norms))
         idle = sum(not norm.num_batches_tracked for norm in norms)
         if idle:
             raise ValueError(
@@ -153,8 +154,6 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
     finally:
         for norm, momentum in momenta.items():
             norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
 
 
 class _NormsOf(nn.Module):

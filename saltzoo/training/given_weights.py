@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checkpoint import Checkpoint
-from ..sources import load_weights
+from ..checkpoints.folder import Checkpoint
+from ..zoo.sources import load_weights
 from .recipe import Recipe
 
 

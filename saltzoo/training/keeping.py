@@ -6,9 +6,9 @@ import copy
 
 import numpy as np
 
-from ..factory import create_model
 from ..inference import predict
 from ..models import Segmenter
+from ..zoo.factory import create_model
 from .recipe_parts import ModelPart
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .. import draw
+from ..checkpoints.save import save_pretrained
 from ..data import Tiles
 from ..inference import predict
 from ..models import Segmenter
-from ..saving import save_pretrained
 from .keeping import kept_model
 from .recipe import Recipe
 from .state import MODEL, History

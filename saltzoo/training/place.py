@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from ..machine import device_name
+from .._torch import device_name
 
 
 @dataclass(frozen=True)

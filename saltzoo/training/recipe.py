@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .._config import check_finite_table, read_options, to_table
 from ..data import Augment
 from .recipe_parts import (
     BCE_INTO_LOVASZ,
@@ -20,7 +21,6 @@ from .recipe_parts import (
     SupervisionPart,
 )
 from .schedule import check_share, cycle_ends
-from .tables import check_finite_table, read_table, to_table
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Recipe:
             ValueError: a key that no recipe has, one that is missing, or a value that makes no sense.
             TypeError: a value of another type.
         """
-        return read_table(cls, table, "the recipe")
+        return read_options(cls, table, "the recipe")
 
     @property
     def cycle_ends(self) -> tuple[int, ...]:
@@ -107,7 +107,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as nested tables of plain values, all of them told."""
-        return to_table(asdict(self))
+        return to_table(self)
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from ..data import Tiles, stratified_folds
-from ..factory import create_model
+from ..zoo.factory import create_model
 from .evaluation import evaluate
 from .given_weights import check_given_weights
 from .keeping import check_training_options

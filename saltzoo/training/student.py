@@ -23,8 +23,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..data import Tiles
-from ..factory import create_model
 from ..inference import predict
+from ..zoo.factory import create_model
 from .place import Place
 from .pseudo_labels import agreement
 from .recipe_parts import StudentPart

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data import Tiles
-from ..factory import create_model
 from ..models import Segmenter
+from ..zoo.factory import create_model
 from .averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
 from .freezing import keep_batch_norm_frozen
 from .groups import parameter_groups

@@ -1,0 +1,5 @@
+"""The command `saltzoo`; one file a subcommand."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,7 @@
+"""`python -m saltzoo.cli`."""
+
+import sys
+
+from .main import main
+
+sys.exit(main())

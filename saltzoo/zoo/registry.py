@@ -1,0 +1,112 @@
+"""Names: looked up, listed and added. Standard library only, so that listing costs nothing."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from .._checks import closest
+from . import catalog
+from .spec import ModelSpec, WeightsSpec
+
+_models: dict[str, ModelSpec] = {spec.name: spec for spec in catalog.MODELS}
+_weights: dict[str, WeightsSpec] = {spec.name: spec for spec in catalog.WEIGHTS}
+
+_Builder = TypeVar("_Builder", bound=Callable[..., Any])
+
+
+def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
+    """Names that `create_model` takes, in order.
+
+    Args:
+        filter: a shell pattern, such as "*scse*".
+        pretrained: names with their weights instead: "unet_resnet34_scse.tgs".
+
+    Example:
+        >>> list_models("unet_resnet34_scse*")
+        ['unet_resnet34_scse', 'unet_resnet34_scse_ds', 'unet_resnet34_scse_hc', 'unet_resnet34_scse_hc_ds']
+    """
+    return sorted(fnmatch.filter(_weights if pretrained else _models, filter))
+
+
+def is_model(name: str) -> bool:
+    """Whether `create_model` knows the name (without a tag of weights).
+
+    Example:
+        >>> is_model("unet_resnet34"), is_model("resnet34")
+        (True, False)
+    """
+    return name in _models
+
+
+@overload
+def register_model(model: ModelSpec) -> ModelSpec: ...
+@overload
+def register_model(model: _Builder) -> _Builder: ...
+def register_model(model: ModelSpec | _Builder) -> ModelSpec | _Builder:
+    """Adds a model of your own to the names; returns what it was given, so it decorates a builder too.
+
+    Args:
+        model: a ModelSpec, or a builder function: then the function's name is the model's.
+
+    Raises:
+        ValueError: if the name is taken.
+
+    Example:
+        >>> @register_model
+        ... def my_net(*, in_chans=1, num_classes=1, width=16):
+        ...     return torch.nn.Conv2d(in_chans, num_classes, 3, padding=1)
+        >>> is_model("my_net")
+        True
+    """
+    spec = model if isinstance(model, ModelSpec) else ModelSpec(model.__name__, model)
+    if spec.name in _models:
+        raise ValueError(f"there is a model named {spec.name!r} already: choose another name")
+    _models[spec.name] = spec
+    return model
+
+
+def register_weights(weights: WeightsSpec) -> WeightsSpec:
+    """Adds weights of your own to the names that `create_model(..., pretrained=True)` takes.
+
+    Raises:
+        ValueError: if the model is unknown, or has weights with this tag.
+    """
+    find_model(weights.model)
+    if weights.name in _weights:
+        raise ValueError(f"there are weights named {weights.name!r} already: choose another tag")
+    _weights[weights.name] = weights
+    return weights
+
+
+def find_model(name: str) -> ModelSpec:
+    """Return the model of that name.
+
+    Raises:
+        ValueError: if there is none, with the closest names and how to compose a model.
+    """
+    if name in _models:
+        return _models[name]
+    raise ValueError(
+        f"unknown model {name!r}. {closest(name, _models)} See saltzoo.list_models(), or compose one: "
+        f'create_model("unet", encoder="resnet34", attention="scse")'
+    )
+
+
+def find_weights(model: str, tag: str = "") -> WeightsSpec:
+    """Return published weights of a model by their tag; without a tag, those listed first.
+
+    Raises:
+        ValueError: if there are none, with those there are.
+    """
+    find_model(model)
+    tags = {spec.tag: spec for spec in _weights.values() if spec.model == model}
+    if not tags:
+        raise ValueError(
+            f"no weights of {model!r} are published; weights there are: {list_models(pretrained=True) or 'none yet'}. "
+            f'Train it with examples/train.py and load it with create_model("local-dir:PATH")'
+        )
+    if tag and tag not in tags:
+        raise ValueError(f"no weights '{model}.{tag}' are published; of {model!r} there are {sorted(tags)}")
+    return tags[tag] if tag else next(iter(tags.values()))

@@ -1,0 +1,127 @@
+"""The one place that splits a name: what the first argument of `create_model` stands for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._version import __version__
+from ..checkpoints.folder import WEIGHTS, Checkpoint, load_folder
+from ..checkpoints.hub import load_from_hub
+from .registry import find_model, find_weights
+from .spec import ModelSpec, WeightsSpec
+
+BUNDLED = Path(__file__).parents[1] / "pretrained"
+"""Weights that come with the package: a checkpoint's folder for each name with its tag. Folders may be missing."""
+
+_log = logging.getLogger("saltzoo")
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A checkpoint on disk: "local-dir:PATH"."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class HubRepository:
+    """A checkpoint on the Hugging Face Hub: "hf-hub:org/name" or "hf-hub:org/name@revision"."""
+
+    repo_id: str
+    revision: str | None
+
+
+Source = ModelSpec | WeightsSpec | LocalFolder | HubRepository
+
+
+def parse_source(name: str, *, pretrained: bool) -> Source:
+    """Return what a name stands for: a model without weights, or where its weights are.
+
+    Args:
+        name: "unet_resnet34_scse", "unet_resnet34_scse.tgs" (with a tag of weights), "local-dir:PATH" or
+            "hf-hub:org/name[@revision]".
+        pretrained: whether a model's name stands for its published weights.
+
+    Raises:
+        ValueError: if there is no such model, or no such weights, or a tag is given without `pretrained`.
+
+    Example:
+        >>> parse_source("hf-hub:org/name@v2", pretrained=False)
+        HubRepository(repo_id='org/name', revision='v2')
+        >>> parse_source("saltnet_s.tgs", pretrained=True).repo_id
+        'saltzoo/saltnet_s.tgs'
+    """
+    scheme, _, place = name.partition(":")
+    if scheme == "local-dir":
+        return LocalFolder(place)
+    if scheme == "hf-hub":
+        repo_id, _, revision = place.partition("@")
+        return HubRepository(repo_id, revision or None)
+    model, _, tag = name.partition(".")
+    if pretrained:
+        return find_weights(model, tag)
+    spec = find_model(model)
+    if tag:
+        raise ValueError(f"{name!r} names weights: say pretrained=True, or {model!r} for a model without")
+    return spec
+
+
+def load_weights(name: str, *, cache_dir: str | None = None) -> Checkpoint:
+    """Read weights by name or source; see `parse_source`. No model is built.
+
+    Args:
+        name: a model's name, with or without a tag, or a source.
+        cache_dir: folder for downloads; None for the Hugging Face client's default.
+
+    Raises:
+        ValueError: if no weights have that name, or what is there is not a checkpoint.
+        OSError: if they are missing or cannot be reached.
+    """
+    return load_checkpoint(parse_source(name, pretrained=True), cache_dir=cache_dir)
+
+
+def load_checkpoint(source: Source, *, cache_dir: str | None = None) -> Checkpoint:
+    """Read the weights of a source from the package, a folder, the Hub's cache or the Hub.
+
+    Published weights are looked for in that order; the log "saltzoo" says at level INFO where they were found.
+
+    Raises:
+        ValueError: if what is there is not a checkpoint.
+        OSError: if they are missing or cannot be reached.
+    """
+    if isinstance(source, LocalFolder):
+        return load_folder(source.path)
+    if isinstance(source, HubRepository):
+        return load_from_hub(source.repo_id, revision=source.revision, cache_dir=cache_dir)
+    if isinstance(source, ModelSpec):
+        raise TypeError(f"the model {source.name!r} without weights has no checkpoint")
+    return _load_published(source, cache_dir)
+
+
+def _load_published(weights: WeightsSpec, cache_dir: str | None) -> Checkpoint:
+    folder = BUNDLED / weights.name
+    if (folder / WEIGHTS).is_file():
+        checkpoint = load_folder(folder)
+        _log.info("weights of %s: bundled with saltzoo %s, %s", weights.name, __version__, folder)
+    else:
+        checkpoint = _load_from_hub(weights, cache_dir)
+    if checkpoint.architecture != weights.model:
+        raise ValueError(
+            f"{checkpoint.source} holds a {checkpoint.architecture!r}, not the weights of {weights.name!r}: correct "
+            f"its catalog row"
+        )
+    return checkpoint
+
+
+def _load_from_hub(weights: WeightsSpec, cache_dir: str | None) -> Checkpoint:
+    try:
+        return load_from_hub(weights.repo_id, revision=weights.revision, cache_dir=cache_dir)
+    except OSError as error:
+        if not weights.repo_id.startswith("saltzoo/"):
+            raise
+        raise OSError(
+            f"{error}. Or take them from a clone of saltzoo's repository, which holds all of its weights: install it "
+            f"with `pip install -e .`"
+        ) from error

@@ -1,0 +1,301 @@
+"""Checkpoints on disk: what is written, what comes back, and what each kind of damage is called."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+
+import saltzoo
+from saltzoo import Preprocess, create_model, save_pretrained
+from saltzoo.checkpoints import save
+from saltzoo.checkpoints.hub import fetch
+from saltzoo.zoo import registry, sources
+
+METRIC = {"name": "salt_map", "value": 0.8514, "data": "TGS fold 0", "seed": 3}
+
+
+def tiny(seed=0, **options):
+    torch.manual_seed(seed)
+    model = create_model("unet", encoder="test_resnet", attention="scse", **options)
+    with torch.no_grad():
+        for norm in model.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.running_mean.normal_(std=0.1)
+    model.preprocess = Preprocess(mean=(0.4,), std=(0.2,), multiple=32, pad_mode="replicate")
+    return model
+
+
+@torch.no_grad()
+def logits(model):
+    return model.eval()(torch.linspace(-2, 2, 2 * 64 * 45).reshape(2, 1, 64, 45).sin())
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = tiny(num_classes=2)
+    return model, save_pretrained(model, tmp_path / "a" / "b", labels=("salt", "rock"), metrics=[METRIC], license="mit")
+
+
+def same_model(model, folder):
+    again = create_model(f"local-dir:{folder}")
+    assert again.training
+    assert again.config == model.config
+    assert again.preprocess == model.preprocess
+    return torch.equal(logits(again), logits(model))
+
+
+def test_comes_back_the_same(saved):
+    model, folder = saved
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert same_model(model, folder)
+
+
+def test_comes_back_the_same_in_a_fresh_process(saved, tmp_path):
+    model, folder = saved
+    code = (
+        "import sys, torch, saltzoo; x = torch.linspace(-2, 2, 2 * 64 * 45).reshape(2, 1, 64, 45).sin();"
+        "torch.save(saltzoo.create_model('local-dir:' + sys.argv[1]).eval()(x).detach(), sys.argv[2])"
+    )
+    out = tmp_path / "out.pt"
+    subprocess.run([sys.executable, "-c", code, str(folder), str(out)], check=True, timeout=120)
+    torch.testing.assert_close(torch.load(out, weights_only=True), logits(model), rtol=1e-5, atol=1e-5)
+
+
+def test_channels_last_comes_back_the_same(tmp_path):
+    model = tiny()
+    before = logits(model)
+    last = model.to(memory_format=torch.channels_last)
+    again = create_model(f"local-dir:{save_pretrained(last, tmp_path)}")
+    assert torch.equal(logits(again), before)
+    assert last.decoder.blocks[0].conv1.conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_half_precision_on_disk_is_read_into_float32(tmp_path):
+    model = tiny()
+    whole = save_pretrained(model, tmp_path / "whole") / "model.safetensors"
+    half = save_pretrained(model, tmp_path / "half", dtype="float16") / "model.safetensors"
+    assert 0.5 < half.stat().st_size / whole.stat().st_size < 0.55
+    again = create_model(f"local-dir:{half.parent}")
+    tensors = load_file(half)
+    for key, parameter in again.named_parameters():
+        assert (tensors[key].dtype, parameter.dtype) == (torch.float16, torch.float32)
+        assert torch.equal(parameter, model.get_parameter(key).half().float())
+    for key, buffer in again.named_buffers():
+        assert tensors[key].dtype == model.get_buffer(key).dtype
+        assert torch.equal(buffer, model.get_buffer(key))
+    torch.testing.assert_close(logits(again), logits(model), rtol=0.01, atol=0.01)
+
+
+@torch.no_grad()
+def test_half_precision_keeps_in_float32_what_would_not_survive(tmp_path):
+    model = tiny()
+    norm, conv = model.decoder.blocks[0].conv1.norm, model.decoder.blocks[0].conv1.conv
+    conv.weight[0, 0, 0, 0] = 1e5  # more than half precision can hold
+    norm.weight.fill_(1e-6)  # as layer scales start: held with an error of a percent
+    norm.bias[:] = torch.linspace(-1, 1, len(norm.bias))
+    norm.bias[0] = 1e-9  # lost, but it is nothing beside the others
+    norm.running_var[:2] = torch.tensor([1e-9, 1e9])
+    folder = save_pretrained(model, tmp_path, dtype="float16")
+    again = create_model(f"local-dir:{folder}").decoder.blocks[0].conv1
+    assert torch.equal(again.conv.weight, conv.weight)
+    assert torch.equal(again.norm.weight, norm.weight)
+    assert torch.equal(again.norm.running_var, norm.running_var)
+    assert again.norm.bias[0] == 0
+    assert torch.equal(again.norm.bias, norm.bias.half().float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_model_of_another_dtype_is_saved_in_float32(tmp_path, dtype):
+    model = tiny().to(dtype)
+    folder = save_pretrained(model, tmp_path)
+    assert {value.dtype for value in load_file(folder / "model.safetensors").values()} == {torch.float32, torch.int64}
+    again = create_model(f"local-dir:{folder}").state_dict()
+    assert all(torch.equal(again[key], value.to(again[key].dtype)) for key, value in model.state_dict().items())
+
+
+def test_refuses_a_dtype_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match=r"dtype='int8' is not known. Give one of: 'float32', 'float16'"):
+        save_pretrained(tiny(), tmp_path / "x", dtype="int8")
+    assert not (tmp_path / "x").exists()
+
+
+def test_config_is_what_the_contract_says(saved):
+    _, folder = saved
+    config = json.loads((folder / "config.json").read_text())
+    args = config.pop("model_args")
+    assert args["encoder"] == "test_resnet"
+    assert args["num_classes"] == 2
+    assert config == {
+        "architecture": "unet",
+        "preprocess": {"mean": [0.4], "std": [0.2], "multiple": 32, "pad_mode": "replicate"},
+        "labels": ["salt", "rock"],
+        "saltzoo_version": saltzoo.__version__,
+        "license": "mit",
+        "metrics": [METRIC],
+        "recipe": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [(0.8514, "TGS fold 0"), (1e-5, 'a: "b" #c'), (1, "sel 盐 🧂"), (0.1 + 0.2, "yes"), (1e22, "1.0"), (-2.5e-7, "~")],
+)
+def test_card_is_read_by_the_hubs_own_reader(tmp_path, value, data):
+    metrics = [{"name": "salt_map", "value": value, "data": data}]
+    folder = save_pretrained(tiny(), tmp_path, license="cc-by-nc-4.0", metrics=metrics, recipe={"epochs": 3})
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.library_name == "saltzoo"
+    assert card.data.pipeline_tag == "image-segmentation"
+    assert card.data.license == "cc-by-nc-4.0"
+    assert {"saltzoo", "seismic"} <= set(card.data.tags)
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_name) == ("salt_map", value, data)
+    assert card.data.model_name == "unet"
+    assert "saltzoo.create_model" in card.text
+    assert '"epochs": 3' in card.text
+
+
+def test_usage_on_the_card_runs(saved):
+    _, folder = saved
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
+    names = {}
+    exec(code.replace("local-dir:PATH", f"local-dir:{folder}"), names)
+    assert names["probabilities"].shape[-2:] == (101, 101)
+
+
+def test_saving_again_replaces_and_leaves_other_files(saved):
+    _, folder = saved
+    (folder / "notes.txt").write_text("mine")
+    other = tiny(seed=1)
+    save_pretrained(other, str(folder))
+    assert same_model(other, folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_full_disk_leaves_the_old_checkpoint(saved, monkeypatch, call):
+    model, folder = saved
+    calls = []
+
+    def fsync(_):
+        calls.append(1)
+        if len(calls) == call:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(save.os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space left"):
+        save_pretrained(tiny(seed=1, decoder_channels=(64, 32, 16, 8, 8)), folder)
+    assert len(calls) == call
+    assert same_model(model, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"recipe": {"lr": torch.tensor(1.0)}},
+        {"recipe": {"lr": float("nan")}},
+        {"recipe": {"milestones": (1, 2)}},
+        {"recipe": {1: "one"}},
+        {"metrics": [{**METRIC, "value": float("inf")}]},
+        {"metrics": [{**METRIC, "value": "high"}]},
+        {"metrics": [{"value": 1.0}]},
+        {"metrics": [{"name": "salt_map"}]},
+        {"labels": (b"salt",)},
+    ],
+)
+def test_what_can_not_be_written_raises_and_touches_nothing(saved, options):
+    model, folder = saved
+    with pytest.raises(ValueError, match=r"config.json|a metric needs"):
+        save_pretrained(tiny(seed=1), folder, **options)
+    assert same_model(model, folder)
+
+
+def test_options_that_were_not_saved_are_refused(saved):
+    model, folder = saved
+    source = f"local-dir:{folder}"
+    with pytest.raises(TypeError, match=r"the weights of local-dir:.* without an option 'wings': it has .*encoder"):
+        create_model(source, wings=2)
+    with pytest.raises(ValueError, match=r"attention='scse', not 'none': drop attention"):
+        create_model(source, attention="none")
+    assert create_model(source, wings=None, attention=None).config == model.config  # None is the default
+
+
+def test_weights_are_read_by_name_or_source(saved, monkeypatch):
+    model, folder = saved
+    monkeypatch.setattr(sources, "BUNDLED", folder.parent)
+    monkeypatch.setitem(registry._weights, "unet.b", saltzoo.WeightsSpec("unet", "b"))
+    folder.rename(folder.with_name("unet.b"))
+    for name in ("unet.b", "unet", f"local-dir:{folder.with_name('unet.b')}"):
+        found = sources.load_weights(name)
+        assert (found.architecture, found.config["labels"]) == ("unet", ["salt", "rock"])
+        assert all(torch.equal(value, found.tensors[key]) for key, value in model.state_dict().items())
+    for name, words in (("unet.c", "no weights 'unet.c'"), ("s3:bucket", "unknown model 's3:bucket'")):
+        with pytest.raises(ValueError, match=words):
+            sources.load_weights(name)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_content_that_repositories_share_is_checked_by_the_hash_of_its_link(saved, monkeypatch, tmp_path, damaged):
+    """The client keeps it once, under a name that is another hash: snapshots/SHA/NAME -> blobs/SHA256 -> that."""
+    model, folder = saved
+    cache = tmp_path / "cache"
+    snapshot, blobs, shared = (cache / place for place in ("repo/snapshots/abc", "repo/blobs", "blobs/ff"))
+    for place in (snapshot, blobs, shared):
+        place.mkdir(parents=True)
+    (snapshot / "config.json").write_bytes((folder / "config.json").read_bytes())
+    content = (folder / "model.safetensors").read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    (shared / ("f" * 64)).write_bytes(content[:-1] + bytes([content[-1] ^ damaged]))
+    (blobs / sha256).symlink_to(f"../../blobs/ff/{'f' * 64}")
+    (snapshot / "model.safetensors").symlink_to(f"../../blobs/{sha256}")
+    monkeypatch.setattr(fetch, "try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr(fetch, "hf_hub_download", lambda _, name, **__: str(snapshot / name))
+    if damaged:
+        with pytest.raises(OSError, match=r"model.safetensors was damaged on its way: its hash is not"):
+            create_model("hf-hub:org/net")
+        assert [*blobs.iterdir(), *shared.iterdir()] == []
+    else:
+        assert torch.equal(logits(create_model("hf-hub:org/net")), logits(model))
+
+
+def test_only_models_that_can_be_built_again_are_saved(tmp_path):
+    by_hand = tiny()
+    by_hand.config = None
+    for model in (by_hand, torch.nn.Conv2d(1, 1, 1)):
+        with pytest.raises(ValueError, match=r"has no config to save.*create_model"):
+            save_pretrained(model, tmp_path / "x")
+    odd = torch.nn.Conv2d(1, 1, 1)
+    odd.config = by_hand.config or tiny().config
+    with pytest.raises(ValueError, match=r"set model.preprocess = saltzoo.Preprocess"):
+        save_pretrained(odd, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_asking_for_another_model_than_was_saved(saved):
+    model, folder = saved
+    source = f"local-dir:{folder}"
+    assert create_model(source, num_classes=2, attention_sites=("encoder", "decoder")).config == model.config
+    for options, words in (
+        ({"num_classes": 0}, "num_classes must be a whole number of at least 1"),
+        ({"in_chans": 0}, "in_chans must be a whole number of at least 1"),
+        ({"encoder": "resnet18"}, "encoder='test_resnet', not 'resnet18'"),
+        ({"pretrained_encoder": True}, "drop pretrained_encoder"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            create_model(source, **options)
+
+
+@pytest.mark.parametrize(("num_classes", "want"), [(1, ["salt"]), (3, ["class_0", "class_1", "class_2"])])
+def test_labels_name_each_class(tmp_path, num_classes, want):
+    model = tiny(num_classes=num_classes)
+    save_pretrained(model, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["labels"] == want
+    with pytest.raises(ValueError, match=rf"each of the model's {num_classes} class"):
+        save_pretrained(model, tmp_path, labels=["salt", "rock"])

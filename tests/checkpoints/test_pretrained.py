@@ -1,0 +1,117 @@
+"""The weights that come with saltzoo: what they say of themselves, that they work without a network, and what a wheel
+holds of them."""
+
+import csv
+import json
+import logging
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import saltzoo
+from saltzoo.training import Recipe, read_recipe
+from saltzoo.zoo.catalog import WEIGHTS
+from saltzoo.zoo.sources import BUNDLED
+
+ROOT = Path(__file__).parents[2]
+EXCLUDED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["exclude"]
+SMALL = [spec.name for spec in WEIGHTS if f"saltzoo/pretrained/{spec.name}" not in EXCLUDED]
+# What is too big for the wheel is too big for the source archive; there its tests have nothing to look at.
+NAMES = [spec.name for spec in WEIGHTS if spec.name in SMALL or (ROOT / ".git").exists()]
+MB = 10**6
+FILES = {"config.json", "model.safetensors", "README.md"}
+
+
+def config_of(name):
+    return json.loads((BUNDLED / name / "config.json").read_text())
+
+
+def size_of(name):
+    return sum(path.stat().st_size for path in (BUNDLED / name).iterdir())
+
+
+def test_they_are_those_of_the_catalog():
+    assert SMALL == ["saltnet_s.tgs"]
+    assert {folder.name for folder in BUNDLED.iterdir() if folder.is_dir()} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_is_a_checkpoint_and_nothing_else(name):
+    assert {path.name for path in (BUNDLED / name).iterdir()} == FILES
+    config = config_of(name)
+    assert f"{config['architecture']}.tgs" == name
+    assert config["license"] == "cc-by-nc-4.0"
+    assert Recipe.from_dict(config["recipe"]) == read_recipe(ROOT / "examples" / "recipes" / f"{name}.toml")
+    for metric in config["metrics"]:
+        assert metric["data"] == "TGS Salt Identification Challenge"
+        assert (metric["fold"], metric["seed"]) == ("0 of 5", 0)
+        assert metric["held_out"].startswith("640 tiles, ids ")
+        assert metric["epoch"] == f"{config['recipe']['epochs']} of {config['recipe']['epochs']}"
+        assert metric["minutes"] > 0
+        assert "torch" in metric["machine"]
+    card = (BUNDLED / name / "README.md").read_text()
+    assert 'license: "cc-by-nc-4.0"' in card
+    assert "create_model(" in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_of_the_card_are_those_that_were_validated(name):
+    card = {metric["name"]: metric["value"] for metric in config_of(name)["metrics"]}
+    with open(ROOT / "benchmarks" / "results" / "validate_cpu.csv", newline="") as file:
+        validated = {row["tta"]: float(row["salt_map"]) for row in csv.DictReader(file) if row["model"] == name}
+    assert card == {
+        "salt_map": pytest.approx(validated["none"], abs=2e-4),
+        "salt_map_hflip": pytest.approx(validated["hflip"], abs=2e-4),
+    }
+
+
+@pytest.mark.parametrize(("name", "least"), [("saltnet_s.tgs", 0.805), ("unet_resnet34_scse.tgs", 0.78)])
+def test_what_they_score(name, least):
+    (metric,) = [metric for metric in config_of(name)["metrics"] if metric["name"] == "salt_map_hflip"]
+    assert metric["value"] >= least
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loading_says_that_they_are_bundled(name, caplog):
+    caplog.set_level(logging.INFO, logger="saltzoo")
+    model = saltzoo.create_model(name, pretrained=True)
+    assert f"weights of {name}: bundled with saltzoo {saltzoo.__version__}" in caplog.text
+    assert all(tensor.dtype == torch.float32 for tensor in model.state_dict().values() if tensor.is_floating_point())
+    assert model.config.model_args == config_of(name)["model_args"]
+    short = saltzoo.create_model(name.partition(".")[0], pretrained=True)
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), short.parameters(), strict=True))
+
+
+def test_the_small_one_works_where_nothing_can_be_reached(tmp_path):
+    code = (
+        "import saltzoo; model = saltzoo.create_model('saltnet_s', pretrained=True);"
+        "tiles = saltzoo.data.synthetic_tiles(3, seed=0);"
+        "print(saltzoo.predict(model, tiles.images).mean())"
+    )
+    env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(done.stdout) < 1
+
+
+def test_a_wheel_holds_the_small_ones_alone(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        pretrained = {name for name in file.namelist() if "/pretrained/" in name}
+    assert pretrained == {f"saltzoo/pretrained/saltnet_s.tgs/{name}" for name in FILES}
+    assert wheel.stat().st_size < 6 * MB
+
+
+def test_they_stay_small():
+    assert sum(size_of(name) for name in SMALL) <= 5 * MB
+    assert sum(size_of(name) for name in NAMES) <= 60 * MB
+    assert saltzoo.cost(saltzoo.create_model("saltnet_s"), (101, 101)).parameters <= 2_500_000

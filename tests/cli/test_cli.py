@@ -1,0 +1,202 @@
+"""The command line: what it prints, and what it says of wrong words."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from minihub import MiniHub
+
+import saltzoo
+from saltzoo.checkpoints import hub
+from saltzoo.cli import main
+from saltzoo.zoo import sources
+
+
+def test_list(capsys):
+    assert main(["list", "saltnet*"]) == 0
+    assert capsys.readouterr().out.split() == ["saltnet_m", "saltnet_s"]
+    assert main(["list", "nothing*"]) == 1
+    assert "no name fits 'nothing*'" in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out.split() == saltzoo.list_models()
+
+
+def test_listing_needs_no_torch():
+    code = "from saltzoo.cli import main; import sys; main(['list']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+def test_info(capsys):
+    assert main(["info", "saltnet_s"]) == 0
+    printed = capsys.readouterr().out
+    with torch.device("meta"):
+        model = saltzoo.create_model("saltnet_s")
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in printed
+    assert "  attention = 'scse'" in printed
+    assert "weights" not in printed
+    assert main(["info", "saltnet_x"]) == 1
+    assert "error: unknown model 'saltnet_x'" in capsys.readouterr().err
+
+
+def test_info_of_weights(capsys, tmp_path, monkeypatch):
+    assert main(["info", "saltnet_s.tgs"]) == 0
+    printed = capsys.readouterr().out
+    metrics = json.loads((sources.BUNDLED / "saltnet_s.tgs" / "config.json").read_text())["metrics"]
+    assert "licence cc-by-nc-4.0" in printed
+    assert f"  salt_map = {metrics[0]['value']:.4f} (data TGS Salt Identification Challenge, fold 0 of 5" in printed
+    assert "  attention = 'scse'" in printed
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    assert main(["info", "saltnet_s.tgs"]) == 0
+    assert "weights saltnet_s.tgs: on the Hugging Face Hub, saltzoo/saltnet_s.tgs@" in capsys.readouterr().out
+    assert main(["info", "saltnet_s.none"]) == 1
+    assert "error: no weights 'saltnet_s.none'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    metric = {"name": "salt_map", "value": 0.8, "data": "tiles"}
+    return saltzoo.save_pretrained(model, tmp_path / "unet.mine", metrics=[metric])
+
+
+def pushed(folder, hub, *words):
+    """In a process of its own: the client reads its settings when it is imported."""
+    env = {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": "secret",
+        "HF_HOME": str(folder.parent / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    command = [sys.executable, "-m", "saltzoo.cli", "push", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**env, "PATH": ""})
+
+
+def no_hub(monkeypatch):
+    """What push_folder is given, in its place."""
+    given = []
+
+    def push_folder(folder, to, **options):
+        given.append((str(folder), to, options))
+        return hub.PushedCommit("https://hub/commit/abc", "abc")
+
+    monkeypatch.setattr(hub, "push_folder", push_folder)
+    return given
+
+
+def test_push(folder):
+    with MiniHub(writers={"secret": "org"}) as hub:
+        done = pushed(folder, hub, str(folder), "--to", "org/unet.mine")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].startswith("hf-hub:org/unet.mine@")
+        files = hub.repos["org/unet.mine"].files("main")
+        assert {*files} >= {"README.md", "config.json", "model.safetensors"}
+        assert json.loads(files["config.json"])["metrics"][0]["value"] == 0.8
+        assert not hub.repos["org/unet.mine"].private
+        wrong = pushed(folder, hub, str(folder), "--to", "not an id")
+        assert wrong.returncode == 1
+        assert wrong.stderr.startswith("error: ")
+
+
+@pytest.mark.slow
+def test_push_to_a_private_branch_and_over_other_weights(folder):
+    other = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    where = ("--to", "org/unet.mine", "--private", "--revision", "trial")
+    with MiniHub(writers={"secret": "org"}) as hub:
+        done = pushed(folder, hub, str(folder), *where)
+        assert done.returncode == 0, done.stderr
+        repo = hub.repos["org/unet.mine"]
+        assert repo.private
+        assert "model.safetensors" not in repo.files("main")
+        first = (folder / "model.safetensors").read_bytes()
+        assert repo.files("trial")["model.safetensors"] == first
+        saltzoo.save_pretrained(other, folder)
+        refused = pushed(folder, hub, str(folder), *where)
+        assert refused.returncode == 1
+        assert "error: org/unet.mine@trial holds other weights" in refused.stderr
+        assert "--replace" in refused.stderr
+        assert repo.files("trial")["model.safetensors"] == first
+        done = pushed(folder, hub, str(folder), *where, "--replace")
+        assert done.returncode == 0, done.stderr
+        assert repo.files("trial")["model.safetensors"] == (folder / "model.safetensors").read_bytes() != first
+
+
+def test_push_says_what_goes_where(folder, capsys, monkeypatch):
+    given = no_hub(monkeypatch)
+    assert main(["push", str(folder), "--to", "org/unet.mine", "--revision", "trial", "--private"]) == 0
+    parameters = sum(value.numel() for value in saltzoo.create_model(f"local-dir:{folder}").parameters())
+    megabytes = (folder / "model.safetensors").stat().st_size / 1e6
+    assert capsys.readouterr().out.splitlines() == [
+        f"{folder}: unet, {parameters:,} parameters, {megabytes:.1f} MB",
+        "to org/unet.mine@trial",
+        "https://hub/commit/abc",
+        "hf-hub:org/unet.mine@abc",
+    ]
+    assert given == [(str(folder), "org/unet.mine", {"private": True, "revision": "trial", "replace": False})]
+
+
+def test_a_published_name_is_the_packages_and_a_path_is_a_path(folder, capsys, monkeypatch, tmp_path):
+    given = no_hub(monkeypatch)
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path / "pretrained")
+    shutil.copytree(folder, tmp_path / "pretrained" / "saltnet_s.tgs")
+    monkeypatch.chdir(tmp_path)
+    for weights, pushes in (
+        ("saltnet_s.tgs", str(tmp_path / "pretrained" / "saltnet_s.tgs")),
+        ("unet.mine", "unet.mine"),
+        ("./unet.mine", "unet.mine"),
+    ):
+        assert main(["push", weights, "--to", "org/name"]) == 0, capsys.readouterr().err
+        assert given.pop()[0] == pushes
+    shutil.copytree(folder, "saltnet_s.tgs")
+    assert main(["push", "saltnet_s.tgs", "--to", "org/name"]) == 1
+    assert "error: 'saltnet_s.tgs' is here and in the package: say ./saltnet_s.tgs, or /" in capsys.readouterr().err
+    assert main(["push", "./saltnet_s.tgs", "--to", "org/name"]) == 0
+    assert given.pop()[0] == "saltnet_s.tgs"
+    monkeypatch.chdir(folder)
+    assert main(["push", ".", "--to", "org/name"]) == 0  # the folder that one is in
+    assert given == [(".", "org/name", {"private": False, "revision": None, "replace": False})]
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("saltnet_s.nothing", "no weights 'saltnet_s.nothing': neither a name that `saltzoo list --pretrained` knows"),
+        ("saltnet_s", "no weights 'saltnet_s': neither"),
+        ("", "no weights '': neither"),
+        (".", "no config.json in ."),
+        ("..", "no config.json in .."),
+        ("saltnet_s.tgs", "the weights 'saltnet_s.tgs' are not in"),
+    ],
+)
+def test_what_is_no_weights(weights, words, capsys, tmp_path, monkeypatch):
+    given = no_hub(monkeypatch)
+    here = tmp_path / "work" / "here"
+    here.mkdir(parents=True)
+    shutil.copytree(sources.BUNDLED / "saltnet_s.tgs", tmp_path / "bundled", dirs_exist_ok=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path / "bundled")
+    assert main(["push", weights, "--to", "org/name"]) == 1
+    assert f"error: {words}" in capsys.readouterr().err
+    assert given == []
+
+
+def test_what_can_not_be_loaded_is_not_pushed(folder, capsys, monkeypatch):
+    given = no_hub(monkeypatch)
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"]["decoder_channels"] = [16] * 5
+    (folder / "config.json").write_text(json.dumps(config))
+    assert main(["push", str(folder), "--to", "org/name"]) == 1
+    assert "and 'unet' do not fit" in capsys.readouterr().err
+    assert given == []
+
+
+def test_a_command_is_needed(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert saltzoo.__version__ in capsys.readouterr().out

@@ -1,0 +1,86 @@
+"""The generated page of weights says what checkpoints and results say."""
+
+import csv
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import saltzoo
+from saltzoo.zoo.sources import BUNDLED
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "weights.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NAMES = saltzoo.list_models(pretrained=True)
+
+
+@pytest.fixture(scope="module")
+def script():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        spec = importlib.util.spec_from_file_location("make_weights", DOCS / "make_weights.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+
+
+def rows_of(text, name):
+    lines = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+    return [[cell.strip() for cell in line.strip("|").split("|")][1:] for line in lines]
+
+
+def validated(name):
+    with open(ROOT / "benchmarks" / "results" / "validate_cpu.csv", newline="") as file:
+        return {row["tta"]: row for row in csv.DictReader(file) if row["model"] == name}
+
+
+def test_pages_are_up_to_date():
+    command = [sys.executable, str(DOCS / "make_weights.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_has_all_of_a_checkpoint(name):
+    made, plain, mirrored = rows_of(PAGE, name)
+    model = saltzoo.create_model(name.partition(".")[0])
+    config = json.loads((BUNDLED / name / "config.json").read_text())
+    assert made[0] == f"{sum(p.numel() for p in model.parameters()):,}"
+    assert made[1] == f"{(BUNDLED / name / 'model.safetensors').stat().st_size / 1e6:.1f}"
+    assert made[2] == ("yes" if name == "saltnet_s.tgs" else "")
+    assert made[3] == "cc-by-nc-4.0"
+    assert made[5] == str(config["recipe"]["epochs"])
+    for row, line in ((plain, validated(name)["none"]), (mirrored, validated(name)["hflip"])):
+        assert row[:2] == [line["fold"], line["tta"]]
+        assert row[2:] == [f"{float(line[key]):.4f}" for key in ("salt_map", "iou", "dice", "empty", "nonempty")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_readme_has_the_same_scores(name):
+    (row,) = rows_of(README, name)
+    assert row[2:4] == [f"{float(validated(name)[tta]['salt_map']):.4f}" for tta in ("none", "hflip")]
+
+
+def test_commands_name_recipes_that_are_there():
+    recipes = re.findall(r"--recipe (\S+)", PAGE)
+    assert [Path(recipe).stem for recipe in recipes] == NAMES
+    assert all((ROOT / recipe).exists() for recipe in recipes)
+
+
+def test_content_goes_between_its_marks(script):
+    text = "a\n<!-- x -->\nold\n<!-- y -->\nb\n"
+    assert script.between(text, ("<!-- x -->\n", "<!-- y -->"), "new\n") == text.replace("old", "new")
+    for wrong in (text.replace("y", "x"), text + "<!-- y -->", "b"):
+        with pytest.raises(ValueError, match="each once"):
+            script.between(wrong, ("<!-- x -->\n", "<!-- y -->"), "new\n")
+
+
+def test_weights_without_scores_stop_the_generator(script):
+    with pytest.raises(ValueError, match=r"no scores of saltnet_s\.tgs: run python benchmarks/validate\.py"):
+        script.of("saltnet_s.tgs", [])

@@ -1,0 +1,280 @@
+"""What is found out about a timm network before it has weights: finer stems, padding, and what can't be done."""
+
+import re
+
+import pytest
+import timm
+import torch
+from _proofs import nothing_goes_past_attention
+from torch import nn
+
+from saltzoo.encoders import TimmEncoder
+from saltzoo.encoders.timm.encoder import _look_at
+
+# Name, modules whose stride or pooling a person would change by hand, and what comes out.
+RESNET, MAMBAOUT = ("resnet18", (64, 64, 128, 256, 512)), ("mambaout_femto", (48, 96, 192, 288))
+STEMS = [
+    (*RESNET, 4, {}, (2, 4, 8, 16, 32)),
+    (*RESNET, 2, {"maxpool": None}, (2, 2, 4, 8, 16)),
+    (*RESNET, 1, {"maxpool": None, "conv1": 1}, (1, 1, 2, 4, 8)),
+    ("convnext_atto", (40, 80, 160, 320), 2, {"stem_0": 2}, (2, 4, 8, 16)),
+    (*MAMBAOUT, 1, {"stem.conv2": 1, "stem.conv1": 1}, (1, 2, 4, 8)),
+    ("efficientnet_b0", (16, 24, 40, 112, 320), 2, {"blocks.1.0.conv_dw": 1}, (2, 2, 4, 8, 16)),
+    ("darknet17", (32, 64, 128, 256, 512, 1024), 2, {"stages_1.conv_down.conv": 1}, (1, 2, 2, 4, 8, 16)),
+    # Two strided ways side by side.
+    ("regnety_002", (32, 24, 56, 152, 368), 2, {"s1.b1.conv2.conv": 1, "s1.b1.downsample.conv": 1}, (2, 2, 4, 8, 16)),
+]
+
+
+@pytest.mark.parametrize(("name", "channels", "stride", "by_hand", "reductions"), STEMS)
+def test_a_finer_stem_is_other_strides_and_the_same_weights(name, channels, stride, by_hand, reductions):
+    torch.manual_seed(0)
+    plain = TimmEncoder(name).eval()
+    encoder = TimmEncoder(name, stem_stride=stride, attention="scse").eval()
+    state = {key: value for key, value in encoder.state_dict().items() if key.startswith("backbone.")}
+    assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in plain.state_dict().items()}
+    encoder.load_state_dict(plain.state_dict(), strict=False)
+    theirs = timm.create_model(name, features_only=True, in_chans=1).eval()
+    theirs.load_state_dict({k.removeprefix("backbone."): v for k, v in plain.state_dict().items()}, strict=True)
+    for module, its_stride in by_hand.items():
+        if its_stride is None:
+            theirs.set_submodule(module, nn.Identity())
+        else:
+            theirs.get_submodule(module).stride = (its_stride, its_stride)
+    # Of two maps of one size the deeper.
+    kept = [i for i, r in enumerate(reductions) if i + 1 == len(reductions) or r != reductions[i + 1]]
+    assert encoder.spec.reductions == tuple(reductions[i] for i in kept)
+    assert encoder.spec.channels == tuple(channels[i] for i in kept)
+    x = torch.randn(1, 1, 45, 58)
+    with torch.no_grad():
+        features, maps = encoder(x), theirs(x)
+    if name == "mambaout_femto":
+        maps = [m.permute(0, 3, 1, 2) for m in maps]
+    assert all(torch.equal(feature, maps[i]) for feature, i in zip(features, kept, strict=True))
+    assert all(
+        abs(side / r - got) <= 1 + (name == "convnext_atto")  # its 4x4 filters are not padded
+        for feature, r in zip(features, encoder.spec.reductions, strict=True)
+        for side, got in zip((45, 58), feature.shape[2:], strict=True)
+    )
+
+
+def test_a_finer_stem_trains_all_of_its_weights():
+    encoder = TimmEncoder("test_resnet", attention="scse", stem_stride=1)
+    sum(f.sum() for f in encoder(torch.randn(2, 1, 33, 40))).backward()
+    assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "words"),
+    [
+        ("resnet18", 3, ["stem_stride must be None or one of (1, 2, 4), got 3"]),
+        ("resnet18", 8, ["stem_stride must be None or one of (1, 2, 4), got 8"]),
+        ("resnet18", "2", ["stem_stride must be None or one of (1, 2, 4), got '2'"]),
+        # Its stem has a pooling beside a convolution; the one gives way, the other cuts a frame of two pixels off.
+        ("inception_v4", 2, ["'inception_v4' can't have stem_stride=2 (it does not run then: ", "stem_stride=None"]),
+        # Its 4x4 filters are not padded: the map at full size is three pixels short of it.
+        ("convnext_atto", 1, ["its finest map is 318 x 378 for an image of 321 x 381 then", '"resnet34"']),
+        # An embedding of patches at stride 8, in one step.
+        ("pit_ti_224", 1, ["stem_stride=1 (its maps have the reductions (8, 16, 32) then, not (2, 4, 8))", "resnet34"]),
+    ],
+)
+def test_refuses_a_stem_that_can_not_be(name, stride, words):
+    with pytest.raises(ValueError, match="stem_stride") as error:
+        TimmEncoder(name, stem_stride=stride)
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "multiple", "size"),
+    [("dla46_c", 32, (75, 101)), ("dla46_c", 32, (64, 96)), ("swin_tiny_patch4_window7_224", 4, (41, 50))],
+)
+def test_odd_images_are_padded_with_zeros_and_their_maps_cut(name, multiple, size):
+    torch.manual_seed(0)
+    encoder = TimmEncoder(name, attention="scse").eval()
+    assert encoder.multiple == multiple
+    strict = {"strict_img_size": False} if name.startswith("swin") else {}
+    theirs = timm.create_model(name, features_only=True, in_chans=1, **strict).eval()
+    theirs.load_state_dict(encoder.backbone.state_dict(), strict=True)
+    height, width = size
+    x = torch.randn(1, 1, height, width)
+    padded = torch.zeros(1, 1, -(-height // multiple) * multiple, -(-width // multiple) * multiple)
+    padded[..., :height, :width] = x
+    with torch.no_grad():
+        features, maps = encoder(x), theirs(padded)
+    if name.startswith("swin"):
+        maps = [m.permute(0, 3, 1, 2) for m in maps]
+    for feature, whole, r in zip(features, maps, encoder.spec.reductions, strict=True):
+        assert tuple(feature.shape[2:]) == (-(-height // r), -(-width // r))
+        assert torch.equal(feature, whole[..., : -(-height // r), : -(-width // r)])
+
+
+def test_a_network_that_takes_any_size_is_not_padded():
+    encoder = TimmEncoder("test_resnet").eval()
+    seen = []
+    encoder.backbone.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    x = torch.randn(1, 1, 37, 41)
+    encoder(x)
+    assert encoder.multiple == 1
+    assert seen[0] is x
+
+
+# Refused by what a twin without weights shows.
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("vit_tiny_patch16_224", {}, "no pyramid that a decoder can climb"),
+        ("pvt_v2_b0", {"stem_stride": 3}, "stem_stride must be"),
+        ("coat_lite_tiny", {"attention": "scse"}, "attention can't stand"),
+        ("resnet18", {"attention": "scsee"}, "unknown attention 'scsee'"),
+    ],
+)
+def test_refuses_before_any_weights_are_fetched(monkeypatch, name, options, words):
+    class FetchedError(Exception):
+        pass
+
+    def fetch(*_args, **_options):
+        raise FetchedError
+
+    monkeypatch.setattr(timm.models._builder, "load_pretrained", fetch)
+    with pytest.raises(OSError, match="FetchedError"):  # this is how weights are fetched
+        TimmEncoder("resnet18", pretrained=True)
+    with pytest.raises(ValueError, match=words):
+        TimmEncoder(name, pretrained=True, **options)
+
+
+@pytest.mark.parametrize("name", ["efficientvim_m1", "pit_ti_224"])
+def test_drops_what_none_of_its_maps_needs_and_only_that(name):
+    torch.manual_seed(0)
+    encoder = TimmEncoder(name).eval()
+    strict = {"strict_img_size": False} if encoder._plan.options.get("strict_img_size") is False else {}
+    theirs = timm.create_model(name, features_only=True, in_chans=1, **strict).eval()
+    x = torch.randn(1, 1, *theirs.pretrained_cfg["input_size"][1:])
+    sum(m.square().sum() for m in theirs(x)).backward()
+    idle = {key for key, parameter in theirs.named_parameters() if parameter.grad is None}
+    assert idle == {"efficientvim_m1": {"model.weights"}, "pit_ti_224": {"body.norm.weight", "body.norm.bias"}}[name]
+    assert theirs.state_dict().keys() - encoder.backbone.state_dict().keys() == idle
+    assert not encoder.backbone.state_dict().keys() - theirs.state_dict().keys()
+    encoder.backbone.load_state_dict(theirs.state_dict(), strict=False)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(encoder(x), theirs(x), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "telling", "possible"),
+    [
+        # Without padding too little is left for the filters.
+        ("inception_v4", (64, 96), "Kernel size can't be greater than actual input size", 96),
+        # Made for one size, 224 x 224.
+        ("visformer_tiny", (101, 101), "(AssertionError: Input height (51) doesn't match model (112).)", 224),
+    ],
+)
+def test_says_of_an_error_that_the_size_of_the_image_is_its_cause(name, size, telling, possible):
+    encoder = TimmEncoder(name).eval()
+    with (
+        pytest.raises(ValueError, match=f"{name!r} can't take images of {size[0]} x {size[1]}") as error,
+        torch.no_grad(),
+    ):
+        encoder(torch.zeros(1, 1, *size))
+    assert telling in str(error.value)
+    assert f"pad or resize them, to {possible} x {possible} for one" in str(error.value)
+    assert error.value.__cause__ is not None
+    with torch.no_grad():
+        assert len(encoder(torch.zeros(1, 1, possible, possible))) == len(encoder.spec.channels)
+
+
+def test_an_error_of_another_cause_passes_through_as_it_is():
+    encoder = TimmEncoder("test_resnet").eval()
+    with pytest.raises(RuntimeError, match=r"expected input.* to have 1 channels, but got 3 channels instead"):
+        encoder(torch.zeros(1, 3, 64, 64))
+    error = MemoryError("the dog ate it")
+
+    def fail(_module, _args):
+        raise error
+
+    encoder.backbone.layer2.register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError) as caught:
+        encoder(torch.zeros(1, 1, 64, 64))
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "mambaout_femto", "efficientvim_m1"])
+def test_watching_draws_no_random_numbers(name):
+    """The same seed gives the same weights, whether the network was looked at before or not."""
+    _look_at.cache_clear()
+    before = torch.random.get_rng_state()
+    _look_at(name, 1, None)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_network_can_be_looked_at_where_gradients_are_off(mode):
+    expected = _look_at("resnet18", 1, 2)
+    _look_at.cache_clear()
+    with mode():
+        found = _look_at("resnet18", 1, 2)
+    assert (found.sites, found.spec, found.strides) == (expected.sites, expected.spec, expected.strides)
+
+
+# One small member of each family.
+SWEEP = [
+    *["mobileone_s0", "cspnext_tiny", "dla46_c", "dpn68", "edgenext_xx_small", "efficientvit_b0", "efficientvit_m0"],
+    *["fasternet_t0", "fastvit_t8", "ghostnetv2_100", "hardcorenas_a", "inception_next_atto", "lowformer_b0"],
+    *["mobilevit_xxs", "mobilevitv2_050", "poolformer_s12", "repghostnet_050", "repvit_m0_9", "rexnet_100"],
+    *["sam2_hiera_tiny", "skresnet18", "starnet_s050", "swiftformer_xs", "swinv2_cr_tiny_ns_224", "tresnet_m"],
+    *["ese_vovnet19b_slim_dw", "xception41", "legacy_seresnet18", "resnest14d", "nf_regnet_b0", "lcnet_050"],
+]
+# Their branches or tokens put out no map that the path goes through.
+NO_SITE = ["coat_lite_tiny", "crossvit_9_240", "hrnet_w18_small", "mvitv2_tiny", "pit_ti_224", "twins_svt_small"]
+# Patches of one size all the way.
+NO_PYRAMID = ["cait_xxs24_224", "convmixer_768_32", "mixer_s16_224", "test_vit", "volo_d1_224", "xcit_nano_12_p16_224"]
+# Built for one size of images: their attention holds a table for it.
+ONE_SIZE = ["botnet26t_256", "coatnet_nano_rw_224", "efficientformerv2_s0", "gcvit_xxtiny", "nest_tiny"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWEEP)
+def test_sweep_of_families(name):
+    torch.manual_seed(0)
+    encoder = TimmEncoder(name, attention="scse").eval()
+    with torch.no_grad():
+        features = encoder(torch.randn(1, 1, 97, 131))
+    assert tuple(f.shape[1] for f in features) == encoder.spec.channels
+    assert [reduction_of(f) for f in features] == list(encoder.spec.reductions)
+    nothing_goes_past_attention(encoder, (97, 131))
+
+
+def reduction_of(feature):
+    """The power of two next to the ratio of the diagonals."""
+    ratio = (97**2 + 131**2) ** 0.5 / (feature.shape[2] ** 2 + feature.shape[3] ** 2) ** 0.5
+    return min((1, 2, 4, 8, 16, 32, 64), key=lambda r: abs(ratio / r - 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NO_SITE)
+def test_sweep_of_those_without_a_place_for_attention(name):
+    assert TimmEncoder(name).spec.channels
+    with pytest.raises(ValueError, match="attention can't stand between the stages"):
+        TimmEncoder(name, attention="scse")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NO_PYRAMID)
+def test_sweep_of_those_without_a_pyramid(name):
+    with pytest.raises(ValueError, match="gives no pyramid that a decoder can climb"):
+        TimmEncoder(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE_SIZE)
+def test_sweep_of_those_built_for_one_size(name):
+    encoder = TimmEncoder(name, attention="scse").eval()
+    assert encoder.multiple is None
+    with torch.no_grad():
+        own = encoder.backbone.pretrained_cfg["input_size"][1:]
+        assert tuple(f.shape[1] for f in encoder(torch.zeros(1, 1, *own))) == encoder.spec.channels
+        with pytest.raises(ValueError, match=r"can't take images of 97 x 131 .*: pad or resize them, to ") as error:
+            encoder(torch.zeros(1, 1, 97, 131))
+        # Its own size, or a nearer one that it happens to take as well.
+        side = int(re.search(r"to (\d+) x \1 for one$", str(error.value))[1])
+        assert 131 <= side <= own[0]
+        assert tuple(f.shape[1] for f in encoder(torch.zeros(1, 1, side, side))) == encoder.spec.channels

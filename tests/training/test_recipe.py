@@ -1,0 +1,225 @@
+"""Recipes: what a file says, what is refused, and what changes while a network trains."""
+
+import inspect
+import json
+import math
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import saltzoo
+from saltzoo.losses import bce_loss, lovasz_hinge
+from saltzoo.training import Curve, Recipe, ScheduledSum, agreement, rate_factor, read_recipe
+from saltzoo.training.objective import build_objective
+from saltzoo.training.recipe_parts import AveragePart, LossPart, StudentPart
+from saltzoo.training.schedule import cycle_ends
+from saltzoo.training.trainer import build_optimizer
+
+RECIPES = sorted((Path(__file__).parents[2] / "examples" / "recipes").glob("*.toml"))
+SMALL = {"model": {"name": "saltnet_s"}}
+TAUGHT = {"teachers": ["saltnet_s.tgs"]}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_of_the_examples_can_be_run(path):
+    recipe = read_recipe(path)
+    assert path.stem.partition(".")[0] in (recipe.model.name, f"{recipe.model.name}_student")
+    assert path.stem.partition(".")[0].endswith("_student") == (recipe.student is not None)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    with torch.device("meta"):
+        model = saltzoo.create_model(recipe.model.name, **recipe.model.options, **recipe.model.training_options)
+        build_optimizer(recipe.optimizer, model)
+    loss, mask = build_objective(recipe)
+    logits, target = torch.randn(2, 1, 9, 9), (torch.rand(2, 9, 9) < 0.5).float()
+    for mask.progress in (0.0, 0.5, 1.0):
+        assert loss(logits, target).isfinite()
+
+
+def test_without_more_it_is_bce_into_symmetric_lovasz():
+    _, mask = build_objective(Recipe.from_dict(SMALL))
+    logits, target = torch.randn(2, 1, 9, 9), (torch.rand(2, 9, 9) < 0.5).float()
+    bce, lovasz = bce_loss(logits, target), lovasz_hinge(logits, target, margin="elu", symmetric=True)
+    for mask.progress, want in ((0.0, bce), (0.05, bce), (0.075, 0.6 * bce + 0.5 * lovasz), (0.7, 0.2 * bce + lovasz)):
+        torch.testing.assert_close(mask(logits, target), want)
+
+
+def test_a_loss_of_no_weight_is_not_computed():
+    mask = ScheduledSum([LossPart("bce_loss"), LossPart("ce_loss", 0.0)])  # which would refuse these logits
+    assert mask(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2)).item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"epoch": 3}, ValueError, "the recipe has no key 'epoch': did you mean 'epochs'?"),
+        ({"model": {"options": {}}}, ValueError, "model of the recipe needs name"),
+        ({"model": {"name": 3}}, TypeError, "name of model of the recipe must be str, got 3"),
+        ({"model": "saltnet_s"}, TypeError, "model of the recipe is a table of ModelPart, got 'saltnet_s'"),
+        ({"epochs": True}, TypeError, "epochs of the recipe must be int, got True"),
+        ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
+        ({"amp": "fp16"}, ValueError, "amp of the recipe must be one of 'off', 'bf16', got 'fp16'"),
+        ({"folds": 1}, ValueError, "folds must be at least 2, got 1"),
+        ({"losses": []}, ValueError, "a recipe needs a loss"),
+        ({"losses": [{"name": "bce_loss", "weight": [[0.5, 1], [0.1, 0]]}]}, ValueError, "of rising progress in 0..1"),
+        ({"losses": [{"name": "bce_loss", "weight": "much"}]}, TypeError, "weight of losses of the recipe must be"),
+        ({"optimizer": {"lr": 0}}, ValueError, "optimizer.lr must be above 0, got 0"),
+        ({"optimizer": {"betas": [0.9]}}, TypeError, "betas of optimizer of the recipe must be"),
+        ({"folds": 4, "fold": 4}, ValueError, "fold must be 0 to 3, got 4"),
+        ({"fold": -1}, ValueError, "fold must be 0 to 4, got -1"),
+        ({"seed": -1}, ValueError, "seed must be 0 or more, got -1"),
+        ({"seed": 0.5}, TypeError, "seed of the recipe must be int, got 0.5"),
+        ({"optimizer": {"lr": math.nan}}, ValueError, "optimizer.lr must be above 0, got nan"),
+        ({"optimizer": {"lr": math.inf}}, ValueError, "optimizer.lr must be a finite number, as checkpoints hold no"),
+        ({"optimizer": {"clip_norm": math.inf}}, ValueError, "optimizer.clip_norm must be a finite number"),
+        ({"optimizer": {"clip_norm": -1}}, ValueError, "optimizer.clip_norm must be 0 (for none) or more, got -1"),
+        ({"optimizer": {"weight_decay": -0.1}}, ValueError, "optimizer.weight_decay must be 0 (for none) or more"),
+        ({"optimizer": {"betas": [0.9, 1]}}, ValueError, "optimizer.betas must be 0 to below 1, got 1"),
+        ({"optimizer": {"betas": [-0.1, 0.9]}}, ValueError, "optimizer.betas must be 0 to below 1, got -0.1"),
+        ({"optimizer": {"momentum": 1.0}}, ValueError, "optimizer.momentum must be 0 to below 1, got 1.0"),
+        ({"optimizer": {"encoder_scale": 0}}, ValueError, "optimizer.encoder_scale must be above 0, got 0"),
+        ({"optimizer": {"scales": {"head": -1}}}, ValueError, "optimizer.scales.head must be above 0, got -1"),
+        ({"supervision": {"map_weight": math.nan}}, ValueError, "supervision.map_weight must be a finite number"),
+        (
+            {"model": {"name": "unet", "options": {"a": [1, math.inf]}}},
+            ValueError,
+            "model.options.a.1 must be a finite",
+        ),
+        ({"losses": [{"name": "bce_loss", "options": {"b": -math.inf}}]}, ValueError, "losses.0.options.b must be a"),
+        ({"losses": [{"name": "bce_loss", "weight": math.nan}]}, ValueError, "the values of a curve are finite"),
+        ({"augment": {"shift": math.inf}}, ValueError, "augment.shift must be a finite number"),
+        ({"average": {"decay": 1}}, ValueError, "average.decay must be between 0 and 1, such as 0.998, got 1"),
+        ({"average": {"decay": 0}}, ValueError, "average.decay must be between 0 and 1"),
+        ({"average": {"kind": "swa", "start": 1.0}}, ValueError, "average.start is a share of all steps, 0 up to 1"),
+        ({"average": {"start": -0.1}}, ValueError, "average.start is a share of all steps, 0 up to 1, got -0.1"),
+        ({"average": {"kind": "none", "reestimate_batch_norm": True}}, ValueError, 'and average.kind is "none"'),
+        ({"frozen_until": 1}, ValueError, "frozen_until is a share of all steps, 0 up to 1, got 1"),
+        ({"rate": {"warmup": 1.0}}, ValueError, "rate.warmup is a share of all steps, 0 up to 1, got 1.0"),
+        ({"rate": {"cycles": 0}}, ValueError, "rate.cycles must be at least 1, got 0"),
+        ({"epochs": 3, "rate": {"cycles": 4}}, ValueError, "rate.cycles=4 cycles must have an epoch each"),
+        ({"epochs": 8, "rate": {"warmup": 0.5, "cycles": 5}}, ValueError, "leaves 4: give at most 4 cycles, or more"),
+        ({"augment": {"flip": 2}}, ValueError, "flip is a probability"),
+        ({"student": "saltnet_s.tgs"}, TypeError, "student of the recipe is a table of StudentPart"),
+        ({"student": {}}, ValueError, "student of the recipe needs teachers"),
+        ({"student": {"teachers": []}}, ValueError, "a student needs a teacher"),
+        ({"student": {"teachers": "saltnet_s.tgs"}}, TypeError, "teachers of student of the recipe must be tuple[str"),
+        ({"student": {**TAUGHT, "teacher": 1}}, ValueError, "has no key 'teacher': did you mean 'teachers'?"),
+        ({"student": {**TAUGHT, "share": 1.0}}, ValueError, "student.share is the pseudo-labelled part of a batch"),
+        ({"student": {**TAUGHT, "share": 0}}, ValueError, "between 0 and 1, got 0"),
+        ({"student": {**TAUGHT, "tta": "vflip"}}, ValueError, "must be one of 'none', 'hflip', got 'vflip'"),
+        ({"student": {**TAUGHT, "sure": 90}}, ValueError, "sure is a share of 0 to 1, got 90"),
+        ({"student": {**TAUGHT, "low": 0.6}}, ValueError, "low must be 0 to .5, high .5 to 1, got 0.6 and 0.8"),
+    ],
+)
+def test_what_is_no_recipe(changes, error, words, tmp_path):
+    with pytest.raises(error, match=re.escape(words)):
+        Recipe.from_dict({**SMALL, **changes})
+
+
+def test_a_student_is_a_table_or_nothing():
+    assert Recipe.from_dict(SMALL).student is None
+    assert Recipe.from_dict(SMALL).to_dict()["student"] is None
+    recipe = Recipe.from_dict({**SMALL, "student": {**TAUGHT, "min_iou": 1}})
+    assert recipe.student == StudentPart(("saltnet_s.tgs",), min_iou=1)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    options = inspect.signature(agreement).parameters
+    for name in ("sure", "low", "high", "min_iou", "empty_share"):
+        assert getattr(Recipe.from_dict({**SMALL, "student": TAUGHT}).student, name) == options[name].default
+
+
+def test_a_file_is_named(tmp_path):
+    path = tmp_path / "mine.toml"
+    for text, words in (("epochs = ", "mine.toml: "), ("epochs = 3", "mine.toml: the recipe needs model")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            read_recipe(path)
+    with pytest.raises(FileNotFoundError):
+        read_recipe(tmp_path / "none.toml")
+
+
+def test_the_rate_warms_up_and_falls_to_zero():
+    rates = [rate_factor(step / 1000, warmup=0.05) for step in range(1001)]
+    assert rates[0] == 0
+    assert rates[50] == max(rates) == 1
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+    assert rates[:51] == sorted(rates[:51])
+    assert rates[50:] == sorted(rates[50:], reverse=True)
+    assert rates[525] == pytest.approx(0.5)
+
+
+def test_cycles_start_again_and_end_at_zero():
+    recipe = Recipe.from_dict({**SMALL, "epochs": 12, "rate": {"warmup": 0.0, "cycles": 3}})
+    rates = [rate_factor(epoch / 12, warmup=0.0, ends=(4 / 12, 8 / 12, 1.0)) for epoch in range(13)]
+    assert [rates[i] for i in (0, 4, 8)] == [1, 1, 1]
+    assert rates[2] == pytest.approx(0.5)
+    assert rates[12] == pytest.approx(0)
+    assert [epoch for epoch in range(12) if recipe.ends_cycle(epoch)] == [3, 7, 11]
+    assert not any(Recipe.from_dict(SMALL).ends_cycle(epoch) for epoch in range(40))
+
+
+@pytest.mark.parametrize("steps", [20, 107])
+@pytest.mark.parametrize("warmup", [0.0, 0.01, 0.05, 0.0625, 0.3, 0.5])
+@pytest.mark.parametrize(
+    ("epochs", "cycles"), [(1, 1), (2, 1), (4, 2), (7, 2), (10, 5), (12, 3), (31, 7), (40, 4), (40, 20), (50, 6)]
+)
+def test_every_snapshot_is_taken_where_the_rate_is_low(epochs, cycles, warmup, steps):
+    recipe = Recipe.from_dict({**SMALL, "epochs": epochs, "rate": {"warmup": warmup, "cycles": cycles}})
+    ends = [end / epochs for end in recipe.cycle_ends]
+    rates = [rate_factor(step / (epochs * steps), warmup=warmup, ends=ends) for step in range(epochs * steps)]
+    last = [rates[(epoch + 1) * steps - 1] for epoch in range(epochs)]
+    snapshots = [epoch for epoch in range(epochs) if recipe.ends_cycle(epoch)]
+    assert len(snapshots) == (0 if cycles == 1 else cycles)
+    assert last[-1] < 0.05
+    assert all(last[epoch] < 0.05 for epoch in snapshots)
+    # The next step is the first of a cycle: it goes back to the peak as many times as there are cycles, but one.
+    warm = math.ceil(warmup * len(rates))
+    restarts = [step for step in range(warm + 1, len(rates)) if rates[step] - rates[step - 1] > 0.5]
+    assert restarts == [(epoch + 1) * steps for epoch in snapshots[:-1]]
+    assert all(rates[step] == 1 for step in restarts)
+    lengths = [b - a for a, b in pairwise([warmup * epochs, *recipe.cycle_ends])]
+    assert max(lengths) - min(lengths) < 2
+
+
+@settings(deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 0.99))
+def test_as_many_cycles_as_the_epochs_have_room_for(epochs, cycles, warmup):
+    try:
+        ends = cycle_ends(epochs, warmup=warmup, cycles=cycles)
+    except ValueError:
+        assert cycles > max(1, int(epochs * (1 - warmup) + 1e-9))
+    else:
+        assert len(set(ends)) == cycles
+        assert list(ends) == sorted(ends)
+        assert ends[0] > warmup * epochs
+        assert ends[-1] == epochs
+
+
+def test_fold_and_seed_are_read_and_batch_norms_made_anew_for_the_stochastic_average(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('folds = 4\nfold = 3\nseed = 7\n[model]\nname = "saltnet_s"\n[average]\nkind = "swa"\n')
+    recipe = read_recipe(path)
+    assert (recipe.folds, recipe.fold, recipe.seed) == (4, 3, 7)
+    assert recipe.average.reestimates
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    cases = [
+        ("swa", None, True),
+        ("swa", False, False),
+        ("ema", None, False),
+        ("ema", True, True),
+        ("none", None, False),
+    ]
+    for kind, told, wanted in cases:
+        assert AveragePart(kind, reestimate_batch_norm=told).reestimates is wanted
+
+
+def test_a_curve_goes_in_straight_lines():
+    curve = Curve.of([[0.2, 1.0], [0.4, 3.0], [1.0, 0.0]])
+    assert [curve(p) for p in (0.0, 0.2, 0.3, 0.4, 0.7, 1.0)] == pytest.approx([1, 1, 2, 3, 1.5, 0])
+    assert Curve.of(0.3)(0.9) == 0.3
+    for wrong in ([], [[0.1]], [[0.5, 1], [0.5, 2]], [[-0.1, 1]], [[0.1, math.nan]], [[0.1, 1], [1.1, 2]]):
+        with pytest.raises(ValueError, match="curve"):
+            Curve.of(wrong)
