@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ..contracts import Size
 from .attention import build_attention_at
 from .preact_residual import PreActStage
 from .upsample import Upsample

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ..contracts import Size
 from .attention import build_attention_at
 from .conv import ConvNormAct
 from .norm import PooledBatchNorm
