@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -37,6 +40,31 @@ def coverage_classes(coverage: npt.ArrayLike) -> npt.NDArray[np.int64]:
     # Comparing with edges in the values' own precision keeps k / 10 in class k; ceil(10 * value) does not.
     edges = (np.arange(11) / 10).astype(values.dtype)
     return np.searchsorted(edges, values, side="left").astype(np.int64)
+
+
+def folds_by_id(ids: Sequence[str], *, n_folds: int = 5) -> npt.NDArray[np.int64]:
+    """Return the fold in which each tile is validated, as a function of its id alone.
+
+    Order, other tiles and masks do not matter: a tile that is added or corrected moves no other.
+
+    Args:
+        ids: names of the tiles, as in `Tiles.ids`.
+        n_folds: number of folds, at least 2.
+
+    Returns:
+        N folds in 0..n_folds - 1: the first 8 hexadecimal digits of SHA-256 of the id, modulo `n_folds`.
+
+    Raises:
+        ValueError: if `n_folds` is below 2.
+
+    Example:
+        >>> folds_by_id(["a", "b", "c"]).tolist()
+        [0, 1, 3]
+    """
+    if n_folds < 2:
+        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
+    digests = [hashlib.sha256(name.encode()).hexdigest() for name in ids]
+    return np.array([int(digest[:8], 16) % n_folds for digest in digests], dtype=np.int64)
 
 
 def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0) -> npt.NDArray[np.int64]:
