@@ -105,7 +105,7 @@ def read_options(kind: type[T], table: Any, where: str) -> T:
 def _read(hint: Any, value: Any, where: str) -> Any:
     """Return a value that was checked: a table as its dataclass, a list as a tuple."""
     check_type(hint, value, where)
-    part: Any = next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+    part = next((kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind)), None)
     if part is None or (value is None and part is not hint):
         return _frozen(value)
     if get_origin(hint) is tuple:

@@ -148,13 +148,13 @@ def test_other_metadata_of_an_annotation_is_ignored():
 def test_a_table_becomes_dataclasses_and_a_table_again():
     table = {
         "epochs": 3,
-        "part": {"kind": "swa", "weight": [[0.1, 1], [0.5, 2]]},
+        "part": {"kind": "swa", "decay": 0.5, "weight": [[0.1, 1], [0.5, 2]]},
         "parts": [{"sizes": [2, 3]}, {"scales": {"head": 0.1}}],
         "other": None,
     }
     whole = read_options(Whole, table, "the recipe")
     assert whole == Whole(
-        3, Part("swa", weight=((0.1, 1), (0.5, 2))), (Part(sizes=(2, 3)), Part(scales={"head": 0.1})), None
+        3, Part("swa", 0.5, weight=((0.1, 1), (0.5, 2))), (Part(sizes=(2, 3)), Part(scales={"head": 0.1})), None
     )
     assert read_options(Whole, to_table(whole), "the recipe") == whole
     assert to_table(whole)["parts"][0]["sizes"] == [2, 3]

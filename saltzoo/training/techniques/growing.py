@@ -1,8 +1,8 @@
 """Growing: initialise a network by the weights of a smaller one.
 
 The 15th-place solution of the TGS Salt challenge trained its network without guided upsampling first, and added it to
-the trained network. Widening by zeros follows Chen, Goodfellow, Shlens: "Net2Net: Accelerating Learning via Knowledge Transfer",
-arXiv 1511.05641.
+the trained network. Widening by zeros follows Chen, Goodfellow, Shlens: "Net2Net: Accelerating Learning via Knowledge
+Transfer", arXiv 1511.05641.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ def agreement(
     empties, others = _how_many(len(empty_tiles), len(salt_tiles), empty_share, count)
     if empties + others == 0:
         raise ValueError(
-            f"no tile can be kept: {len(empty_tiles)} without salt and {len(salt_tiles)} with salt pass of {len(masks)}, "
-            f"and empty_share={empty_share}. Lower sure or min_iou, or change empty_share"
+            f"no tile can be kept: of {len(masks)}, {len(empty_tiles)} without salt and {len(salt_tiles)} with salt "
+            f"pass, and empty_share={empty_share}. Lower sure or min_iou, or change empty_share"
         )
     kept = torch.cat([empty_tiles[:empties], salt_tiles[:others]]).sort().values
     labels = (kept, masks[kept], scores[kept])
@@ -141,7 +141,7 @@ def _read(probabilities: Tensor | npt.NDArray[Any]) -> Tensor:
         )
     if given.ndim not in (3, 4) or 0 in given.shape:
         raise ValueError(
-            f"probabilities must have shape (M, N, H, W) for M models or (N, H, W) for one, without an axis of length 0, "
+            f"probabilities must have shape (M, N, H, W) for M models or (N, H, W) for one, and hold a tile, "
             f"got {tuple(given.shape)}"
         )
     return given if given.ndim == 4 else given[None]

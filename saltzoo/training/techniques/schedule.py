@@ -35,7 +35,8 @@ class Curve:
         rising = all(a < b for a, b in pairwise(progress))
         if not progress or not rising or progress[0] < 0 or progress[-1] > 1:
             raise ValueError(
-                f"a curve must have one or more points (progress, value) of increasing progress in 0..1, got {self.points}"
+                f"a curve must have points (progress, value), at least one, of increasing progress in 0..1, "
+                f"got {self.points}"
             )
         if not all(math.isfinite(value) for _, value in self.points):
             raise ValueError(f"the values of a curve must be finite, got {self.points}")
