@@ -125,7 +125,7 @@ def test_models_without_an_encoder_are_refused():
 # Unfreezing
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["timm", "saltnet", "frrn"])
 def test_the_last_stage_learns_first_and_all_learn_at_the_end(name):
     model = build(name)
     stages = unfreezing_stages(model)[::-1]
@@ -142,7 +142,7 @@ def test_the_last_stage_learns_first_and_all_learn_at_the_end(name):
     assert learning(model) == {one for one, _ in model.named_parameters()}
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(st.floats(0, 0.99), st.lists(st.floats(0, 1), max_size=3))
 def test_a_run_that_starts_in_the_middle_trains_the_same_stages(until, path):
     whole, resumed = (PlainUnetOptions(channels=(2, 2, 2)).build() for _ in range(2))
