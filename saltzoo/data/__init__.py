@@ -1,4 +1,4 @@
-"""Data: tiles from the competition's files or from a generator, folds, and augmentation."""
+"""Tiles from the files of the TGS challenge or from a generator, folds for cross-validation, and augmentation."""
 
 from .augment import Augment
 from .folds import coverage_classes, folds_by_id, stratified_folds
