@@ -65,9 +65,7 @@ def dice_loss(
     """
     check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
     inputs = any_inputs(logits, target, ignore_index=ignore_index)
-    return overlap_of(
-        inputs, DICE, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction
-    )
+    return overlap_of(inputs, DICE, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
 
 
 class DiceLoss(nn.Module):

@@ -53,7 +53,9 @@ def focal_loss(
     _check_options(gamma, alpha, ignore_index, reduction)
     if are_labels(logits, target):
         if alpha is not None:
-            raise ValueError(f"alpha={alpha} weights salt against background, but the target holds labels: use alpha=None")
+            raise ValueError(
+                f"alpha={alpha} weights salt against background, but the target holds labels: use alpha=None"
+            )
         logits, labels, valid = label_inputs(logits, target, ignore_index=ignore_index)
         loss = _focal_of_labels(logits, labels, gamma)
     else:

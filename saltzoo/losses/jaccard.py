@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ._inputs import any_inputs
 from ._options import Reduction, shown_options
-from ._overlap import Empty, JACCARD, check_overlap_options, overlap_of
+from ._overlap import JACCARD, Empty, check_overlap_options, overlap_of
 
 
 def jaccard_loss(
@@ -51,9 +51,7 @@ def jaccard_loss(
     """
     check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
     inputs = any_inputs(logits, target, ignore_index=ignore_index)
-    return overlap_of(
-        inputs, JACCARD, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction
-    )
+    return overlap_of(inputs, JACCARD, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
 
 
 class JaccardLoss(nn.Module):

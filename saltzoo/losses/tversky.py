@@ -60,9 +60,7 @@ def tversky_loss(
     _check_options(alpha, beta, smooth, log, empty, ignore_index, reduction)
     factors = Factors(hit=1, false_positive=alpha, false_negative=beta)
     inputs = any_inputs(logits, target, ignore_index=ignore_index)
-    return overlap_of(
-        inputs, factors, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction
-    )
+    return overlap_of(inputs, factors, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
 
 
 def _check_options(

@@ -6,7 +6,6 @@ from .freezing import freeze, keep_batch_norm_frozen, release_batch_norm, unfree
 from .groups import parameter_groups
 from .growing import Growth, grow
 from .normalized_gradient import normalized_gradient
-from .objective import ScheduledSum
 from .pseudo_labels import PseudoLabels, agreement
 from .recipe import Recipe, read_recipe
 from .run import fit
@@ -20,7 +19,6 @@ __all__ = [
     "Growth",
     "PseudoLabels",
     "Recipe",
-    "ScheduledSum",
     "Trainer",
     "WeightAverage",
     "agreement",
