@@ -91,7 +91,7 @@ def create_loss(loss: Config, /, **options: Any) -> nn.Module:
         raise TypeError(f"a loss must be a name or a table with a name, got {loss!r}")
     if loss not in _losses:
         hint = closest(loss, _losses)
-        raise ValueError(f"unknown loss {loss!r}: {hint and f'{hint} '}choose one of {', '.join(list_losses())}")
+        raise ValueError(f"unknown loss {loss!r}. {hint and f'{hint} '}There are: {', '.join(list_losses())}")
     return _losses[loss](**{key: _inner(key, value) for key, value in options.items()})
 
 

@@ -165,9 +165,9 @@ def test_gradcheck_in_float64():
 @pytest.mark.parametrize("loss", [bce_loss, lovasz_hinge])
 def test_every_form_of_a_target_is_the_same(dtype, channel, loss):
     out, target = output(dtype=torch.float32), masks().float()
-    want = DeepSupervisionLoss(loss)(out, target)
+    want = DeepSupervisionLoss(bce_loss)(out, target)
     given = target.to(dtype)
-    got = DeepSupervisionLoss(loss)(out, given[:, None] if channel else given)
+    got = DeepSupervisionLoss(bce_loss)(out, given[:, None] if channel else given)
     torch.testing.assert_close(got, want)
     assert torch.equal(given, target.to(dtype))
 

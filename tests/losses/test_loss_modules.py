@@ -93,7 +93,7 @@ def test_a_module_refuses_options_when_it_is_built(name):
         MODULES[name](reduction="avg", **needs)
     with pytest.raises(TypeError, match="smoothe"):
         MODULES[name](smoothe=1.0, **needs)
-    with pytest.raises(TypeError, match="ignore_index must be a whole number or None, got 0.5"):
+    with pytest.raises(TypeError, match=r"ignore_index must be a whole number or None, got 0\.5"):
         MODULES[name](ignore_index=0.5, **needs)
 
 
@@ -153,8 +153,8 @@ def test_mypy_checks_options(tmp_path):
     file.write_text(USES)
     flags = ["--strict", "--follow-imports=silent", "--no-site-packages", "--ignore-missing-imports"]
     command = [sys.executable, "-m", "mypy", *flags, "--cache-dir", str(tmp_path), str(file)]
-    root = Path(saltzoo.__file__).parents[1]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"MYPYPATH": str(root)})
+    environment = os.environ | {"MYPYPATH": str(Path(saltzoo.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     lines = {int(number): text for number, text in re.findall(r"uses\.py:(\d+): error: (.*)", done.stdout)}
     assert {*lines} == {6, 7, 8, 9}, done.stdout + done.stderr
     assert 'Unexpected keyword argument "pos_wieght"' in lines[6]
