@@ -105,8 +105,8 @@ def _check_shape(name: str, mask: Tensor, form: Form) -> None:
 def _check_same(name: str, pred: Tensor, target: Tensor) -> None:
     if _by_pixel(pred).shape != _by_pixel(target).shape or pred.shape[-2:] != target.shape[-2:]:
         raise ValueError(
-            f"{name} and target_masks must have the same shape, got {tuple(pred.shape)} and {tuple(target.shape)}: undo "
-            "padding or resizing of the predictions; give labels of several classes as (N, H, W) in both, with "
+            f"{name} and target_masks must have the same shape, got {tuple(pred.shape)} and {tuple(target.shape)}: "
+            "undo padding or resizing of the predictions; give labels of several classes as (N, H, W) in both, with "
             "num_classes="
         )
     if pred.device != target.device:

@@ -13,8 +13,9 @@ Probabilities = TypeVar("Probabilities", Tensor, npt.NDArray[Any])
 def shift_probabilities(probabilities: Probabilities, threshold: float) -> Probabilities:
     """Shift probabilities so that `threshold` becomes .5.
 
-    The best threshold (`search_threshold`) differs between folds. After the shift the mean over folds can be thresholded
-    at .5. All odds p/(1 - p) are divided by the odds of the threshold: t becomes .5, 0 and 1 stay, and so does the order.
+    The best threshold (`search_threshold`) differs between folds. After the shift the mean over folds can be
+    thresholded at .5. All odds p/(1 - p) are divided by the odds of the threshold: t becomes .5, and 0, 1 and the order
+    of all probabilities stay.
 
     Args:
         probabilities: floating point tensor or array of any shape, in 0..1, which is not checked.

@@ -113,7 +113,7 @@ class ThresholdSearch(Accumulator):
         return torch.cat([counted.sum(0), *sums])[None]
 
     def _counts(self, p: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Count pixels above each threshold, and salt among them, (N, T); all salt, and whether the image counts, (N, 1)."""
+        """Count pixels above each threshold and salt among them, (N, T); all salt, and if the image counts, (N, 1)."""
         given, p = p.dtype, p.to(torch.promote_types(p.dtype, torch.float32))
         kind = as_salt(target).long()
         if valid is not None:

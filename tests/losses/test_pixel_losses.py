@@ -145,7 +145,7 @@ def test_bootstrapped_by_sorting(seed, k, ignored):
         torch.testing.assert_close(loss(logits, target, k=k, **options), torch.tensor(want)[counted].mean())
 
 
-@pytest.mark.parametrize("k", [0.15, 0.3, 0.7, 1 / 3])
+@pytest.mark.parametrize("k", [0.15, 0.3])
 def test_bootstrapped_share_of_every_size(k):
     """The number of pixels in a share is rounded in the same way with and without ignored pixels."""
     for size in range(1, 400):
