@@ -43,7 +43,7 @@ each = dice_loss(logits, masks, empty="skip", reduction="none")  # a function; (
 
 both = WeightedSum([LovaszHingeLoss(margin="elu", symmetric=True), BCELoss()], weights=[0.0, 1.0])
 loss = DeepSupervisionLoss(both, map_weight=0.1)  # of a SegOutput; of plain logits it is `both`
-both.weights.copy_(torch.tensor([1.0, 0.2]))  # a schedule writes into the weights
+both.weights[:] = [1.0, 0.2]  # a schedule changes the weights between steps
 total = loss(logits, masks)
 ```
 

@@ -1,7 +1,6 @@
 """Training: recipes and their runs, and the parts that torch and timm lack."""
 
 from .cross_validation import cross_validate
-from .objective import ScheduledSum
 from .recipe import Recipe, read_recipe
 from .run import fit
 from .techniques.averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
@@ -20,7 +19,6 @@ __all__ = [
     "Growth",
     "PseudoLabels",
     "Recipe",
-    "ScheduledSum",
     "Trainer",
     "WeightAverage",
     "agreement",

@@ -123,7 +123,7 @@ class Trainer:
         factor = rate_factor(progress, warmup=recipe.rate.warmup, ends=ends)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.optimizer.lr * group["scale"] * factor
-        self._mask_loss.progress = progress
+        self._mask_loss.weights[:] = [part.curve(progress) for part in recipe.losses]
         if self.unfreezing is not None and self.unfreezing.update(progress):
             self._net = self._wrapped()
 
