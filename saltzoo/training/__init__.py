@@ -1,8 +1,17 @@
-"""Training: recipes and their runs, and the parts that torch and timm lack."""
+"""Training: recipes and their runs, and techniques that torch and timm lack."""
 
 from .cross_validation import cross_validate
+from .fit import fit
 from .recipe import Recipe, read_recipe
-from .run import fit
+from .recipe_parts import (
+    AveragePart,
+    LossPart,
+    ModelPart,
+    OptimizerPart,
+    RatePart,
+    StudentPart,
+    SupervisionPart,
+)
 from .techniques.averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
 from .techniques.freezing import freeze, keep_batch_norm_frozen, release_batch_norm, unfreeze
 from .techniques.groups import parameter_groups
@@ -14,11 +23,18 @@ from .techniques.unfreezing import GradualUnfreezing, unfreezing_stages
 from .trainer import Trainer
 
 __all__ = [
+    "AveragePart",
     "Curve",
     "GradualUnfreezing",
     "Growth",
+    "LossPart",
+    "ModelPart",
+    "OptimizerPart",
     "PseudoLabels",
+    "RatePart",
     "Recipe",
+    "StudentPart",
+    "SupervisionPart",
     "Trainer",
     "WeightAverage",
     "agreement",

@@ -1,4 +1,4 @@
-"""Training on all folds but one, for each fold: a score on every labelled tile by a network that has not seen it."""
+"""Cross-validation: a run for each fold, so that each labelled tile is scored by a network that has not seen it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..data import Tiles
+from .fit import fit
 from .recipe import Recipe
-from .run import fit
-from .state import STATE
+from .resume import STATE
 
 
 def cross_validate(
@@ -23,15 +23,15 @@ def cross_validate(
     tell: Callable[[str], None] = print,
     **options: Any,
 ) -> dict[str, float]:
-    """Runs a recipe once for each of its folds.
+    """Run a recipe once for each of its folds.
 
     Args:
-        recipe: what to do; its own fold is not looked at.
-        tiles: with masks.
-        out: a folder; the run of fold K is in `out/foldK`.
-        resume: go on where a call before was stopped: what is done is read, not repeated.
-        tell: takes lines of text.
-        **options: of `fit`: seed, device, data, license, unlabelled, save_every.
+        recipe: the recipe; its fold is not used.
+        tiles: tiles with masks.
+        out: folder; the run of fold K is in `out/foldK`.
+        resume: continue where an earlier call stopped; finished runs are read, not repeated.
+        tell: called with lines of text.
+        **options: further arguments of `fit`: seed, device, data, license, unlabelled, save_every.
 
     Returns:
         The scores of `fit` over all tiles, each scored by the network of its fold.

@@ -1,4 +1,4 @@
-"""The score of a model on tiles, as a run tells it."""
+"""The score of a model on tiles."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ from ..data import Tiles
 from ..inference import predict
 from ..metrics import SaltMAP
 from ..models import Segmenter
-from .place import Place
+from .process import Process
 
 
-def evaluate(model: Segmenter, tiles: Tiles, place: Place, *, tta: str | None = None, amp: bool = False) -> float:
-    """The competition's score at threshold .5, over all processes; each predicts its share of the tiles."""
-    share = tiles.select(np.arange(place.rank, len(tiles), place.world))
-    with torch.autocast(place.device.type, dtype=torch.bfloat16, enabled=amp):
-        probabilities = predict(model, torch.from_numpy(share.images).to(place.device), tta=tta)
-    masks = torch.from_numpy(share.require_masks()).to(place.device)
+def evaluate(model: Segmenter, tiles: Tiles, process: Process, *, tta: str | None = None, amp: bool = False) -> float:
+    """Return the score of the TGS Salt challenge at threshold .5.
+
+    Each process predicts its share of the tiles; all return the score of all tiles.
+
+    Args:
+        model: model to score.
+        tiles: tiles with masks.
+        process: this process.
+        tta: test-time augmentation, as `saltzoo.predict` takes it.
+        amp: whether to predict under autocast to bfloat16.
+    """
+    share = tiles.select(np.arange(process.rank, len(tiles), process.world))
+    with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=amp):
+        probabilities = predict(model, torch.from_numpy(share.images).to(process.device), tta=tta)
+    masks = torch.from_numpy(share.require_masks()).to(process.device)
     return SaltMAP().update(probabilities > 0.5, masks).sync().compute()

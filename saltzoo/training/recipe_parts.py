@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from .._config import Count, Fraction, NonNegative, Positive, Probability, Range, check_limits
 from .techniques.pseudo_labels import check_options
-from .techniques.schedule import Curve, check_share
+from .techniques.schedule import Curve
+
+Inside = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
 
 
 @dataclass(frozen=True)
 class ModelPart:
-    """What is trained.
+    """The model.
 
     Attributes:
-        name: of `saltzoo.list_models()`.
-        options: of its builder.
-        training_options: more of them for training alone, such as deep_supervision = true: what they add is dropped
-            from the checkpoints, which hold the model of `options`.
-        pretrained_encoder: first weights of the encoder: true for timm's ImageNet weights, a path, or
-            "hf-hub:ORG/NAME", as `create_model` takes them.
-        grow_from: weights to start from, of a smaller network or of the same: a checkpoint ("local-dir:PATH",
-            "hf-hub:org/name"), or a name with its tag ("saltnet_s.tgs"). First filters are adapted to in_chans.
-        grow_without: dotted prefixes of the smaller network's tensors that are left out.
+        name: name of the model, as in `saltzoo.list_models()`.
+        options: options of the model.
+        training_options: further options for training alone, such as deep_supervision = true. Checkpoints hold the
+            model of `options`, without what these add.
+        pretrained_encoder: first weights of the encoder, as `create_model` takes them: true for timm's ImageNet
+            weights, a path, or "hf-hub:ORG/NAME".
+        grow_from: weights of a smaller network, or of the same, to start from: a checkpoint ("local-dir:PATH",
+            "hf-hub:ORG/NAME") or a name with its tag ("saltnet_s.tgs"). First filters are adapted to in_chans.
+        grow_without: dotted prefixes of tensors of the smaller network that are left out.
     """
 
     name: str
@@ -36,103 +39,95 @@ class ModelPart:
 
 @dataclass(frozen=True)
 class OptimizerPart:
-    """How weights move.
+    """The optimiser.
 
     Attributes:
-        name: "adamw" or "sgd", of torch.
-        lr: peak rate.
-        weight_decay: of matrices and filters; norms and biases are not decayed.
-        betas: of AdamW.
-        momentum: of SGD (Nesterov's).
-        clip_norm: largest norm of the whole gradient; 0 for no limit.
-        encoder_scale: factor of the encoder's rate.
-        scales: dotted prefix of parameters -> factor of their rate.
-        normalized_gradient: divide each tensor's gradient by its norm first.
+        name: "adamw" or "sgd".
+        lr: peak learning rate.
+        weight_decay: weight decay of matrices and filters; norms and biases have none.
+        betas: coefficients of AdamW.
+        momentum: Nesterov momentum of SGD.
+        clip_norm: largest norm of the gradient of all parameters; 0 for no limit.
+        encoder_scale: factor of the encoder's learning rate.
+        scales: factors of learning rates, by dotted prefix of the parameters.
+        normalized_gradient: divide the gradient of each tensor by its norm first.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 1.5e-3
-    weight_decay: float = 0.02
-    betas: tuple[float, float] = (0.9, 0.99)
-    momentum: float = 0.9
-    clip_norm: float = 5.0
-    encoder_scale: float = 1.0
-    scales: Mapping[str, float] = field(default_factory=dict)
+    lr: Positive = 1.5e-3
+    weight_decay: NonNegative = 0.02
+    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    momentum: Fraction = 0.9
+    clip_norm: NonNegative = 5.0
+    encoder_scale: Positive = 1.0
+    scales: Mapping[str, Positive] = field(default_factory=dict)
     normalized_gradient: bool = False
 
     def __post_init__(self) -> None:
-        factors = {f"scales.{prefix}": factor for prefix, factor in self.scales.items()}
-        for name, rate in {"lr": self.lr, "encoder_scale": self.encoder_scale, **factors}.items():
-            if not rate > 0:
-                raise ValueError(f"optimizer.{name} must be above 0, got {rate}")
-        for name in ("weight_decay", "clip_norm"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"optimizer.{name} must be 0 (for none) or more, got {getattr(self, name)}")
-        for name, kept in (("momentum", self.momentum), *(("betas", beta) for beta in self.betas)):
-            if not 0 <= kept < 1:
-                raise ValueError(f"optimizer.{name} must be 0 to below 1, got {kept}")
+        check_limits(self, prefix="optimizer.")
 
 
 @dataclass(frozen=True)
 class RatePart:
-    """How the rate moves.
+    """The schedule of the learning rate.
 
     Attributes:
-        warmup: share of all steps in which it rises to its peak.
-        cycles: of the cosine that follows, as even as can be in whole epochs; where there are several, each ends in a
-            snapshot.
+        warmup: fraction of all steps in which the rate rises linearly to its peak.
+        cycles: number of cosine cycles that follow, in whole epochs and as equal as possible. With several, each ends
+            in a snapshot.
     """
 
-    warmup: float = 0.05
-    cycles: int = 1
+    warmup: Fraction = 0.05
+    cycles: Count = 1
 
     def __post_init__(self) -> None:
-        check_share("rate.warmup", self.warmup)
-        if self.cycles < 1:
-            raise ValueError(f"rate.cycles must be at least 1, got {self.cycles}")
+        check_limits(self, prefix="rate.")
 
 
 @dataclass(frozen=True)
 class AveragePart:
-    """Which average of the weights is kept.
+    """The average of the weights that checkpoints hold.
 
     Attributes:
-        kind: "ema", "swa" or "none".
-        decay: of the exponential average.
-        start: share of all steps after which the stochastic average begins; it takes in the weights after each epoch.
-        reestimate_batch_norm: make the statistics of batch norm anew on unaugmented tiles at the end. A stochastic
-            average needs it; an exponential one has averaged statistics already. None: for the stochastic one alone.
+        kind: "ema" (exponential), "swa" (stochastic: the mean over epochs) or "none".
+        decay: decay of the exponential average.
+        start: fraction of all steps after which the stochastic average begins; it adds the weights after each epoch.
+        reestimate_batch_norm: compute the batch-norm statistics again at the end, on unaugmented tiles. The stochastic
+            average needs it; the exponential one averages statistics too. None: only for the stochastic one.
     """
 
     kind: Literal["ema", "swa", "none"] = "ema"
-    decay: float = 0.998
-    start: float = 0.75
+    decay: Inside = 0.998
+    start: Fraction = 0.75
     reestimate_batch_norm: bool | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.decay < 1:
-            raise ValueError(f"average.decay must be between 0 and 1, such as 0.998, got {self.decay}")
-        check_share("average.start", self.start)
+        check_limits(self, prefix="average.")
         if self.kind == "none" and self.reestimate_batch_norm:
             raise ValueError(
-                'average.reestimate_batch_norm is of an average, and average.kind is "none": '
-                'leave it out, or give the kind "ema" or "swa"'
+                'average.reestimate_batch_norm needs an average, and average.kind is "none": '
+                'leave it out, or choose the kind "ema" or "swa"'
             )
 
     @property
     def reestimates(self) -> bool:
-        """Whether batch norms are made anew at the end."""
+        """Whether batch-norm statistics are computed again at the end."""
         return self.kind == "swa" if self.reestimate_batch_norm is None else self.reestimate_batch_norm
+
+    def takes_epoch(self, epoch: int, epochs: int) -> bool:
+        """Return whether the stochastic average adds the weights after an epoch, counted from 0."""
+        return self.kind == "swa" and epoch + 1 > self.start * epochs
 
 
 @dataclass(frozen=True)
 class LossPart:
-    """One of the losses that are summed.
+    """A term of the loss.
 
     Attributes:
-        name: of `saltzoo.losses.list_losses()`.
-        weight: a number, or points [[progress, weight], ...] between which it goes in straight lines.
-        options: of the loss.
+        name: name of the loss, as in `saltzoo.losses.list_losses()`.
+        weight: number, or points [[progress, weight], ...] of a piecewise linear function of the fraction of all steps
+            that is done.
+        options: options of the loss.
     """
 
     name: str
@@ -141,52 +136,51 @@ class LossPart:
 
     @property
     def curve(self) -> Curve:
-        """The weight over the progress of training."""
+        """The weight as a function of the progress."""
         return Curve.of(self.weight)
 
 
 @dataclass(frozen=True)
 class StudentPart:
-    """Learning from unlabelled tiles, by the masks that teachers agree on.
+    """Unlabelled tiles that are learnt from, with masks on which teachers agree.
 
     Attributes:
-        teachers: weights of one network or more: checkpoints ("local-dir:PATH", "hf-hub:org/name"), or names with
-            their tags ("saltnet_s.tgs"). All were trained for the fold that validates.
-        share: of each batch that is pseudo-labelled.
-        tta: "hflip" averages what a teacher says of each tile and its mirror image; or "none".
-        sure: least share of a tile's pixels that the teachers are sure of; this and what follows of `agreement`.
-        low: at most this is surely no salt.
-        high: at least this is surely salt.
-        min_iou: least mean IoU between the teachers' masks and that of their mean.
-        empty_share: share of the kept masks that are empty.
+        teachers: weights of one network or more: checkpoints ("local-dir:PATH", "hf-hub:ORG/NAME") or names with
+            their tags ("saltnet_s.tgs"), all trained with the validation tiles of this run held out.
+        share: fraction of each batch that is pseudo-labelled.
+        tta: "hflip" averages a teacher's predictions for a tile and its mirror image; or "none".
+        sure: smallest fraction of certain pixels in a tile. This option and the following are those of `agreement`.
+        low: largest probability that counts as certainly no salt.
+        high: smallest probability that counts as certainly salt.
+        min_iou: smallest mean IoU between the teachers' masks and the mask of their mean.
+        empty_share: fraction of empty masks among the kept ones.
     """
 
     teachers: tuple[str, ...]
-    share: float = 0.5
+    share: Inside = 0.5
     tta: Literal["none", "hflip"] = "hflip"
-    sure: float = 0.9
+    sure: Probability = 0.9
     low: float = 0.2
     high: float = 0.8
-    min_iou: float = 0.8
-    empty_share: float = 0.39
+    min_iou: Probability = 0.8
+    empty_share: Probability = 0.39
 
     def __post_init__(self) -> None:
         if not self.teachers:
             raise ValueError('a student needs a teacher: give student.teachers, such as ["local-dir:runs/fold0/model"]')
-        if not 0 < self.share < 1:
-            raise ValueError(f"student.share is the pseudo-labelled part of a batch, between 0 and 1, got {self.share}")
-        check_options(
-            sure=self.sure,
-            low=self.low,
-            high=self.high,
-            min_iou=self.min_iou,
-            empty_share=self.empty_share,
-        )
+        check_limits(self, prefix="student.")
+        check_options(low=self.low, high=self.high)
 
 
 @dataclass(frozen=True)
 class SupervisionPart:
-    """Weights of what a model returns beside its mask; those of `DeepSupervisionLoss`."""
+    """Weights of the losses on other outputs than the mask, as `DeepSupervisionLoss` takes them.
+
+    Attributes:
+        map_weight: weight of the mean over the decoder's maps.
+        image_weight: weight of the image classifier.
+        auxiliary_weight: weight of the auxiliary head.
+    """
 
     map_weight: float = 0.1
     image_weight: float = 0.05
@@ -197,4 +191,4 @@ BCE_INTO_LOVASZ = (
     LossPart("bce_loss", ((0.05, 1.0), (0.10, 0.2))),
     LossPart("lovasz_hinge", ((0.05, 0.0), (0.10, 1.0)), {"margin": "elu", "symmetric": True}),
 )
-"""What is summed if a recipe names no losses: cross-entropy first, then mostly the Lovasz hinge."""
+"""Losses of a recipe that names none: cross-entropy first, then mostly the Lovász hinge."""

@@ -1,17 +1,15 @@
-"""The student stage: a network learns from labelled tiles, and from masks of unlabelled ones that teachers agree on.
+"""The student stage: a network learns from labelled tiles, and from unlabelled ones with masks on which teachers agree.
 
-A recipe asks for it by a table:
+A recipe asks for it with a table:
 
     [student]
-    teachers = ["local-dir:runs/fold0/model", "unet_resnet34_scse.tgs"]
-    share = 0.5  # of each batch
+    teachers = ["local-dir:runs/fold0/model"]
+    share = 0.5  # fraction of each batch that is pseudo-labelled
 
-`fit(recipe, tiles, out, unlabelled=...)` then lets each teacher predict the unlabelled tiles, keeps those that all are
-sure of (`agreement`), and fills a share of every batch with them; `model.grow_from` starts the student from a
-teacher's weights. A teacher that was trained for another fold has seen the tiles that validate, and tells the student
-their masks by way of their neighbours: the score would rise by what is false, so such a teacher is refused. One of the
-same fold is worth .004 to .009 in public solutions of the TGS Salt challenge, at the same number of steps; a second
-round, with the student as a teacher, is worth nothing.
+`fit(recipe, tiles, out, unlabelled=...)` lets each teacher predict the unlabelled tiles, keeps the tiles on which all
+teachers agree (`agreement`), and fills a fraction of every batch with them. `model.grow_from` starts the student from a
+teacher's weights. Teachers must have been trained for the same fold (see `leakage.py`). In public solutions of the TGS
+Salt challenge, the stage is worth .004 to .009 at the same number of steps; a second round is worth nothing.
 """
 
 from __future__ import annotations
@@ -25,24 +23,25 @@ from torch import Tensor
 from ..data import Tiles
 from ..inference import predict
 from ..zoo.factory import create_model
-from .place import Place
+from .process import Process
 from .recipe_parts import StudentPart
 from .techniques.pseudo_labels import agreement
 
 CHUNK = 512
-"""Tiles on the device at a time."""
+"""Number of tiles on the device at a time."""
 
 
 def check_unlabelled(part: StudentPart | None, tiles: Tiles, unlabelled: Tiles | None) -> None:
-    """Refuses unlabelled tiles that nothing uses, none where a student needs them, and those of no use to it.
+    """Raise if unlabelled tiles and recipe do not fit together.
 
     Args:
-        part: of the recipe.
-        tiles: the labelled ones, of all folds.
-        unlabelled: what is given.
+        part: the recipe's student, if it has one.
+        tiles: labelled tiles of all folds.
+        unlabelled: unlabelled tiles, if given.
 
     Raises:
-        ValueError: if it is so.
+        ValueError: if there are unlabelled tiles and no student, or a student and no unlabelled tiles; if the tiles
+            have different sizes; if unlabelled tiles have ids of labelled ones.
     """
     if part is None:
         if unlabelled is not None:
@@ -54,45 +53,46 @@ def check_unlabelled(part: StudentPart | None, tiles: Tiles, unlabelled: Tiles |
     if unlabelled is None or not len(unlabelled):
         raise ValueError(
             "the recipe's student needs unlabelled tiles: give fit(..., unlabelled=tiles), such as "
-            'saltzoo.data.read_tgs(folder, split="test"), or take [student] out'
+            'saltzoo.data.read_tgs(folder, split="test"), or remove [student]'
         )
     sizes = [f"{one.images.shape[1]} x {one.images.shape[2]}" for one in (unlabelled, tiles)]
     if sizes[0] != sizes[1]:
-        raise ValueError(f"the unlabelled tiles are {sizes[0]} pixels, the labelled ones {sizes[1]}: give one size")
+        raise ValueError(f"unlabelled and labelled tiles must have one size, got {sizes[0]} and {sizes[1]} pixels")
     common = sorted({*tiles.ids} & {*unlabelled.ids})
     if common:
         raise ValueError(
-            f"{len(common)} of the unlabelled tiles have ids of labelled ones (the first: {common[0]}): give others, "
-            f"so that no tile that validates is trained on"
+            f"{len(common)} of the unlabelled tiles have ids of labelled ones (the first: {common[0]}): "
+            f"leave them out, so that no validation tile is trained on"
         )
 
 
-def pseudo_labelled(part: StudentPart, unlabelled: Tiles, place: Place, *, amp: bool = False) -> Tiles:
-    """The unlabelled tiles that the teachers agree on, with their masks.
+def pseudo_label(part: StudentPart, unlabelled: Tiles, process: Process, *, amp: bool = False) -> Tiles:
+    """Return the unlabelled tiles on which the teachers agree, with their masks.
 
-    Teachers predict one after another, several processes each a part of the tiles; all processes return the same.
+    Teachers predict one after another. With several processes, each predicts a part of the tiles; all return the same.
 
     Args:
-        part: teachers, and what agreement is.
-        unlabelled: tiles; masks that they have are not looked at.
-        place: where the teachers predict.
-        amp: whether in bfloat16.
+        part: teachers, and the options of `agreement`.
+        unlabelled: tiles; masks that they may have are not used.
+        process: this process.
+        amp: whether teachers predict under autocast to bfloat16.
 
     Returns:
-        Those that are kept, in their order.
+        The tiles that are kept, in their order.
 
     Raises:
-        ValueError: a teacher can't be loaded or has several classes, or no tile can be kept.
-        OSError: a teacher's weights are not there or can't be reached.
+        ValueError: if a teacher is not a checkpoint or has several classes, or no tile can be kept.
+        OSError: if a teacher's weights are missing or cannot be reached.
     """
-    given = torch.zeros(len(part.teachers), *unlabelled.images.shape, dtype=torch.float16, device=place.device)
-    with torch.autocast(place.device.type, dtype=torch.bfloat16, enabled=amp):
-        for teacher, probabilities in zip(part.teachers, given, strict=True):
-            _fill(probabilities, teacher, unlabelled, place, tta=None if part.tta == "none" else part.tta)
-    if place.world > 1:
-        dist.all_reduce(given)  # what others predict is zero here
+    size = (len(part.teachers), *unlabelled.images.shape)
+    probabilities = torch.zeros(size, dtype=torch.float16, device=process.device)  # M N H W
+    with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=amp):
+        for teacher, own in zip(part.teachers, probabilities, strict=True):
+            _fill(own, teacher, unlabelled, process, tta=None if part.tta == "none" else part.tta)
+    if process.world > 1:
+        dist.all_reduce(probabilities)  # tiles of other processes are 0 here
     labels = agreement(
-        given,
+        probabilities,
         sure=part.sure,
         low=part.low,
         high=part.high,
@@ -102,12 +102,12 @@ def pseudo_labelled(part: StudentPart, unlabelled: Tiles, place: Place, *, amp: 
     return replace(unlabelled.select(labels.indices.cpu().numpy()), masks=labels.masks.cpu().numpy())
 
 
-def _fill(probabilities: Tensor, teacher: str, unlabelled: Tiles, place: Place, *, tta: str | None) -> None:
-    """Puts what a teacher predicts of this process's tiles in their places among N H W."""
-    model = create_model(teacher, pretrained=True).to(place.device)
-    for index in torch.arange(place.rank, len(unlabelled), place.world).split(CHUNK):
-        tiles = torch.from_numpy(unlabelled.images[index.numpy()]).to(place.device)
+def _fill(probabilities: Tensor, teacher: str, unlabelled: Tiles, process: Process, *, tta: str | None) -> None:
+    """Write a teacher's probabilities for this process's tiles at their positions in N H W."""
+    model = create_model(teacher, pretrained=True).to(process.device)
+    for index in torch.arange(process.rank, len(unlabelled), process.world).split(CHUNK):
+        tiles = torch.from_numpy(unlabelled.images[index.numpy()]).to(process.device)
         predicted = predict(model, tiles, tta=tta)
         if predicted.ndim != 3:
-            raise ValueError(f"teacher {teacher!r} has {predicted.shape[1]} classes: give one of salt alone")
-        probabilities[index.to(place.device)] = predicted.half()
+            raise ValueError(f"teacher {teacher!r} has {predicted.shape[1]} classes: give one with salt alone")
+        probabilities[index.to(process.device)] = predicted.half()

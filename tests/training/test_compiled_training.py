@@ -7,7 +7,6 @@ import torch
 
 from saltzoo.data import synthetic_tiles
 from saltzoo.training import Recipe, fit
-from saltzoo.training.place import Place
 from saltzoo.training.trainer import Trainer
 
 SMALL = {"name": "unet", "options": {"encoder": "resnet10t", "decoder_channels": [8] * 5}}
@@ -46,7 +45,7 @@ def test_the_network_is_compiled_whole(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", watched)
     torch.compiler.reset()
-    trainer = Trainer(recipe("reduce-overhead"), TILES, Place.here("cpu"), seed=0)
+    trainer = Trainer(recipe("reduce-overhead"), TILES)
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
     assert trainer.epoch(0) > 0
     assert asked == {"mode": "reduce-overhead", "dynamic": False}

@@ -1,19 +1,19 @@
-"""All folds in turn: what is scored by which network, and going on after a stop."""
+"""Cross-validation: which network scores which tile, and resuming."""
 
 import json
 
 import pytest
 
 import saltzoo
-from saltzoo.data import stratified_folds, synthetic_tiles
+from saltzoo.data import folds_by_id, synthetic_tiles
 from saltzoo.metrics import SaltMAP
 from saltzoo.training import Recipe, cross_validate, fit
-from saltzoo.training.state import minutes_to
+from saltzoo.training.resume import minutes_to
 
-SMALL = {"encoder": "resnet10t", "decoder_channels": [8, 8, 8, 8, 8]}
+SMALL = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 RECIPE = Recipe.from_dict({"model": {"name": "unet", "options": SMALL}, "folds": 2, "epochs": 2, "batch_size": 4})
 TILES = synthetic_tiles(13, seed=3, size=40)
-FOLDS = stratified_folds(TILES.coverage, n_folds=2, seed=0)
+FOLDS = folds_by_id(TILES.ids, n_folds=2)
 
 
 def test_every_tile_is_scored_once_by_a_network_that_has_not_seen_it(tmp_path):
@@ -32,7 +32,7 @@ def test_every_tile_is_scored_once_by_a_network_that_has_not_seen_it(tmp_path):
     assert scores["salt_map"] == pytest.approx(metric.compute(), abs=1e-9)
 
 
-def test_it_goes_on_where_it_was_stopped(tmp_path):
+def test_cross_validation_is_resumed(tmp_path):
     whole = cross_validate(RECIPE, TILES, tmp_path / "whole", tell=lambda line: None)
 
     def stop(line):
@@ -49,7 +49,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path):
     assert [line.partition(":")[0] for line in told if line.startswith("epoch")] == ["epoch 2"]
 
 
-def test_what_is_written_every_few_epochs(tmp_path):
+def test_save_every(tmp_path):
     recipe = Recipe.from_dict({**RECIPE.to_dict(), "epochs": 4})
 
     def run(out, **options):
@@ -73,12 +73,12 @@ def test_what_is_written_every_few_epochs(tmp_path):
         run(tmp_path / "never", save_every=0)
 
 
-def test_the_first_epoch_that_reaches_a_score_counts():
+def test_minutes_to_the_first_epoch_with_a_score():
     history = [(1, 0.9, 0.70, 60.0), (2, 0.8, 0.81, 30.0), (3, 0.8, 0.79, 30.0), (4, 0.8, 0.85, 60.0)]
     assert [minutes_to(history, score) for score in (0.7, 0.75, 0.8, 0.83, 0.9)] == [1.0, 1.5, 1.5, 3.0, None]
 
 
-def test_fold_and_seed_of_the_recipe_or_of_the_call(tmp_path):
+def test_fold_and_seed_come_from_the_recipe_or_the_call(tmp_path):
     recipe = Recipe.from_dict({**RECIPE.to_dict(), "epochs": 1, "fold": 1, "seed": 7})
     metrics = {}
     for name, options in (("recipe", {}), ("call", {"fold": 0, "seed": 3})):

@@ -1,4 +1,4 @@
-"""Recipes: what a file says, what is refused, and what changes while a network trains."""
+"""Recipes: reading, errors, and schedules."""
 
 import inspect
 import json
@@ -14,11 +14,9 @@ from hypothesis import strategies as st
 
 import saltzoo
 from saltzoo.losses import bce_loss, lovasz_hinge
-from saltzoo.training import Curve, Recipe, agreement, rate_factor, read_recipe
-from saltzoo.training.objective import build_objective
-from saltzoo.training.recipe_parts import AveragePart, StudentPart
+from saltzoo.training import AveragePart, Curve, Recipe, StudentPart, agreement, rate_factor, read_recipe
+from saltzoo.training.assemble import build_loss, build_optimizer
 from saltzoo.training.techniques.schedule import cycle_ends
-from saltzoo.training.trainer import build_optimizer
 
 RECIPES = sorted((Path(__file__).parents[2] / "examples" / "recipes").glob("*.toml"))
 SMALL = {"model": {"name": "saltnet_s"}}
@@ -26,7 +24,7 @@ TAUGHT = {"teachers": ["saltnet_s.tgs"]}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_of_the_examples_can_be_run(path):
+def test_every_example_recipe_builds(path):
     recipe = read_recipe(path)
     assert path.stem.partition(".")[0] in (recipe.model.name, f"{recipe.model.name}_student")
     assert path.stem.partition(".")[0].endswith("_student") == (recipe.student is not None)
@@ -34,16 +32,16 @@ def test_every_recipe_of_the_examples_can_be_run(path):
     with torch.device("meta"):
         model = saltzoo.create_model(recipe.model.name, **recipe.model.options, **recipe.model.training_options)
         build_optimizer(recipe.optimizer, model)
-    loss, mask = build_objective(recipe)
+    loss, mask = build_loss(recipe)
     logits, target = torch.randn(2, 1, 9, 9), (torch.rand(2, 9, 9) < 0.5).float()
     for progress in (0.0, 0.5, 1.0):
         mask.weights[:] = [part.curve(progress) for part in recipe.losses]
         assert loss(logits, target).isfinite()
 
 
-def test_without_more_it_is_bce_into_symmetric_lovasz():
+def test_the_default_loss_is_bce_then_symmetric_lovasz():
     recipe = Recipe.from_dict(SMALL)
-    _, mask = build_objective(recipe)
+    _, mask = build_loss(recipe)
     logits, target = torch.randn(2, 1, 9, 9), (torch.rand(2, 9, 9) < 0.5).float()
     bce, lovasz = bce_loss(logits, target), lovasz_hinge(logits, target, margin="elu", symmetric=True)
     for progress, want in ((0.0, bce), (0.05, bce), (0.075, 0.6 * bce + 0.5 * lovasz), (0.7, 0.2 * bce + lovasz)):
@@ -58,7 +56,7 @@ def test_without_more_it_is_bce_into_symmetric_lovasz():
         ({"model": {"options": {}}}, ValueError, "model of the recipe needs name"),
         ({"model": {"name": 3}}, TypeError, "name of model of the recipe must be str, got 3"),
         ({"model": "saltnet_s"}, TypeError, "model of the recipe must be a table of ModelPart, got 'saltnet_s'"),
-        ({"epochs": True}, TypeError, "epochs of the recipe must be int, got True"),
+        ({"epochs": True}, TypeError, "epochs of the recipe must be int (at least 1), got True"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
         ({"amp": "fp16"}, ValueError, "amp of the recipe must be one of 'off', 'bf16', got 'fp16'"),
         ({"folds": 1}, ValueError, "folds must be at least 2, got 1"),
@@ -73,16 +71,16 @@ def test_without_more_it_is_bce_into_symmetric_lovasz():
         ({"optimizer": {"betas": [0.9]}}, TypeError, "betas of optimizer of the recipe must be"),
         ({"folds": 4, "fold": 4}, ValueError, "fold must be 0 to 3, got 4"),
         ({"fold": -1}, ValueError, "fold must be 0 to 4, got -1"),
-        ({"seed": -1}, ValueError, "seed must be 0 or more, got -1"),
-        ({"seed": 0.5}, TypeError, "seed of the recipe must be int, got 0.5"),
+        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"seed": 0.5}, TypeError, "seed of the recipe must be int (at least 0), got 0.5"),
         ({"optimizer": {"lr": math.nan}}, ValueError, "optimizer.lr must be above 0, got nan"),
         ({"optimizer": {"lr": math.inf}}, ValueError, "optimizer.lr must be a finite number, as checkpoints hold no"),
         ({"optimizer": {"clip_norm": math.inf}}, ValueError, "optimizer.clip_norm must be a finite number"),
-        ({"optimizer": {"clip_norm": -1}}, ValueError, "optimizer.clip_norm must be 0 (for none) or more, got -1"),
-        ({"optimizer": {"weight_decay": -0.1}}, ValueError, "optimizer.weight_decay must be 0 (for none) or more"),
-        ({"optimizer": {"betas": [0.9, 1]}}, ValueError, "optimizer.betas must be 0 to below 1, got 1"),
-        ({"optimizer": {"betas": [-0.1, 0.9]}}, ValueError, "optimizer.betas must be 0 to below 1, got -0.1"),
-        ({"optimizer": {"momentum": 1.0}}, ValueError, "optimizer.momentum must be 0 to below 1, got 1.0"),
+        ({"optimizer": {"clip_norm": -1}}, ValueError, "optimizer.clip_norm must be at least 0, got -1"),
+        ({"optimizer": {"weight_decay": -0.1}}, ValueError, "optimizer.weight_decay must be at least 0, got -0.1"),
+        ({"optimizer": {"betas": [0.9, 1]}}, ValueError, "optimizer.betas must be at least 0 and below 1, got 1"),
+        ({"optimizer": {"betas": [-0.1, 0.9]}}, ValueError, "optimizer.betas must be at least 0 and below 1, got -0.1"),
+        ({"optimizer": {"momentum": 1.0}}, ValueError, "optimizer.momentum must be at least 0 and below 1, got 1.0"),
         ({"optimizer": {"encoder_scale": 0}}, ValueError, "optimizer.encoder_scale must be above 0, got 0"),
         ({"optimizer": {"scales": {"head": -1}}}, ValueError, "optimizer.scales.head must be above 0, got -1"),
         ({"supervision": {"map_weight": math.nan}}, ValueError, "supervision.map_weight must be a finite number"),
@@ -94,15 +92,15 @@ def test_without_more_it_is_bce_into_symmetric_lovasz():
         ({"losses": [{"name": "bce_loss", "options": {"b": -math.inf}}]}, ValueError, "losses.0.options.b must be a"),
         ({"losses": [{"name": "bce_loss", "weight": math.nan}]}, ValueError, "the values of a curve must be finite"),
         ({"augment": {"shift": math.inf}}, ValueError, "augment.shift must be a finite number"),
-        ({"average": {"decay": 1}}, ValueError, "average.decay must be between 0 and 1, such as 0.998, got 1"),
-        ({"average": {"decay": 0}}, ValueError, "average.decay must be between 0 and 1"),
+        ({"average": {"decay": 1}}, ValueError, "average.decay must be above 0 and below 1, got 1"),
+        ({"average": {"decay": 0}}, ValueError, "average.decay must be above 0 and below 1, got 0"),
         (
             {"average": {"kind": "swa", "start": 1.0}},
             ValueError,
             "average.start must be at least 0 and below 1, got 1.0",
         ),
         ({"average": {"start": -0.1}}, ValueError, "average.start must be at least 0 and below 1, got -0.1"),
-        ({"average": {"kind": "none", "reestimate_batch_norm": True}}, ValueError, 'and average.kind is "none"'),
+        ({"average": {"kind": "none", "reestimate_batch_norm": True}}, ValueError, 'needs an average, and average.kind is "none"'),
         ({"frozen_until": 1}, ValueError, "frozen_until must be at least 0 and below 1, got 1"),
         ({"rate": {"warmup": 1.0}}, ValueError, "rate.warmup must be at least 0 and below 1, got 1.0"),
         ({"rate": {"cycles": 0}}, ValueError, "rate.cycles must be at least 1, got 0"),
@@ -118,8 +116,8 @@ def test_without_more_it_is_bce_into_symmetric_lovasz():
         ({"student": {"teachers": []}}, ValueError, "a student needs a teacher"),
         ({"student": {"teachers": "saltnet_s.tgs"}}, TypeError, "teachers of student of the recipe must be tuple[str"),
         ({"student": {**TAUGHT, "teacher": 1}}, ValueError, "has no key 'teacher'. Did you mean 'teachers'?"),
-        ({"student": {**TAUGHT, "share": 1.0}}, ValueError, "student.share is the pseudo-labelled part of a batch"),
-        ({"student": {**TAUGHT, "share": 0}}, ValueError, "between 0 and 1, got 0"),
+        ({"student": {**TAUGHT, "share": 1.0}}, ValueError, "student.share must be above 0 and below 1, got 1.0"),
+        ({"student": {**TAUGHT, "share": 0}}, ValueError, "student.share must be above 0 and below 1, got 0"),
         ({"student": {**TAUGHT, "tta": "vflip"}}, ValueError, "must be one of 'none', 'hflip', got 'vflip'"),
         ({"student": {**TAUGHT, "sure": 90}}, ValueError, "sure must be at least 0 and at most 1, got 90"),
         (
@@ -129,12 +127,12 @@ def test_without_more_it_is_bce_into_symmetric_lovasz():
         ),
     ],
 )
-def test_what_is_no_recipe(changes, error, words, tmp_path):
+def test_wrong_recipes_raise(changes, error, words, tmp_path):
     with pytest.raises(error, match=re.escape(words)):
         Recipe.from_dict({**SMALL, **changes})
 
 
-def test_a_student_is_a_table_or_nothing():
+def test_a_student_is_a_table_or_none():
     assert Recipe.from_dict(SMALL).student is None
     assert Recipe.from_dict(SMALL).to_dict()["student"] is None
     recipe = Recipe.from_dict({**SMALL, "student": {**TAUGHT, "min_iou": 1}})
@@ -145,7 +143,7 @@ def test_a_student_is_a_table_or_nothing():
         assert getattr(Recipe.from_dict({**SMALL, "student": TAUGHT}).student, name) == options[name].default
 
 
-def test_a_file_is_named(tmp_path):
+def test_errors_name_the_file(tmp_path):
     path = tmp_path / "mine.toml"
     for text, words in (("epochs = ", "mine.toml: "), ("epochs = 3", "mine.toml: the recipe needs model")):
         path.write_text(text)
@@ -165,7 +163,7 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert rates[525] == pytest.approx(0.5)
 
 
-def test_cycles_start_again_and_end_at_zero():
+def test_each_cycle_starts_at_the_peak_and_ends_at_zero():
     recipe = Recipe.from_dict({**SMALL, "epochs": 12, "rate": {"warmup": 0.0, "cycles": 3}})
     rates = [rate_factor(epoch / 12, warmup=0.0, ends=(4 / 12, 8 / 12, 1.0)) for epoch in range(13)]
     assert [rates[i] for i in (0, 4, 8)] == [1, 1, 1]
@@ -175,12 +173,11 @@ def test_cycles_start_again_and_end_at_zero():
     assert not any(Recipe.from_dict(SMALL).ends_cycle(epoch) for epoch in range(40))
 
 
-@pytest.mark.parametrize("steps", [20, 107])
-@pytest.mark.parametrize("warmup", [0.0, 0.01, 0.05, 0.0625, 0.3, 0.5])
+@pytest.mark.parametrize("warmup", [0.0, 0.0625, 0.3])
 @pytest.mark.parametrize(
-    ("epochs", "cycles"), [(1, 1), (2, 1), (4, 2), (7, 2), (10, 5), (12, 3), (31, 7), (40, 4), (40, 20), (50, 6)]
+    ("epochs", "cycles"), [(1, 1), (4, 2), (7, 2), (31, 7), (40, 20)]
 )
-def test_every_snapshot_is_taken_where_the_rate_is_low(epochs, cycles, warmup, steps):
+def test_snapshots_are_taken_at_a_low_rate(epochs, cycles, warmup, steps=20):
     recipe = Recipe.from_dict({**SMALL, "epochs": epochs, "rate": {"warmup": warmup, "cycles": cycles}})
     ends = [end / epochs for end in recipe.cycle_ends]
     rates = [rate_factor(step / (epochs * steps), warmup=warmup, ends=ends) for step in range(epochs * steps)]
@@ -200,7 +197,7 @@ def test_every_snapshot_is_taken_where_the_rate_is_low(epochs, cycles, warmup, s
 
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 0.99))
-def test_as_many_cycles_as_the_epochs_have_room_for(epochs, cycles, warmup):
+def test_there_are_at_most_as_many_cycles_as_epochs_after_the_warm_up(epochs, cycles, warmup):
     try:
         ends = cycle_ends(epochs, warmup=warmup, cycles=cycles)
     except ValueError:
@@ -212,7 +209,7 @@ def test_as_many_cycles_as_the_epochs_have_room_for(epochs, cycles, warmup):
         assert ends[-1] == epochs
 
 
-def test_fold_and_seed_are_read_and_batch_norms_made_anew_for_the_stochastic_average(tmp_path):
+def test_fold_seed_and_average_are_read(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('folds = 4\nfold = 3\nseed = 7\n[model]\nname = "saltnet_s"\n[average]\nkind = "swa"\n')
     recipe = read_recipe(path)
@@ -230,7 +227,7 @@ def test_fold_and_seed_are_read_and_batch_norms_made_anew_for_the_stochastic_ave
         assert AveragePart(kind, reestimate_batch_norm=told).reestimates is wanted
 
 
-def test_a_curve_goes_in_straight_lines():
+def test_a_curve_is_piecewise_linear():
     curve = Curve.of([[0.2, 1.0], [0.4, 3.0], [1.0, 0.0]])
     assert [curve(p) for p in (0.0, 0.2, 0.3, 0.4, 0.7, 1.0)] == pytest.approx([1, 1, 2, 3, 1.5, 0])
     assert Curve.of(0.3)(0.9) == 0.3

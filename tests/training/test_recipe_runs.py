@@ -1,4 +1,4 @@
-"""Whole runs of recipes: each part of one does what it says, and goes on after a stop as if there was none."""
+"""Whole runs: each part of a recipe has its effect, and a resumed run equals an unbroken one."""
 
 import csv
 import json
@@ -13,13 +13,12 @@ import saltzoo
 from saltzoo.data import Tiles, synthetic_tiles
 from saltzoo.preprocess import Preprocess
 from saltzoo.training import Recipe, Trainer, fit, unfreezing_stages
-from saltzoo.training.place import Place
 
 TINY = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 TILES = synthetic_tiles(20, seed=3)
 TILES = Tiles(TILES.ids, TILES.images[:, 34:67, 34:67], TILES.require_masks()[:, 34:67, 34:67])
 LR = 0.01
-# One step an epoch, by the plain gradient: what a step does can be said in closed form.
+# One step of plain gradient descent an epoch: the result has a closed form.
 PLAIN = {"name": "sgd", "lr": LR, "momentum": 0.0, "weight_decay": 0.0}
 ONE_STEP = {"batch_size": 16, "rate": {"warmup": 0.0}}
 
@@ -40,7 +39,7 @@ CASES = {
 
 
 def recipe_of(case):
-    return Recipe.from_dict({"model": {"name": "unet", "options": TINY}, "epochs": 2, "batch_size": 4, **CASES[case]})
+    return Recipe.from_dict({"model": {"name": "unet", "options": TINY}, "epochs": 2, "batch_size": 4, "split": "coverage", **CASES[case]})
 
 
 def train(case, out, **options):
@@ -53,7 +52,7 @@ def stop(line):
 
 @pytest.fixture(scope="module")
 def run_of(tmp_path_factory):
-    """Case -> folder of a run that was stopped after its first epoch and went on; first.pt is its state then."""
+    """Return the folder of a case's run, which was stopped after its first epoch (state first.pt) and resumed."""
     done = {}
 
     def run(case):
@@ -82,12 +81,12 @@ def kept(out, folder="model"):
 
 
 def fresh(case):
-    """The model as its training starts."""
-    return Trainer(recipe_of(case), TILES, Place(torch.device("cpu")), seed=0).model
+    """Return the model before training."""
+    return Trainer(recipe_of(case), TILES).model
 
 
 def moves(case, state):
-    """Name of a parameter -> by how much it moved since the start."""
+    """Return the change of each parameter since the start of training."""
     start = dict(fresh(case).named_parameters())
     return {name: state[name] - value.detach() for name, value in start.items()}
 
@@ -103,7 +102,7 @@ def assert_same(ours, theirs):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_stopped_run_goes_on_as_an_unbroken_one(case, run_of, tmp_path):
+def test_a_resumed_run_equals_an_unbroken_one(case, run_of, tmp_path):
     stopped = run_of(case)
     train(case, tmp_path)
     assert len(log_of(tmp_path)) == 2
@@ -117,7 +116,7 @@ def test_a_stopped_run_goes_on_as_an_unbroken_one(case, run_of, tmp_path):
     assert any(change.abs().max() > 0 for change in moved.values())
 
 
-def test_sgd_has_nesterovs_momentum(run_of):
+def test_sgd_has_nesterov_momentum(run_of):
     optimizer = parts_of(run_of("sgd"))["optimizer"]
     count = len(list(fresh("sgd").parameters()))
     assert sum("momentum_buffer" in state for state in optimizer["state"].values()) == count
@@ -125,7 +124,7 @@ def test_sgd_has_nesterovs_momentum(run_of):
 
 
 @pytest.mark.parametrize("case", ["sgd_unfreezing", "adamw_unfreezing"])
-def test_stages_join_one_by_one(case, run_of):
+def test_stages_are_unfrozen_one_by_one(case, run_of):
     stages = unfreezing_stages(fresh(case))
     first, last = (moves(case, parts_of(run_of(case), file)["model"]) for file in ("first.pt", "last.pt"))
     assert len(stages) > 2
@@ -135,7 +134,7 @@ def test_stages_join_one_by_one(case, run_of):
     assert all(last[name].any() for name in stages[0])
 
 
-def test_frozen_norms_do_not_move_in_what_is_kept(run_of):
+def test_frozen_batch_norms_of_the_checkpoint_are_unchanged(run_of):
     start, end = fresh("frozen_batch_norm").state_dict(), kept(run_of("frozen_batch_norm")).state_dict()
     statistics = [name for name in start if "running_" in name or "num_batches" in name]
     frozen = [name for name in statistics if name.startswith("encoder.")]
@@ -143,13 +142,13 @@ def test_frozen_norms_do_not_move_in_what_is_kept(run_of):
     assert frozen
     assert_same({name: end[name] for name in frozen}, {name: start[name] for name in frozen})
     assert all(not torch.equal(end[name], start[name]) for name in others)
-    # Made anew of the 16 training tiles in one batch, where training saw 8 batches.
+    # Re-estimated on the 16 training tiles in one batch; training had 8 batches.
     assert {int(end[name]) for name in others if "num_batches" in name} == {1}
     trained = parts_of(run_of("frozen_batch_norm"))["model"]
     assert {int(trained[name]) for name in others if "num_batches" in name} == {8}
 
 
-def test_the_stochastic_average_is_the_mean_of_epochs_with_norms_made_anew(run_of):
+def test_the_stochastic_average_is_the_mean_of_epochs_with_new_statistics(run_of):
     out = run_of("swa")
     first, last = (parts_of(out, file)["model"] for file in ("first.pt", "last.pt"))
     model = kept(out)
@@ -160,20 +159,20 @@ def test_the_stochastic_average_is_the_mean_of_epochs_with_norms_made_anew(run_o
     assert batches == {1}
 
 
-def test_the_exponential_average_is_kept_as_it_is(run_of):
+def test_the_exponential_average_is_saved_unchanged(run_of):
     parts = parts_of(run_of("ema"))
     assert int(parts["average"]["n_averaged"]) == 8
     assert_same(kept(run_of("ema")).state_dict(), averaged(parts))
     assert {int(value) for name, value in averaged(parts).items() if "num_batches" in name} == {8}
 
 
-def test_without_an_average_the_model_itself_is_kept(run_of):
+def test_without_an_average_the_model_is_saved(run_of):
     parts = parts_of(run_of("no_average"))
     assert parts.keys() == {"model", "optimizer"}
     assert_same(kept(run_of("no_average")).state_dict(), parts["model"])
 
 
-def test_each_cycle_ends_low_and_in_a_snapshot_with_its_score(run_of):
+def test_each_cycle_ends_in_a_snapshot_with_its_score(run_of):
     out = run_of("cycles")
     assert {path.name for path in out.glob("snapshot_*")} == {"snapshot_1", "snapshot_2"}
     for (epoch, _, score), file in zip(log_of(out), ("first.pt", "last.pt"), strict=True):
@@ -182,33 +181,33 @@ def test_each_cycle_ends_low_and_in_a_snapshot_with_its_score(run_of):
         (metric,) = json.loads((out / folder / "config.json").read_text())["metrics"]
         assert metric["value"] == float(score)
         assert metric["epoch"] == f"{epoch} of 2"
-        # The fourth of the cycle's four steps.
+        # The last of the four steps of a cycle.
         for group in parts["optimizer"]["param_groups"]:
             assert group["lr"] == pytest.approx(1.5e-3 * (0.5 + 0.5 * math.cos(0.75 * math.pi)))
     assert not np.array_equal(*(saltzoo.predict(kept(out, f"snapshot_{n}"), TILES.images[:2]) for n in (1, 2)))
 
 
-def test_each_tensor_takes_a_step_of_the_same_length(run_of):
+def test_normalized_gradients_give_steps_of_one_length(run_of):
     state = parts_of(run_of("normalized"), "first.pt")["model"]
     lengths = {name: float(move.norm()) for name, move in moves("normalized", state).items()}
     assert set(lengths.values()) - {0.0}
     assert all(length in (0.0, pytest.approx(LR, rel=1e-3)) for length in lengths.values()), lengths
 
 
-def test_rates_have_their_factors(run_of):
+def test_learning_rates_are_scaled(run_of):
     moved = moves("scales", parts_of(run_of("scales"))["model"])
     largest = {
         part: max(float(move.abs().max()) for name, move in moved.items() if name.startswith(part))
         for part in ("encoder", "decoder", "head")
     }
     rate = 1.5e-3
-    # Of 8 steps, each of which is about the rate for some value.
+    # 8 steps of AdamW move some value by about the rate each.
     assert largest["encoder"] < 20 * rate * 1e-6
     assert 0.5 * rate * 0.01 < largest["decoder"] < 20 * rate * 0.01
     assert 0.5 * rate < largest["head"] < 20 * rate
 
 
-def test_a_limit_shortens_the_step_and_none_leaves_it(run_of):
+def test_clipping_shortens_the_step_and_keeps_its_direction(run_of):
     limited, free = (
         torch.cat([move.flatten() for move in moves(case, parts_of(run_of(case), "first.pt")["model"]).values()])
         for case in ("clip", "no_clip")
@@ -219,15 +218,15 @@ def test_a_limit_shortens_the_step_and_none_leaves_it(run_of):
 
 
 @pytest.mark.parametrize(("saved", "asked"), [(1, 3), (3, 1), (1, 1)])
-def test_a_network_grows_from_one_of_other_channels(saved, asked, tmp_path):
+def test_a_network_grows_from_one_with_other_channels(saved, asked, tmp_path):
     torch.manual_seed(1)
     smaller = saltzoo.create_model("unet", in_chans=saved, **TINY)
     smaller.preprocess = Preprocess(mean=(0.3,) * saved, std=(0.2,) * saved)
     saltzoo.save_pretrained(smaller, tmp_path, license="other")
     options = {**TINY, "in_chans": asked, "attention": "scse"}
     model = {"name": "unet", "options": options, "grow_from": f"local-dir:{tmp_path}"}
-    recipe = Recipe.from_dict({"model": model, "epochs": 1, "batch_size": 16, "average": {"kind": "none"}})
-    trainer = Trainer(recipe, TILES, Place(torch.device("cpu")), seed=0)
+    recipe = Recipe.from_dict({"model": model, "epochs": 1, "batch_size": 16, "average": {"kind": "none"}, "split": "coverage"})
+    trainer = Trainer(recipe, TILES)
     assert trainer.model.preprocess == Preprocess(mean=(0.3,) * asked, std=(0.2,) * asked)
     ours, theirs = (saltzoo.predict(net, TILES.images[:4]) for net in (trainer.model, smaller))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)

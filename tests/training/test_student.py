@@ -1,4 +1,4 @@
-"""The student stage: whose masks are learnt, how many of each batch they are, and which teachers are refused."""
+"""The student stage: pseudo-labels, their fraction of each batch, and teachers of another fold."""
 
 import csv
 import importlib.util
@@ -17,27 +17,28 @@ from hypothesis import strategies as st
 import saltzoo
 from saltzoo.data import Augment, Tiles, stratified_folds, synthetic_tiles
 from saltzoo.draw import save_png
-from saltzoo.training import Recipe, Trainer, agreement, fit
+from saltzoo.training import Recipe, StudentPart, Trainer, agreement, fit
 from saltzoo.training import student as student_module
-from saltzoo.training.order import Order
-from saltzoo.training.place import Place
-from saltzoo.training.recipe_parts import StudentPart
-from saltzoo.training.student import pseudo_labelled
+from saltzoo.training.process import Process
+from saltzoo.training.sampling import Sampler
+from saltzoo.training.student import pseudo_label
+from saltzoo.zoo import registry, sources
+from saltzoo.zoo.spec import WeightsSpec
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "train.py"
-SMALL = {"encoder": "resnet10t", "decoder_channels": [8, 8, 8, 8, 8]}
+SMALL = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 TILES = synthetic_tiles(20, seed=3, size=40)
 UNLABELLED = synthetic_tiles(7, seed=4, size=40)
-CPU = Place(torch.device("cpu"))
+CPU = Process(torch.device("cpu"))
 ALL_PASS = {"low": 0.5, "high": 0.5, "min_iou": 0.0, "empty_share": 0.0}
-"""What teachers say of a tile is taken whatever it is."""
+"""Options of `agreement` with which every tile passes."""
 
 
 HELD_OUT = [TILES.select(stratified_folds(TILES.coverage) == fold).fingerprint for fold in range(5)]
 
 
 def save_teacher(folder, *, seed=1, fold="0 of 5", held_out=None, data="tiles", **options):
-    """A network that learnt nothing, and is sure of it: its logits are spread around zero."""
+    """Save an untrained network with logits spread widely around zero, and return its source."""
     torch.manual_seed(seed)
     model = saltzoo.create_model("unet", **SMALL, **options)
     with torch.no_grad():
@@ -57,7 +58,7 @@ def teacher(tmp_path_factory):
 
 def recipe_of(*teachers, student=None, model=None, **more):
     taught = {"teachers": list(teachers), **ALL_PASS, **(student or {})} if teachers else None
-    table = {"model": {"name": "unet", "options": SMALL, **(model or {})}, "epochs": 2, "batch_size": 8, **more}
+    table = {"model": {"name": "unet", "options": SMALL, **(model or {})}, "epochs": 2, "batch_size": 8, "split": "coverage", **more}
     return Recipe.from_dict(table if taught is None else {**table, "student": taught})
 
 
@@ -76,7 +77,7 @@ def checkpoint_of(out):
 
 @pytest.fixture
 def batches(monkeypatch):
-    """What a trainer augments to learn from, which it then does not: bytes, masks, and the generator's seed, a step."""
+    """Record the tiles, masks and generator seed of each step of a trainer, and replace the step itself."""
     seen, augment = [], Augment.__call__
 
     def spy(self, images, masks, *, generator):
@@ -89,7 +90,7 @@ def batches(monkeypatch):
 
 
 def positions(images, among):
-    """Where each image is among others; -1 for none."""
+    """Return the position of each image among others, or -1."""
     same = (images[:, None] == among[None]).all((2, 3))
     return np.where(same.any(1), same.argmax(1), -1)
 
@@ -98,10 +99,10 @@ def shuffled(count, seed):
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
-# Whose masks
+# Pseudo-labels
 
 
-def test_labels_are_those_that_the_teachers_agree_on(tmp_path, teacher):
+def test_labels_are_those_on_which_teachers_agree(tmp_path, teacher):
     teachers = (teacher, save_teacher(tmp_path / "other", seed=2))
     options = {"low": 0.3, "high": 0.7, "min_iou": 0.1, "empty_share": 0.0}
     for tta in ("none", "hflip"):
@@ -110,19 +111,19 @@ def test_labels_are_those_that_the_teachers_agree_on(tmp_path, teacher):
             for one in teachers
         ]
         mean = np.mean(predicted, 0)
-        sure = float(np.median(((mean <= 0.3) | (mean >= 0.7)).mean((1, 2)))) + 1e-3  # of which half the tiles are not
+        sure = float(np.median(((mean <= 0.3) | (mean >= 0.7)).mean((1, 2)))) + 1e-3  # half the tiles are below it
         want = agreement(np.stack(predicted).astype(np.float16), sure=sure, **options)
-        got = pseudo_labelled(StudentPart(teachers, tta=tta, sure=sure, **options), UNLABELLED, CPU)
+        got = pseudo_label(StudentPart(teachers, tta=tta, sure=sure, **options), UNLABELLED, CPU)
         assert got.ids == tuple(UNLABELLED.ids[i] for i in want.indices)
         assert 0 < len(got) < len(UNLABELLED)
         np.testing.assert_array_equal(got.images, UNLABELLED.images[want.indices])
         np.testing.assert_array_equal(got.masks, want.masks)
 
 
-def test_masks_that_unlabelled_tiles_have_are_not_looked_at(teacher):
+def test_masks_of_unlabelled_tiles_are_not_used(teacher):
     part = StudentPart((teacher,), **ALL_PASS)
     bare = Tiles(UNLABELLED.ids, UNLABELLED.images)
-    np.testing.assert_array_equal(pseudo_labelled(part, UNLABELLED, CPU).masks, pseudo_labelled(part, bare, CPU).masks)
+    np.testing.assert_array_equal(pseudo_label(part, UNLABELLED, CPU).masks, pseudo_label(part, bare, CPU).masks)
 
 
 @pytest.mark.parametrize("chunk", [2, 512])
@@ -131,7 +132,7 @@ def test_processes_share_the_predictions(monkeypatch, teacher, chunk):
     part, partial = StudentPart((teacher,), **ALL_PASS), []
     monkeypatch.setattr(student_module.dist, "all_reduce", lambda given: partial.append(given.clone()))
     for rank in range(3):
-        pseudo_labelled(part, UNLABELLED, Place(torch.device("cpu"), rank, 3))
+        pseudo_label(part, UNLABELLED, Process(torch.device("cpu"), rank, 3))
     for position in range(len(UNLABELLED)):
         filled = [bool(given[0, position].any()) for given in partial]
         assert filled == [rank == position % 3 for rank in range(3)]
@@ -139,25 +140,25 @@ def test_processes_share_the_predictions(monkeypatch, teacher, chunk):
     np.testing.assert_allclose(sum(partial)[0].numpy(), whole, atol=1e-3)
 
 
-def test_a_teacher_of_several_classes_is_refused(tmp_path):
+def test_a_teacher_with_several_classes_raises(tmp_path):
     part = StudentPart((save_teacher(tmp_path / "two", num_classes=2),))
-    with pytest.raises(ValueError, match=r"two' has 2 classes: give one of salt alone"):
-        pseudo_labelled(part, UNLABELLED, CPU)
+    with pytest.raises(ValueError, match=r"two' has 2 classes: give one with salt alone"):
+        pseudo_label(part, UNLABELLED, CPU)
 
 
-def test_no_tile_kept_is_said(tmp_path, teacher):
+def test_an_error_says_that_no_tile_is_kept(tmp_path, teacher):
     recipe = recipe_of(teacher, student={"low": 0.0, "high": 1.0, "sure": 1.0})
     with pytest.raises(ValueError, match="no tile can be kept: of 7,"):
         run(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-# What a step sees
+# Tiles of a step
 
 
 def test_without_a_student_the_order_is_that_of_the_seed(batches):
-    recipe = recipe_of(batch_size=5)
-    trainer = Trainer(recipe, TILES, CPU, seed=2)
+    recipe = recipe_of(batch_size=5, seed=2)
+    trainer = Trainer(recipe, TILES)
     for epoch in (0, 1):
         trainer.epoch(epoch)
     want = torch.cat([shuffled(20, 2000), shuffled(20, 2001)]).view(8, 5)
@@ -169,30 +170,30 @@ def test_without_a_student_the_order_is_that_of_the_seed(batches):
     assert len(batches) == 8
 
 
-@pytest.mark.parametrize(("share", "pseudo_a_step"), [(0.5, 3), (0.3, 2), (0.8, 5)])
-def test_each_batch_has_its_share_of_pseudo_labelled_tiles(batches, teacher, share, pseudo_a_step):
-    recipe = recipe_of(teacher, student={"share": share}, batch_size=6)
-    pseudo = pseudo_labelled(recipe.student, UNLABELLED, CPU)
+@pytest.mark.parametrize(("share", "pseudo_per_step"), [(0.5, 3), (0.3, 2), (0.8, 5)])
+def test_each_batch_has_its_fraction_of_pseudo_labelled_tiles(batches, teacher, share, pseudo_per_step):
+    recipe = recipe_of(teacher, student={"share": share}, batch_size=6, seed=2)
+    pseudo = pseudo_label(recipe.student, UNLABELLED, CPU)
     assert len(pseudo) == 7
-    trainer = Trainer(recipe, TILES, CPU, seed=2, pseudo=pseudo)
+    trainer = Trainer(recipe, TILES, pseudo=pseudo)
     for epoch in range(3):
         trainer.epoch(epoch)
-    labelled_a_step = 6 - pseudo_a_step
-    steps = 20 // labelled_a_step
+    labelled_per_step = 6 - pseudo_per_step
+    steps = 20 // labelled_per_step
     assert len(batches) == 3 * steps
 
     labelled, learnt = [], []
     for images, masks, _ in batches:
         ours, theirs = positions(images, TILES.images), positions(images, pseudo.images)
-        assert ((ours >= 0) == (np.arange(6) < labelled_a_step)).all()
-        assert ((theirs >= 0) == (np.arange(6) >= labelled_a_step)).all()
-        np.testing.assert_array_equal(masks[:labelled_a_step], TILES.masks[ours[:labelled_a_step]])
-        np.testing.assert_array_equal(masks[labelled_a_step:], pseudo.masks[theirs[labelled_a_step:]])
-        labelled += ours[:labelled_a_step].tolist()
-        learnt += theirs[labelled_a_step:].tolist()
+        assert ((ours >= 0) == (np.arange(6) < labelled_per_step)).all()
+        assert ((theirs >= 0) == (np.arange(6) >= labelled_per_step)).all()
+        np.testing.assert_array_equal(masks[:labelled_per_step], TILES.masks[ours[:labelled_per_step]])
+        np.testing.assert_array_equal(masks[labelled_per_step:], pseudo.masks[theirs[labelled_per_step:]])
+        labelled += ours[:labelled_per_step].tolist()
+        learnt += theirs[labelled_per_step:].tolist()
 
-    an_epoch = steps * labelled_a_step
-    for epoch in range(3):  # labelled tiles come as they would without a student
+    an_epoch = steps * labelled_per_step
+    for epoch in range(3):  # labelled tiles are in the order of a run without a student
         part = labelled[epoch * an_epoch : (epoch + 1) * an_epoch]
         assert part == shuffled(20, 2000 + epoch)[:an_epoch].tolist()
     rounds = [learnt[start : start + 7] for start in range(0, len(learnt) - 6, 7)]
@@ -202,11 +203,11 @@ def test_each_batch_has_its_share_of_pseudo_labelled_tiles(batches, teacher, sha
 
 def test_pseudo_labels_move_the_weights(teacher):
     recipe = recipe_of(teacher, epochs=1, optimizer={"lr": 0.01})
-    pseudo = pseudo_labelled(recipe.student, UNLABELLED, CPU)
+    pseudo = pseudo_label(recipe.student, UNLABELLED, CPU)
     weights = []
     for masks in (pseudo.masks, pseudo.masks, ~pseudo.masks):
         changed = Tiles(pseudo.ids, pseudo.images, masks)
-        trainer = Trainer(recipe, TILES, CPU, seed=0, pseudo=changed)
+        trainer = Trainer(recipe, TILES, pseudo=changed)
         trainer.epoch(0)
         weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()]))
     assert torch.equal(weights[0], weights[1])
@@ -222,16 +223,16 @@ def test_pseudo_labels_move_the_weights(teacher):
     pseudo=st.integers(1, 50),
     seed=st.integers(0, 3),
 )
-def test_processes_share_what_one_would_take(own, world, own_pseudo, labelled, pseudo, seed):
+def test_processes_together_take_what_one_would(own, world, own_pseudo, labelled, pseudo, seed):
     own_pseudo = min(own_pseudo, own - 1)
-    recipe = recipe_of("local-dir:x", student={"share": own_pseudo / own}, batch_size=own * world)
-    sizes = {"labelled": labelled, "pseudo": pseudo, "seed": seed}
-    alone = Order.of(recipe, CPU, **sizes)
+    recipe = recipe_of("local-dir:x", student={"share": own_pseudo / own}, batch_size=own * world, seed=seed)
+    sizes = {"labelled": labelled, "pseudo": pseudo}
+    alone = Sampler.of(recipe, CPU, **sizes)
     learnt = []
     for epoch in range(3):
         whole = alone.epoch(epoch, CPU)
-        places = [Place(torch.device("cpu"), rank, world) for rank in range(world)]
-        parts = [Order.of(recipe, place, **sizes).epoch(epoch, place) for place in places]
+        places = [Process(torch.device("cpu"), rank, world) for rank in range(world)]
+        parts = [Sampler.of(recipe, place, **sizes).epoch(epoch, place) for place in places]
         for part in parts:
             assert ((part < labelled).sum(1) == own - own_pseudo).all()
             assert ((part >= labelled).sum(1) == own_pseudo).all()
@@ -249,22 +250,22 @@ def test_processes_share_what_one_would_take(own, world, own_pseudo, labelled, p
 @pytest.mark.parametrize(
     ("batch_size", "share", "world", "words"),
     [
-        (6, 0.5, 4, r"batch_size=6 must divide by 4 process\(es\)"),
-        (1, 0.5, 1, r"of 1 tiles a step and process, student\.share=0\.5 makes 1 pseudo-labelled"),
-        (4, 0.1, 1, r"share=0\.1 makes 0 pseudo-labelled.*some of both kinds"),
-        (42, 0.5, 1, r"takes 21 labelled tiles a step, and there must be at most the 20 training tiles"),
+        (6, 0.5, 4, r"batch_size must be a multiple of 4 process\(es\), got 6"),
+        (1, 0.5, 1, r"student\.share=0\.5 makes 1 of the 1 tiles per step and process pseudo-labelled"),
+        (4, 0.1, 1, r"share=0\.1 makes 0 of the 4 tiles .*some of both kinds"),
+        (42, 0.5, 1, r"takes 21 labelled tiles a step, but there are only 20 training tiles"),
     ],
 )
-def test_a_batch_that_can_not_be_is_refused(batch_size, share, world, words):
+def test_impossible_batch_sizes_raise(batch_size, share, world, words):
     recipe = recipe_of("local-dir:x", student={"share": share}, batch_size=batch_size)
     with pytest.raises(ValueError, match=words):
-        Order.of(recipe, Place(torch.device("cpu"), 0, world), labelled=20, pseudo=7, seed=0)
+        Sampler.of(recipe, Process(torch.device("cpu"), 0, world), labelled=20, pseudo=7)
 
 
-def test_a_trainer_takes_pseudo_labels_for_a_student_alone():
+def test_pseudo_labels_and_student_go_together():
     for recipe, pseudo in ((recipe_of(), UNLABELLED), (recipe_of("local-dir:x"), None)):
         with pytest.raises(ValueError, match="a recipe with a student needs pseudo-labelled tiles, and one without"):
-            Trainer(recipe, TILES, CPU, seed=0, pseudo=pseudo)
+            Trainer(recipe, TILES, pseudo=pseudo)
 
 
 # Whole runs
@@ -277,10 +278,10 @@ def unbroken(tmp_path_factory, teacher):
     return out, told
 
 
-def test_a_run_tells_what_it_learns_from(unbroken, teacher):
+def test_a_run_reports_its_pseudo_labels(unbroken, teacher):
     out, told = unbroken
     assert told[0] == "pseudo-labels: 7 of 7 tiles are kept, 0.0% of them empty"
-    assert [line.partition(":")[0] for line in told[1:]] == ["epoch 1", "epoch 2", "no epoch scored 0.70"]
+    assert [line.partition(":")[0] for line in told[1:]] == ["epoch 1", "epoch 2", "no score of 0.70"]
     config = json.loads((out / "model" / "config.json").read_text())
     assert config["recipe"]["student"]["teachers"] == [teacher]
 
@@ -293,7 +294,7 @@ def stop_at(start):
     return tell
 
 
-def test_a_resumed_student_is_that_of_an_unbroken_run(tmp_path, unbroken, teacher):
+def test_a_resumed_student_equals_an_unbroken_one(tmp_path, unbroken, teacher):
     out, recipe = tmp_path / "run", recipe_of(teacher, model={"grow_from": teacher})
     with pytest.raises(KeyboardInterrupt):
         run(recipe, out, tell=stop_at("epoch 1:"))
@@ -304,7 +305,7 @@ def test_a_resumed_student_is_that_of_an_unbroken_run(tmp_path, unbroken, teache
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_run_is_resumed_with_the_same_teachers_and_tiles(tmp_path):
+def test_a_run_is_resumed_only_with_the_same_teachers_and_tiles(tmp_path):
     out, folder = tmp_path / "run", tmp_path / "teacher"
     recipe = recipe_of(save_teacher(folder), batch_size=16)
     with pytest.raises(KeyboardInterrupt):
@@ -327,10 +328,10 @@ def test_a_run_from_before_there_were_students_is_resumed(tmp_path):
     assert len(log_rows(out)) == 3
 
 
-def test_a_student_starts_from_a_teacher_with_new_heads_for_training_alone(teacher):
+def test_a_student_grown_from_a_teacher_has_new_training_heads(teacher):
     recipe = recipe_of(teacher, model={"grow_from": teacher, "training_options": {"deep_supervision": True}})
-    pseudo = pseudo_labelled(recipe.student, UNLABELLED, CPU)
-    model = Trainer(recipe, TILES, CPU, seed=0, pseudo=pseudo).kept
+    pseudo = pseudo_label(recipe.student, UNLABELLED, CPU)
+    model = Trainer(recipe, TILES, pseudo=pseudo).kept
     taught = saltzoo.create_model(teacher).state_dict()
     assert taught.keys() < model.state_dict().keys()
     for name, tensor in taught.items():
@@ -338,11 +339,8 @@ def test_a_student_starts_from_a_teacher_with_new_heads_for_training_alone(teach
 
 
 def test_weights_may_be_named_with_their_tag(monkeypatch, tmp_path):
-    from saltzoo import registry, sources
-    from saltzoo.zoo.spec import WeightsSpec
-
     monkeypatch.setattr(sources, "BUNDLED", tmp_path)
-    monkeypatch.setitem(registry._weights, "unet.mine", WeightsSpec("unet", "mine"))
+    monkeypatch.setattr(registry, "_weights", {**registry._weights, ("unet", "mine"): WeightsSpec("unet", "mine")})
     save_teacher(tmp_path / "unet.mine", fold="1 of 5")
     recipe = recipe_of("unet.mine", model={"grow_from": "unet.mine"}, epochs=1, batch_size=16)
     with pytest.raises(ValueError, match=r"'unet\.mine', model\.grow_from, was trained without fold 1 of 5"):
@@ -351,17 +349,17 @@ def test_weights_may_be_named_with_their_tag(monkeypatch, tmp_path):
     assert len(log_rows(tmp_path / "run")) == 2
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize("role", ["a teacher", "model.grow_from"])
 @pytest.mark.parametrize("fold", ["1 of 5", "0 of 10"])
-def test_weights_of_another_fold_are_refused(tmp_path, teacher, role, fold):
+def test_weights_of_another_fold_raise(tmp_path, teacher, role, fold):
     other = save_teacher(tmp_path / "other", fold=fold)
     recipe = recipe_of(teacher, other) if role == "a teacher" else recipe_of(teacher, model={"grow_from": other})
     words = (
-        rf"other', {role}, was trained without fold {fold} of 'tiles': it has seen tiles that are to validate, "
-        r"fold 0 of 5, .*"
+        rf"other', {role}, was trained without fold {fold} of 'tiles', so it has seen validation tiles of this run "
+        r"\(fold 0 of 5\), .*"
         rf"Give weights that were trained without fold 0 of 5, or validate fold {fold}"
     )
     with pytest.raises(ValueError, match=words):
@@ -369,16 +367,16 @@ def test_weights_of_another_fold_are_refused(tmp_path, teacher, role, fold):
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_of_the_same_fold_of_other_tiles_are_refused(tmp_path):
-    """Fold 0 of more tiles is another one, most of which was learnt from."""
+def test_weights_of_the_same_fold_of_other_tiles_raise(tmp_path):
+    """Fold 0 of a larger set of tiles holds other tiles."""
     other = save_teacher(tmp_path / "other", held_out="160 tiles, ids 00c0ffee")
-    words = rf"without 160 tiles, ids 00c0ffee of 'tiles': it has seen tiles that are to validate, {HELD_OUT[0]}"
+    words = rf"without 160 tiles, ids 00c0ffee of 'tiles', so it has seen validation tiles of this run \({HELD_OUT[0]}\)"
     with pytest.raises(ValueError, match=words):
         run(recipe_of(other), tmp_path / "run")
 
 
 @pytest.mark.parametrize("told_of", [{"fold": ""}, {"data": "other tiles", "fold": "1 of 5"}])
-def test_weights_whose_cards_say_nothing_are_told_of(tmp_path, teacher, told_of):
+def test_weights_without_a_fold_in_their_card_are_reported(tmp_path, teacher, told_of):
     recipe = recipe_of(teacher, save_teacher(tmp_path / "bare", **told_of))
     words = r"bare', a teacher, does not say in its card which tiles of 'tiles' it has not seen"
     with pytest.raises(KeyboardInterrupt, match=words):
@@ -396,12 +394,12 @@ def test_weights_whose_cards_say_nothing_are_told_of(tmp_path, teacher, told_of)
         (
             True,
             synthetic_tiles(2, seed=4, size=41),
-            "the unlabelled tiles are 41 x 41 pixels, the labelled ones 40 x 40",
+            "unlabelled and labelled tiles must have one size, got 41 x 41 and 40 x 40 pixels",
         ),
         (True, TILES.select([3, 4]), r"2 of the unlabelled tiles have ids of labelled ones \(the first: synth.*03\)"),
     ],
 )
-def test_unlabelled_tiles_that_do_not_suit_are_refused(tmp_path, teacher, taught, unlabelled, words):
+def test_unsuitable_unlabelled_tiles_raise(tmp_path, teacher, taught, unlabelled, words):
     with pytest.raises(ValueError, match=words):
         run(recipe_of(teacher) if taught else recipe_of(), tmp_path / "run", unlabelled=unlabelled)
     assert not (tmp_path / "run").exists()
@@ -465,7 +463,7 @@ def test_two_processes_make_and_share_the_same_labels(tmp_path):
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(launch, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("pseudo-labels: 20 of 20 tiles are kept") == 1  # one process tells
+    assert done.stdout.count("pseudo-labels: 20 of 20 tiles are kept") == 1  # one process reports
     assert done.stdout.count("epoch 1:") == 1
     masks = saltzoo.predict(checkpoint_of(tmp_path / "run"), held_out.images) > 0.5
     score = float(saltzoo.metrics.salt_map(masks, held_out.require_masks()))
@@ -473,7 +471,7 @@ def test_two_processes_make_and_share_the_same_labels(tmp_path):
 
 
 def toml_of(recipe):
-    """Those tables of a recipe that matter here; JSON's scalars and lists are TOML's too."""
+    """Return the tables that matter here as TOML, whose scalars and lists are those of JSON."""
     lines = [f"epochs = {recipe['epochs']}", f"batch_size = {recipe['batch_size']}"]
     lines += ["[model]", f"name = {json.dumps(recipe['model']['name'])}", "[model.options]"]
     lines += [f"{key} = {json.dumps(value)}" for key, value in recipe["model"]["options"].items()]

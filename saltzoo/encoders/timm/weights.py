@@ -8,7 +8,6 @@ from typing import Any
 
 import timm
 import torch
-
 from torch import Tensor
 
 HUB = "hf-hub:"

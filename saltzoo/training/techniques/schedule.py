@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..._checks import check_fraction
-
 Points = Sequence[Sequence[float]]
 _TINY = 1e-9
 """Tolerance for rounding errors in numbers of epochs."""
@@ -118,8 +116,3 @@ def cycle_ends(epochs: int, *, warmup: float, cycles: int) -> tuple[int, ...]:
             f"epochs={epochs}: give at most {max(1, math.floor(epochs - start + _TINY))} cycles, or more epochs"
         )
     return ends
-
-
-def check_share(name: str, share: float) -> None:
-    """Raise ValueError unless 0 <= share < 1."""
-    check_fraction(**{name: share})

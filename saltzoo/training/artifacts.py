@@ -1,4 +1,4 @@
-"""What a run leaves behind: a checkpoint with its scores, and a picture."""
+"""Files that a run writes for its user: checkpoints with their scores, and a picture."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ..checkpoints.save import save_pretrained
 from ..data import Tiles
 from ..inference import predict
 from ..models import Segmenter
-from .keeping import kept_model
 from .recipe import Recipe
-from .state import MODEL, History
+from .resume import MODEL, History
+from .training_only import without_training_options
 
 PICTURE = "predictions.png"
 SHOWN = 12
-"""Tiles of the picture."""
+"""Number of tiles in the picture."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Writes checkpoints of a run.
+class Artifacts:
+    """Writes the checkpoints and the picture of a run.
 
     Attributes:
-        recipe: how they came about.
-        validation: tiles, with masks, that the scores are of.
-        out: the run's folder.
-        data: what the tiles are.
-        license: of the weights.
-        machine: where it was trained.
+        recipe: recipe of the run.
+        validation: tiles, with masks, that the scores belong to.
+        out: folder of the run.
+        data: name of the data, for the model card.
+        license: licence of the weights.
+        machine: machine that trains, for the model card.
     """
 
     recipe: Recipe
@@ -45,12 +45,12 @@ class Outcome:
 
     @property
     def folder(self) -> Path:
-        """Of the checkpoint."""
+        """Folder of the checkpoint."""
         return self.out / MODEL
 
     @property
-    def validates(self) -> dict[str, str]:
-        """Which tiles are held out, as cards say it."""
+    def held_out(self) -> dict[str, str]:
+        """The validation tiles, as model cards describe them."""
         return {
             "data": self.data,
             "fold": f"{self.recipe.fold} of {self.recipe.folds}",
@@ -58,19 +58,18 @@ class Outcome:
         }
 
     def save(self, model: Segmenter, history: History, scores: Mapping[str, float] | None = None) -> None:
-        """The checkpoint and its picture; with the scores of an epoch, or those that are given."""
-        scores = scores or {"salt_map": history[-1][2]}
-        self._write(model, self.folder, history, scores)
+        """Write the checkpoint and the picture, with given scores or that of the last epoch."""
+        self._write(model, self.folder, history, scores or {"salt_map": history[-1][2]})
         self._draw(model)
 
     def save_snapshot(self, model: Segmenter, history: History) -> None:
-        """A checkpoint of its own at the end of a cycle."""
+        """Write a separate checkpoint at the end of a cycle."""
         epoch, _, score, _ = history[-1]
         self._write(model, self.out / f"snapshot_{epoch}", history, {"salt_map": score})
 
     def _write(self, model: Segmenter, folder: Path, history: History, scores: Mapping[str, float]) -> None:
         save_pretrained(
-            kept_model(self.recipe.model, model),
+            without_training_options(self.recipe.model, model),
             folder,
             license=self.license,
             metrics=[self._metric(name, value, history) for name, value in scores.items()],
@@ -79,11 +78,11 @@ class Outcome:
         )
 
     def _metric(self, name: str, value: float, history: History) -> dict[str, Any]:
-        """A score with the conditions under which it holds."""
+        """Return a score with the conditions under which it holds."""
         return {
             "name": name,
             "value": value,
-            **self.validates,
+            **self.held_out,
             "seed": self.recipe.seed,
             "epoch": f"{len(history)} of {self.recipe.epochs}",
             "minutes": round(sum(seconds for *_, seconds in history) / 60, 1),
@@ -91,7 +90,7 @@ class Outcome:
         }
 
     def _draw(self, model: Segmenter) -> None:
-        """Tiles with salt, spread over the fold: prediction beside truth."""
+        """Draw prediction and truth side by side, for tiles with salt spread evenly over the fold."""
         with_salt = np.flatnonzero(self.validation.coverage > 0)
         count = min(SHOWN, len(with_salt))
         shown = self.validation.select(with_salt[np.linspace(0, len(with_salt) - 1, count).astype(int)])

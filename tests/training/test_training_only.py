@@ -1,4 +1,4 @@
-"""What a run keeps: the model without what only its training needed."""
+"""Checkpoints of a run: the model without what only training needs."""
 
 import json
 
@@ -9,20 +9,19 @@ from safetensors import safe_open
 
 import saltzoo
 from saltzoo.data import stratified_folds, synthetic_tiles
-from saltzoo.training import Recipe, fit
-from saltzoo.training.keeping import kept_model
-from saltzoo.training.recipe_parts import ModelPart
+from saltzoo.training import ModelPart, Recipe, fit
+from saltzoo.training.training_only import without_training_options
 
-SMALL = {"encoder": "resnet10t", "decoder_channels": [8, 8, 8, 8, 8]}
+SMALL = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 TILES = synthetic_tiles(20, seed=3, size=40)
 
 
 def train(out, *, seed=0, **model):
-    recipe = {"model": {"name": "unet", "options": SMALL, **model}, "epochs": 2, "batch_size": 4, "dtype": "float16"}
+    recipe = {"model": {"name": "unet", "options": SMALL, **model}, "epochs": 2, "batch_size": 4, "dtype": "float16", "split": "coverage"}
     return fit(Recipe.from_dict(recipe), TILES, out, seed=seed, data="tiles", tell=lambda line: None)
 
 
-def test_a_run_keeps_no_heads_of_training_and_half_of_the_bytes(tmp_path):
+def test_a_checkpoint_has_no_training_heads_and_half_the_bytes(tmp_path):
     scores = train(tmp_path, training_options={"deep_supervision": True})
 
     config = json.loads((tmp_path / "model" / "config.json").read_text())
@@ -33,11 +32,11 @@ def test_a_run_keeps_no_heads_of_training_and_half_of_the_bytes(tmp_path):
     names = dict(model.named_parameters())
     with safe_open(tmp_path / "model" / "model.safetensors", "pt") as file:
         assert set(file.keys()) == set(model.state_dict())
-        kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118  # it is no dict
+        kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118  # not a dict
     assert torch.float16 in {kinds[name] for name in names}
     assert torch.float16 not in {kinds[name] for name, _ in model.named_buffers()}
 
-    # What the trained network itself says, of the state that the run ended with.
+    # Predictions of the trained network, from the last state of the run.
     trained = saltzoo.create_model("unet", deep_supervision=True, **SMALL)
     average = torch.load(tmp_path / "last.pt", weights_only=True)["parts"]["average"]
     prefix = "module."
@@ -56,7 +55,7 @@ def test_a_run_keeps_no_heads_of_training_and_half_of_the_bytes(tmp_path):
     assert f"torch {torch.__version__}" in plain["machine"]
 
 
-def test_the_same_seed_gives_the_same_figure(tmp_path):
+def test_the_same_seed_gives_the_same_numbers(tmp_path):
     one, same, other = (train(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert one == pytest.approx(same, abs=1e-6)
     losses = [(tmp_path / name / "log.csv").read_text().split()[1].split(",")[1] for name in "abc"]
@@ -64,7 +63,7 @@ def test_the_same_seed_gives_the_same_figure(tmp_path):
     assert other.keys() == one.keys()
 
 
-def test_dropout_goes_on_after_a_stop_as_if_there_was_none(tmp_path):
+def test_dropout_of_a_resumed_run_is_that_of_an_unbroken_one(tmp_path):
     model = {"name": "unet", "options": {**SMALL, "drop_rate": 0.5}}
     recipe = Recipe.from_dict({"model": model, "epochs": 2, "batch_size": 4})
 
@@ -81,16 +80,16 @@ def test_dropout_goes_on_after_a_stop_as_if_there_was_none(tmp_path):
     assert stopped == unbroken
 
 
-def test_without_training_options_it_is_the_trained_model():
+def test_without_training_options_the_trained_model_is_returned():
     model = saltzoo.create_model("unet", **SMALL)
-    assert kept_model(ModelPart("unet", SMALL), model) is model
+    assert without_training_options(ModelPart("unet", SMALL), model) is model
 
 
-def test_the_trained_model_stays_as_it_is():
+def test_the_trained_model_is_not_changed():
     part = ModelPart("unet", SMALL, {"deep_supervision": True})
     trained = saltzoo.create_model("unet", deep_supervision=True, **SMALL)
     before = {key: value.clone() for key, value in trained.state_dict().items()}
-    kept = kept_model(part, trained)
+    kept = without_training_options(part, trained)
     assert trained.training
     for value in kept.parameters():
         value.data.zero_()
@@ -101,13 +100,13 @@ def test_the_trained_model_stays_as_it_is():
 @pytest.mark.parametrize(
     "options",
     [
-        {"attention": "scse"},  # more tensors in the mask's way
-        {"hypercolumn": True},  # tensors of another shape
+        {"attention": "scse"},  # adds tensors
+        {"hypercolumn": True},  # changes shapes
         {"decoder_channels": [16, 8, 8, 8, 8]},
-        {"upsample": "bilinear"},  # no tensor differs
+        {"upsample": "bilinear"},  # changes no tensor
     ],
 )
-def test_training_options_that_change_masks_are_refused_before_training(tmp_path, options):
-    with pytest.raises(ValueError, match=r"model\.training_options .* change how 'unet' makes its masks"):
+def test_training_options_that_change_masks_raise_before_training(tmp_path, options):
+    with pytest.raises(ValueError, match=r"model\.training_options .* change the masks of 'unet'"):
         train(tmp_path / "run", training_options=options)
     assert not (tmp_path / "run").exists()

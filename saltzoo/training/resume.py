@@ -1,4 +1,4 @@
-"""What a run needs to go on after a kill: one file, moved into place whole."""
+"""The state of a run: one file, replaced atomically, from which a stopped run continues."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 History = list[tuple[int, float, float, float]]
-"""Epoch, loss, score and seconds of each epoch that is done."""
+"""Number, loss, score and seconds of each finished epoch."""
 
 MODEL = "model"
 STATE = "last.pt"
@@ -19,7 +19,7 @@ LOG = "log.csv"
 
 
 def minutes_to(history: History, score: float) -> float | None:
-    """Minutes of steps until an epoch first had that score; None if none had it.
+    """Return the minutes of training steps until an epoch first reached a score, or None if none did.
 
     Example:
         >>> minutes_to([(1, 0.9, 0.5, 30.0), (2, 0.7, 0.8, 30.0)], 0.75)
@@ -32,10 +32,10 @@ def minutes_to(history: History, score: float) -> float | None:
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
-    """Refuses to overwrite a run, or to resume none.
+    """Raise if a new run would overwrite one, or there is no run to resume.
 
     Raises:
-        ValueError: if that is what is asked for.
+        ValueError: in either case.
     """
     there = (out / STATE).exists()
     if there and not resume:
@@ -49,7 +49,14 @@ def check_folder(out: Path, *, resume: bool) -> None:
 
 
 def save_state(out: Path, parts: Mapping[str, Any], identity: Mapping[str, Any], history: History) -> None:
-    """Writes the parts' state; a kill at any moment leaves the last epoch's state or this one's."""
+    """Write the state of the parts and the log. A kill at any moment leaves the previous state or this one.
+
+    Args:
+        out: folder of the run.
+        parts: objects with a state_dict, by name.
+        identity: what makes this run: a resumed run must have the same.
+        history: finished epochs.
+    """
     part = out / f"{STATE}.part"
     states = {name: value.state_dict() for name, value in parts.items()}
     rows = [list(row) for row in history]
@@ -60,25 +67,25 @@ def save_state(out: Path, parts: Mapping[str, Any], identity: Mapping[str, Any],
 
 
 def load_state(out: Path, parts: Mapping[str, Any], identity: Mapping[str, Any], device: torch.device) -> History:
-    """Puts the saved state into the parts; returns what is done.
+    """Load the saved state into the parts, and return the finished epochs.
 
     Raises:
-        ValueError: if the run in the folder was told other things.
+        ValueError: if the saved run has another identity; the message names the differences.
     """
-    # Of a run's own making; weights_only reads no code all the same.
     state = torch.load(out / STATE, map_location=device, weights_only=True)
     was, now = _flat(state["identity"]), _flat(identity)
-    # What is None now may not have been there when the run began.
+    # A key that is missing in an older file counts as None, so a new option that is off does not stop a run.
     other = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
     if other:
-        told = ", ".join(f"{key} {was.get(key)!r} and not {now.get(key)!r}" for key in other)
-        raise ValueError(f"the run in {out} has {told}: resume it with the same, or choose another folder")
+        differences = ", ".join(f"{key} {was.get(key)!r} and not {now.get(key)!r}" for key in other)
+        raise ValueError(f"the run in {out} has {differences}: resume it with the same, or choose another folder")
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])
     return [(int(epoch), loss, score, seconds) for epoch, loss, score, seconds in state["history"]]
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested table as a flat one with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}

@@ -1,4 +1,4 @@
-"""Where a run takes place."""
+"""The process that runs: its device, and its rank among several processes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .._torch import device_name
 
 
 @dataclass(frozen=True)
-class Place:
-    """A device, and which of several processes this is.
+class Process:
+    """One process of a run.
 
     Attributes:
-        device: of this process.
-        rank: of this process.
-        world: how many processes there are.
+        device: device that it computes on.
+        rank: its number, from 0.
+        world: number of processes.
     """
 
     device: torch.device
@@ -25,8 +25,8 @@ class Place:
     world: int = 1
 
     @classmethod
-    def here(cls, device: str | torch.device) -> Place:
-        """As torch.distributed says, where it is initialised."""
+    def current(cls, device: str | torch.device) -> Process:
+        """Return this process on a device, with the rank that torch.distributed gives it if that is initialised."""
         if dist.is_available() and dist.is_initialized():
             return cls(torch.device(device), dist.get_rank(), dist.get_world_size())
         return cls(torch.device(device))
@@ -38,7 +38,7 @@ class Place:
 
     @property
     def machine(self) -> str:
-        """In words: what the run's speed and last digits depend on."""
+        """Device, threads and torch version: what the speed and the last digits of a run depend on."""
         processes = f"{self.world} x " if self.world > 1 else ""
         threads = f", {torch.get_num_threads()} thread(s)" if self.device.type == "cpu" else ""
         return f"{processes}{device_name(self.device)}{threads}, torch {torch.__version__}"

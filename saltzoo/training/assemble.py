@@ -1,0 +1,63 @@
+"""Build what a recipe describes: model, optimiser, loss and weight average."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..losses import DeepSupervisionLoss, WeightedSum, create_loss
+from ..models import Segmenter
+from ..zoo.factory import create_model
+from .recipe import Recipe
+from .recipe_parts import OptimizerPart
+from .techniques.averaging import WeightAverage, exponential_average, stochastic_average
+from .techniques.groups import parameter_groups
+from .techniques.growing import grow
+from .techniques.normalized_gradient import normalized_gradient
+
+
+def build_model(recipe: Recipe) -> Segmenter:
+    """Return the model with its first weights: random ones, those of an encoder or those of a smaller network."""
+    part = recipe.model
+    options = {**part.options, **part.training_options}
+    model = create_model(part.name, pretrained_encoder=part.pretrained_encoder, **options)
+    if part.grow_from is not None:
+        smaller = create_model(part.grow_from, pretrained=True, in_chans=model.in_chans)
+        grow(model, smaller, drop=part.grow_without)
+        model.preprocess = smaller.preprocess
+    return model
+
+
+def build_optimizer(part: OptimizerPart, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser with its parameter groups."""
+    groups = parameter_groups(
+        model, lr=part.lr, weight_decay=part.weight_decay, encoder_scale=part.encoder_scale, scales=part.scales
+    )
+    optimizer: torch.optim.Optimizer
+    if part.name == "adamw":
+        optimizer = torch.optim.AdamW(groups, lr=part.lr, betas=part.betas, fused=True)
+    else:
+        # torch's fused SGD fails on parameters whose first gradient comes later than that of others.
+        optimizer = torch.optim.SGD(groups, lr=part.lr, momentum=part.momentum, nesterov=part.momentum > 0)
+    return normalized_gradient(optimizer) if part.normalized_gradient else optimizer
+
+
+def build_loss(recipe: Recipe) -> tuple[DeepSupervisionLoss, WeightedSum]:
+    """Return the loss of the model's output, and the sum within it, whose weights follow the recipe's curves."""
+    losses = [create_loss(part.name, **part.options) for part in recipe.losses]
+    mask = WeightedSum(losses, [part.curve(0.0) for part in recipe.losses])
+    weights = recipe.supervision
+    loss = DeepSupervisionLoss(
+        mask,
+        map_weight=weights.map_weight,
+        image_weight=weights.image_weight,
+        auxiliary_weight=weights.auxiliary_weight,
+    )
+    return loss, mask
+
+
+def build_average(recipe: Recipe, model: Segmenter) -> WeightAverage | None:
+    """Return the average of the model's weights, or None if the recipe has none."""
+    if recipe.average.kind == "ema":
+        return exponential_average(model, decay=recipe.average.decay)
+    return stochastic_average(model) if recipe.average.kind == "swa" else None
