@@ -21,7 +21,7 @@ GATES = ("add", "mul")
 
 
 class BAM(nn.Module):
-    """Add to every value its product with a gate that combines a channel branch and a pixel branch.
+    """Attention that adds to every value its product with a gate from a channel branch and a pixel branch.
 
     `y = x + x * sigmoid(c + s)`. The channel branch c (N C 1 1) is two linear layers on the global average of the
     map. The pixel branch s (N 1 H W) is a 1x1 convolution, two dilated 3x3 convolutions and a 1x1 convolution. Batch

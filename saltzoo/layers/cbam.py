@@ -16,7 +16,7 @@ from .norm import PooledBatchNorm
 
 
 class CBAM(nn.Module):
-    """Scale every channel by a gate, then every pixel of the result by a second gate.
+    """Attention that scales every channel by a gate, then every pixel of the result by a second gate.
 
     The channel gate is computed from the mean and the maximum of the map over pixels: both pass through the same two
     linear layers without biases and are added. The pixel gate is one convolution with batch norm of the mean and the

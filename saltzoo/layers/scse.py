@@ -21,7 +21,7 @@ MERGES = ("add", "max")
 
 
 class SCSE(nn.Module):
-    """Scale every value by the sum of a gate for its channel and a gate for its pixel.
+    """Attention that scales every value by the sum of a gate for its channel and a gate for its pixel.
 
     `y = x * (c + s)`. The channel gate c (N C 1 1) is computed from the global average of the map by two linear
     layers, the pixel gate s (N 1 H W) by a 1x1 convolution; both end in a sigmoid. The last layers start at zero, so

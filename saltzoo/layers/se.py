@@ -15,7 +15,7 @@ from ._gates import check_map, hidden_width, mean_pixels, project_to_one
 
 
 class ChannelSE(nn.Module):
-    """Scale every channel by a gate: the global average of the map through two linear layers and a sigmoid.
+    """Attention that scales every channel by a gate: two linear layers and a sigmoid on the average of the map.
 
     Args:
         channels: C, at least 1.
@@ -48,7 +48,7 @@ class ChannelSE(nn.Module):
 
 
 class SpatialSE(nn.Module):
-    """Scale every pixel by a gate: a 1x1 convolution to one channel and a sigmoid.
+    """Attention that scales every pixel by a gate: a 1x1 convolution to one channel and a sigmoid.
 
     Args:
         channels: C, at least 1.
