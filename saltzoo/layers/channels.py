@@ -15,7 +15,7 @@ from ._gates import check_map
 
 
 class CoordChannels(nn.Module):
-    """Append the x and y coordinates of every pixel, from -1 at the first column or row to 1 at the last.
+    """Layer that appends the x and y of every pixel, from -1 at the first column or row to 1 at the last.
 
     In a map of one column or one row that coordinate is 0.
 

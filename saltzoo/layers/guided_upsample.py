@@ -55,7 +55,7 @@ class GuidedUpsample(nn.Module):
         super().__init__()
         hidden = in_channels if hidden_channels is None else hidden_channels
         if hidden < 4:
-            raise ValueError(f"hidden_channels must be at least 4, got {hidden}: set hidden_channels=4 or more")
+            raise ValueError(f"hidden_channels (by default in_channels) must be at least 4, got {hidden}")
         narrows = hidden != in_channels
         self.narrow = ConvNormAct(in_channels, hidden, kernel_size=1) if narrows else nn.Identity()
         self.from_map = ConvNormAct(hidden, hidden, dilation=2, act=False)
