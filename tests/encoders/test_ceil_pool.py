@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from saltzoo.encoders.timm.ceil_pool import CeilAvgPool2d, CeilMaxPool2d, know_sizes
+from saltzoo.encoders.timm.ceil_pool import CeilAvgPool2d, CeilMaxPool2d, make_exportable
 
 POOLS = [
     nn.MaxPool2d(3, 2, ceil_mode=True),
@@ -32,7 +32,7 @@ def known(pool):
     options = {key: getattr(pool, key) for key in ("kernel_size", "stride", "padding", "ceil_mode")}
     options |= {key: getattr(pool, key) for key in ("count_include_pad", "dilation") if hasattr(pool, key)}
     twin = nn.Sequential(type(pool)(**options))
-    know_sizes(twin)
+    make_exportable(twin)
     assert isinstance(twin[0], CeilMaxPool2d | CeilAvgPool2d)
     return twin
 
@@ -63,13 +63,13 @@ def test_is_exported_with_free_sizes(pool):
 @pytest.mark.parametrize("pool", OTHERS, ids=str)
 def test_others_are_left_alone(pool):
     kind = type(pool)
-    know_sizes(nn.Sequential(pool))
+    make_exportable(nn.Sequential(pool))
     assert type(pool) is kind
 
 
 def test_a_hook_stays():
     net, seen = nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True)), []
     net[0].register_forward_hook(lambda *_: seen.append(1))
-    know_sizes(net)
+    make_exportable(net)
     net(torch.zeros(1, 1, 9, 9))
     assert seen == [1]

@@ -9,7 +9,7 @@ from _proofs import nothing_goes_past_attention
 from torch import nn
 
 from saltzoo.encoders import TimmEncoder
-from saltzoo.encoders.timm.encoder import _look_at
+from saltzoo.encoders.timm.encoder import plan_network
 
 # Name, modules whose stride or pooling a person would change by hand, and what comes out.
 RESNET, MAMBAOUT = ("resnet18", (64, 64, 128, 256, 512)), ("mambaout_femto", (48, 96, 192, 288))
@@ -200,18 +200,18 @@ def test_an_error_of_another_cause_passes_through_as_it_is():
 @pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "mambaout_femto", "efficientvim_m1"])
 def test_watching_draws_no_random_numbers(name):
     """The same seed gives the same weights, whether the network was looked at before or not."""
-    _look_at.cache_clear()
+    plan_network.cache_clear()
     before = torch.random.get_rng_state()
-    _look_at(name, 1, None)
+    plan_network(name, 1, None)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_network_can_be_looked_at_where_gradients_are_off(mode):
-    expected = _look_at("resnet18", 1, 2)
-    _look_at.cache_clear()
+    expected = plan_network("resnet18", 1, 2)
+    plan_network.cache_clear()
     with mode():
-        found = _look_at("resnet18", 1, 2)
+        found = plan_network("resnet18", 1, 2)
     assert (found.sites, found.spec, found.strides) == (expected.sites, expected.spec, expected.strides)
 
 

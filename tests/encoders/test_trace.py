@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from saltzoo.encoders.timm.trace import find_site, reduction, trace
-from saltzoo.encoders.timm.unused import remove, unused
+from saltzoo.encoders.timm.unused import find_unused, remove_unused
 
 
 def conv(before=4, after=4, stride=1):
@@ -217,7 +217,7 @@ class Idle(nn.Module):
 @pytest.mark.parametrize("maps", [(0,), (0, 1), (1,), (2,), (0, 2)])
 def test_unused_is_what_gets_no_gradient(maps):
     network = Idle().eval()
-    named = unused(network, trace(network, (32, 32), in_chans=1), maps)
+    named = find_unused(network, trace(network, (32, 32), in_chans=1), maps)
     found = network(torch.randn(1, 1, 32, 32))
     sum(found[i].square().sum() for i in maps).backward()
     idle = {name for name, p in network.named_parameters() if p.grad is None}
@@ -231,7 +231,7 @@ def test_remove_leaves_all_else():
     network = Idle().eval()
     before, x = network.state_dict(), torch.randn(1, 1, 32, 32)
     expected = network(x)
-    remove(network, unused(network, trace(network, (32, 32), in_chans=1), (0, 1)))
+    remove_unused(network, find_unused(network, trace(network, (32, 32), in_chans=1), (0, 1)))
     after = network.state_dict()
     gone = {"extra", "norm.spare"} | {key for key in before if key.startswith("head.")}
     assert before.keys() - after.keys() == gone
