@@ -278,5 +278,7 @@ def test_compiles_and_exports_with_free_sizes():
 @pytest.mark.parametrize(("channels", "options"), [(3, {}), (8, {"hidden_channels": 3})])
 def test_too_few_hidden_channels_raise(channels, options):
     hidden = options.get("hidden_channels", channels)
-    with pytest.raises(ValueError, match=re.escape(f"hidden_channels (by default in_channels) must be at least 4, got {hidden}")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"hidden_channels (by default in_channels) must be at least 4, got {hidden}")
+    ):
         GuidedUpsample(channels, 3, **options)
