@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
-def check_counts(**counts: int) -> None:
-    """Raise ValueError if any count is below 1.
+def check_counts(**counts: int | Sequence[int]) -> None:
+    """Raise ValueError if any count is below 1, or a sequence of counts is empty or holds one below 1.
 
     Example:
         >>> check_counts(in_channels=8, stride=0)
@@ -17,8 +17,25 @@ def check_counts(**counts: int) -> None:
         ValueError: stride must be at least 1, got 0
     """
     for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
+        values = tuple(count) if isinstance(count, Sequence) else (count,)
+        if not values:
+            raise ValueError(f"{name} must hold one or more counts, got {count!r}")
+        if min(values) < 1:
+            raise ValueError(f"{name} must be at least 1, got {values if isinstance(count, Sequence) else count}")
+
+
+def check_odd(**sizes: int) -> None:
+    """Raise ValueError if any kernel size is not a positive odd number, which padding can centre.
+
+    Example:
+        >>> check_odd(kernel_size=4)
+        Traceback (most recent call last):
+        ...
+        ValueError: kernel_size must be odd, so that H and W are kept, got 4
+    """
+    for name, size in sizes.items():
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"{name} must be odd, so that H and W are kept, got {size}")
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

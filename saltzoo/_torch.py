@@ -34,7 +34,7 @@ def autocast_off(x: Tensor) -> AbstractContextManager[Any]:
 
 
 class HasModules(Protocol):
-    """A module, as far as modes are concerned."""
+    """A model whose modules can be listed."""
 
     def modules(self) -> Iterator[nn.Module]:
         """The module and everything in it."""
@@ -42,7 +42,7 @@ class HasModules(Protocol):
 
 @contextmanager
 def modes_restored(model: HasModules) -> Iterator[None]:
-    """Put every module of a model back into its mode at the end, whatever the block did.
+    """Restore the training mode of every module of a model when the block ends.
 
     Example:
         >>> model = nn.Sequential(nn.Dropout())

@@ -1,4 +1,4 @@
-"""Encoders: an image in, a pyramid of features out."""
+"""Encoders: modules from an image to feature maps, finest first."""
 
 from .frrn import FRRNEncoder
 from .input_skip import InputSkip

@@ -1,4 +1,4 @@
-"""The way down of the 2015 U-Net.
+"""The encoder of the 2015 U-Net.
 
 Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597.
 """
@@ -10,24 +10,28 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_counts
 from ..contracts import FeatureSpec
 from ..layers import ConvNormAct, build_attention
 
 
 class PlainEncoder(nn.Module):
-    """Two 3x3 convolutions at each size, max-pooling between; batch-normed and padded, which the paper's were not.
+    """Two 3x3 convolutions at each size and max-pooling in between, with batch norm and padding unlike the paper.
 
     Args:
-        channels: channels at each size, from full resolution down.
+        channels: channels at each size, finest first.
         in_chans: channels of the image.
-        attention: "none" or a name of `saltzoo.layers.ATTENTIONS`, after each size's convolutions.
-        attention_reduction: how far its channel branch narrows; None for its own default.
+        attention: "none" or a name in `saltzoo.layers.ATTENTIONS`; placed after the convolutions of each size.
+        attention_reduction: factor by which the channel branch of the attention narrows; None for its default.
 
     Attributes:
-        spec: the FeatureSpec of what `forward` returns.
+        spec: channels and reductions of the maps.
 
     Shape:
-        N in_chans H W -> a list of maps N channels[i] H/2^i W/2^i (rounded down), finest first.
+        N in_chans H W -> maps N channels[i] H/2^i W/2^i, rounded down, finest first.
+
+    Raises:
+        ValueError: if `channels` is empty or a number is below 1, or the attention is unknown.
 
     Example:
         >>> import torch
@@ -44,8 +48,7 @@ class PlainEncoder(nn.Module):
         attention_reduction: int | None = None,
     ) -> None:
         super().__init__()
-        if not channels or min(channels) < 1:
-            raise ValueError(f"channels must be at least 1, got {tuple(channels)}")
+        check_counts(channels=channels)
         self.spec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))))
         before = (in_chans, *channels)
         self.stages = nn.ModuleList(
@@ -61,5 +64,5 @@ class PlainEncoder(nn.Module):
         features: list[Tensor] = []
         for stage in self.stages:
             x = stage(F.max_pool2d(x, 2) if features else x)
-            features.append(x)
+            features.append(x)  # N channels[i] H/2^i W/2^i
         return features

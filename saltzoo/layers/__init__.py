@@ -1,4 +1,4 @@
-"""Layers: one idea a file, each usable alone."""
+"""Layers and blocks that networks are built from, each usable on its own."""
 
 from .attention import ATTENTIONS, BLOCK_SITES, build_attention
 from .bam import BAM

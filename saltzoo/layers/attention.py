@@ -1,34 +1,44 @@
-"""Attention by name: the one place that turns the word of a model's options into a module."""
+"""Attention layers by name."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Protocol
 
 from torch import nn
 
+from .._checks import check_choice, check_counts
 from .bam import BAM
 from .cbam import CBAM
 from .scse import SCSE
 from .se import ChannelSE
 
-ATTENTIONS: dict[str, type[nn.Module]] = {"se": ChannelSE, "scse": SCSE, "bam": BAM, "cbam": CBAM}
-"""Name -> class, each built as `cls(channels, reduction=...)` and keeping the shape of its input."""
+
+class AttentionClass(Protocol):
+    """A class of attention layers that keep the shape of their input."""
+
+    def __call__(self, channels: int, *, reduction: int = ...) -> nn.Module:
+        """Build a layer for maps of `channels`."""
+
+
+ATTENTIONS: dict[str, AttentionClass] = {"se": ChannelSE, "scse": SCSE, "bam": BAM, "cbam": CBAM}
+"""Name -> class of attention layers."""
 
 BLOCK_SITES = ("skip", "concat", "decoder")
-"""Where attention can stand in a block of a decoder."""
+"""Positions of attention in a decoder block: on the skip, on the concatenated map, on the output of the block."""
 
 
 def build_attention(name: str, channels: int, *, reduction: int | None = None) -> nn.Module:
-    """An attention module for a map of `channels`, or `nn.Identity` for "none".
+    """Return the attention layer of a name, or `nn.Identity` for "none".
 
     Args:
-        name: "none" or a name of `ATTENTIONS`.
+        name: "none" or a name in `ATTENTIONS`.
         channels: C of the map.
-        reduction: how far the attention narrows inside; None for its own default, which is 2 for "scse" and 16
-            for the others.
+        reduction: factor by which the channel branch narrows; None for the layer's default: 2 for "scse" and 16 for
+            the others.
 
     Raises:
-        ValueError: if the name is unknown, or channels or reduction are below 1.
+        ValueError: if the name is unknown, or `channels` or `reduction` is below 1.
 
     Example:
         >>> build_attention("se", 64)
@@ -37,32 +47,30 @@ def build_attention(name: str, channels: int, *, reduction: int | None = None) -
           (excite): Linear(in_features=4, out_features=64, bias=True)
         )
     """
-    if reduction is not None and reduction < 1:
-        raise ValueError(f"reduction must be at least 1, or None for the attention's own default, got {reduction}")
+    check_choice("attention", name, ["none", *ATTENTIONS])
+    if reduction is not None:
+        check_counts(reduction=reduction)
     if name == "none":
         return nn.Identity()
-    if name not in ATTENTIONS:
-        raise ValueError(f"unknown attention {name!r}: choose one of {['none', *ATTENTIONS]}")
-    options = {} if reduction is None else {"reduction": reduction}
-    return ATTENTIONS[name](channels, **options)
+    attention = ATTENTIONS[name]
+    return attention(channels) if reduction is None else attention(channels, reduction=reduction)
 
 
 def build_attention_at(
     site: str, channels: int, *, name: str, sites: Collection[str], reduction: int | None = None
 ) -> nn.Module:
-    """What stands at a site of a block that a map of `channels` passes: `nn.Identity` unless it is one of `sites`.
+    """Return the attention layer for one site of a decoder block: `nn.Identity` unless `sites` contains it.
 
     Args:
         site: "skip", "concat" or "decoder".
-        channels: C of the map, 0 where the block has no such site.
-        name: as in `build_attention`.
-        sites: where attention was asked for.
-        reduction: as in `build_attention`.
+        channels: C of the map at the site; 0 if the block has no such site.
+        name: "none" or a name in `ATTENTIONS`.
+        sites: sites that get attention.
+        reduction: factor by which the channel branch narrows; None for the layer's default.
 
     Raises:
-        ValueError: if a site is unknown, or as from `build_attention`.
+        ValueError: if a site or the name is unknown, or `reduction` is below 1.
     """
-    unknown = [one for one in sites if one not in BLOCK_SITES]
-    if unknown or isinstance(sites, str):
-        raise ValueError(f"attention_sites must be some of {BLOCK_SITES}, as a tuple, got {sites!r}")
+    if isinstance(sites, str) or any(one not in BLOCK_SITES for one in sites):
+        raise ValueError(f"attention_sites must be a tuple of some of {BLOCK_SITES}, got {sites!r}")
     return build_attention(name if site in sites and channels else "none", channels, reduction=reduction)

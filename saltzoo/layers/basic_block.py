@@ -11,13 +11,14 @@ from .conv import ConvNormAct
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm beside a shortcut; ReLU after the sum.
+    """Residual block of two 3x3 convolutions with batch norm; ReLU after the sum.
+
+    The shortcut is the input, or a 1x1 convolution with batch norm if the stride is not 1 or the channels differ.
 
     Args:
         in_channels: channels in.
         out_channels: channels out.
-        stride: of the first convolution. With a stride, or other channels, the shortcut is a 1x1 convolution with
-            batch norm; else it is the input.
+        stride: stride of the first convolution.
 
     Shape:
         N in_channels H W -> N out_channels ceil(H / stride) ceil(W / stride)
@@ -39,4 +40,6 @@ class BasicBlock(nn.Module):
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.act(self.conv2(self.conv1(x)) + self.shortcut(x))
+        y = self.conv1(x)  # N out H/stride W/stride
+        y = self.conv2(y)  # N out H/stride W/stride
+        return self.act(y + self.shortcut(x))  # N out H/stride W/stride

@@ -1,4 +1,4 @@
-"""Channels appended to a map: where each pixel is, and what is known of the whole image.
+"""Channels appended to a map: pixel coordinates, and one number for each image.
 
 Liu, Lehman, Molino, Petroski Such, Frank, Sergeev, Yosinski: "An Intriguing Failing of Convolutional Neural
 Networks and the CoordConv Solution", arXiv 1807.03247.
@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .gates import check_map
+from ._gates import check_map
 
 
 class CoordChannels(nn.Module):
-    """Appends each pixel's x and y, from -1 at the first column and row to 1 at the last.
+    """Layer that appends the x and y of every pixel, from -1 at the first column or row to 1 at the last.
 
-    A single column or row is the middle: 0.
+    In a map of one column or one row that coordinate is 0.
 
     Args:
-        radius: append the distance from the middle too, `sqrt(x**2 + y**2)`.
+        radius: whether to append the distance from the centre too, `sqrt(x**2 + y**2)`.
 
     Shape:
-        N C H W -> N C+2 H W, or C+3 with the radius; x comes before y. Dtype, device and memory format are kept.
+        N C H W -> N C+2 H W, or N C+3 H W with the radius; x before y. Dtype, device and memory format are kept.
 
     Raises:
-        ValueError: if the input is not N C H W, or not of floating point.
+        ValueError: from `forward`, if the input is not N C H W or not floating-point.
 
     Example:
         >>> CoordChannels()(torch.zeros(1, 1, 2, 3))[0, 1:]
@@ -44,8 +44,8 @@ class CoordChannels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         _check_floating(x)
         size = x.shape[2:]
-        column = _positions(size[1], x).expand(size)  # H W
-        row = _positions(size[0], x)[:, None].expand(size)  # H W
+        column = _coordinates(size[1], x).expand(size)  # H W
+        row = _coordinates(size[0], x)[:, None].expand(size)  # H W
         planes = [column, row]
         if self.radius:
             planes.append(torch.hypot(column, row))
@@ -72,17 +72,17 @@ class ScalarChannel(nn.Module):
 
 
 def append_scalar(x: Tensor, scalar: Tensor) -> Tensor:
-    """Appends a channel that holds, all over an image, one number of that image: its depth, say.
+    """Append a constant channel that holds one number of each image, such as its depth.
 
     Args:
-        x: a map N C H W.
-        scalar: N or N 1; brought to the dtype and device of x.
+        x: map N C H W.
+        scalar: one number for each image, N or N 1; converted to the dtype and device of `x`.
 
     Returns:
-        N C+1 H W, in the memory format of x.
+        N C+1 H W, in the memory format of `x`.
 
     Raises:
-        ValueError: if x is not a map of floating point, or there is not one number an image.
+        ValueError: if `x` is not a floating-point map N C H W, or `scalar` does not hold one number for each image.
 
     Example:
         >>> append_scalar(torch.zeros(1, 1, 1, 2), torch.tensor([7.0]))
@@ -102,22 +102,22 @@ def append_scalar(x: Tensor, scalar: Tensor) -> Tensor:
 def _check_floating(x: Tensor) -> None:
     check_map(x)
     if not x.is_floating_point():
-        raise ValueError(f"expected a map of floating point, got {x.dtype}: scale it first, as x.float() / 255")
+        raise ValueError(f"expected a floating-point map, got {x.dtype}: scale it first, as x.float() / 255")
 
 
-def _positions(count: int, like: Tensor) -> Tensor:
-    """`count` numbers from -1 to 1, or a single 0, on the device of `like` and in float32 at least."""
+def _coordinates(count: int, like: Tensor) -> Tensor:
+    """Return `count` numbers from -1 to 1, or 0 if `count` is 1, on the device of `like`, in float32 or wider."""
     exact = torch.promote_types(like.dtype, torch.float32)
     steps = torch.arange(count, dtype=exact, device=like.device)
-    # Symmetric to the last bit, which a linspace is not; and sym_max, for sizes that an export leaves free.
+    # torch.linspace is not symmetric to the last bit. sym_max, and not max, keeps exported sizes free.
     gaps: Any = torch.sym_max(count - 1, 1)
     return (2 * steps - (count - 1)) / gaps
 
 
 def _append(x: Tensor, planes: Tensor) -> Tensor:
-    """Appends planes that broadcast to N k H W."""
+    """Return the map with planes appended that broadcast to N k H W."""
     planes = planes.expand(x.shape[0], -1, *x.shape[2:])
     if x.is_contiguous(memory_format=torch.channels_last):
-        # Of mixed memory formats, cat makes NCHW.
+        # torch.cat of mixed memory formats returns a contiguous tensor.
         planes = planes.contiguous(memory_format=torch.channels_last)
     return torch.cat([x, planes], dim=1)

@@ -1,28 +1,28 @@
-"""The convolution block that networks here are made of."""
+"""The convolution block that most networks here are built from."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from .._checks import check_counts
+from .._checks import check_counts, check_odd
 from .norm import PooledBatchNorm
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, ReLU; with a stride of 1, H and W are kept.
+    """Convolution without bias, batch norm and ReLU; with stride 1 it keeps H and W.
 
-    The norm also trains where a single image has become a single pixel: see PooledBatchNorm.
+    The norm also trains on a single image whose map is a single pixel: see `PooledBatchNorm`.
 
     Args:
         in_channels: channels in.
         out_channels: channels out.
-        kernel_size: odd.
-        stride: how many times smaller H and W become, rounded up.
-        dilation: distance between the pixels that a filter looks at.
-        act: False leaves the ReLU out, for a branch that ends in a sum.
+        kernel_size: kernel size, odd.
+        stride: factor by which H and W are reduced, rounded up.
+        dilation: distance between the pixels that a filter reads.
+        act: whether ReLU follows; False suits a branch that ends in a sum.
 
     Raises:
-        ValueError: for an even kernel, or a number below 1.
+        ValueError: if `kernel_size` is even or another number is below 1.
 
     Shape:
         N in_channels H W -> N out_channels ceil(H / stride) ceil(W / stride)
@@ -45,8 +45,7 @@ class ConvNormAct(nn.Sequential):
     ) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, out_channels=out_channels, stride=stride, dilation=dilation)
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, so that H and W are kept, got {kernel_size}")
+        check_odd(kernel_size=kernel_size)
         padding = dilation * (kernel_size // 2)
         self.conv = nn.Conv2d(
             in_channels,

@@ -1,4 +1,4 @@
-"""The bottleneck residual block with dilation, and stages of it.
+"""The bottleneck residual block with dilation, and a stage of such blocks.
 
 He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", arXiv 1512.03385;
 Yu, Koltun: "Multi-Scale Context Aggregation by Dilated Convolutions", arXiv 1511.07122.
@@ -14,22 +14,22 @@ from .conv import ConvNormAct
 
 
 class DilatedBottleneck(nn.Module):
-    """Narrow by 1x1, look around by 3x3, widen by 1x1, and add the input.
+    """Residual block of a narrowing 1x1, a dilated 3x3 and a widening 1x1 convolution; ReLU after the sum.
 
     Args:
         in_channels: channels in.
         mid_channels: channels of the 3x3 convolution.
         out_channels: channels out.
-        stride: of the 3x3 convolution: how many times smaller H and W become, rounded up.
-        dilation: of the 3x3 convolution.
-        projection: bring the input by a 1x1 convolution to what it is added to. None: only where its channels
-            or its size would not fit.
+        stride: stride of the 3x3 convolution.
+        dilation: dilation of the 3x3 convolution.
+        projection: whether the shortcut is a 1x1 convolution with batch norm; None: only if the channels differ or the
+            stride is not 1.
 
     Shape:
         N in_channels H W -> N out_channels ceil(H / stride) ceil(W / stride)
 
     Raises:
-        ValueError: if the input is to be added as it is and does not fit.
+        ValueError: if `projection` is False and the input does not have the shape of the output.
 
     Example:
         >>> import torch
@@ -48,13 +48,13 @@ class DilatedBottleneck(nn.Module):
         projection: bool | None = None,
     ) -> None:
         super().__init__()
-        fits = in_channels == out_channels and stride == 1
-        if projection is False and not fits:
+        same = in_channels == out_channels and stride == 1
+        if projection is False and not same:
             raise ValueError(
-                f"{in_channels} channels can't be added to {out_channels} at a stride of {stride}: "
+                f"projection=False cannot add {in_channels} channels to {out_channels} at stride {stride}: "
                 f"leave projection at None, or set it to True"
             )
-        project = not fits if projection is None else projection
+        project = not same if projection is None else projection
         self.narrow = ConvNormAct(in_channels, mid_channels, kernel_size=1)
         self.look = ConvNormAct(mid_channels, mid_channels, stride=stride, dilation=dilation)
         self.widen = ConvNormAct(mid_channels, out_channels, kernel_size=1, act=False)
@@ -68,7 +68,7 @@ class DilatedBottleneck(nn.Module):
         y = self.narrow(x)  # N mid H W
         y = self.look(y)  # N mid H/stride W/stride
         y = self.widen(y)  # N out H/stride W/stride
-        return F.relu(y + self.shortcut(x), inplace=True)
+        return F.relu(y + self.shortcut(x), inplace=True)  # N out H/stride W/stride
 
 
 def bottleneck_stage(
@@ -80,15 +80,15 @@ def bottleneck_stage(
     stride: int = 1,
     dilation: int = 1,
 ) -> nn.Sequential:
-    """`depth` bottlenecks in a row; the first brings the stride, and always a projection, as its paper's option B.
+    """Return `depth` bottlenecks in a row; the first has the stride and always a projection.
 
     Args:
         in_channels: channels in.
         mid_channels: channels of the 3x3 convolutions.
         out_channels: channels out.
-        depth: how many.
-        stride: of the first.
-        dilation: of all.
+        depth: number of bottlenecks.
+        stride: stride of the first bottleneck.
+        dilation: dilation of every 3x3 convolution.
 
     Example:
         >>> len(bottleneck_stage(32, 16, 64, depth=3, stride=2))

@@ -1,7 +1,7 @@
-"""Full-resolution residual units: a lane of residuals at full size, beside a stream that is pooled.
+"""Full-resolution residual units: a residual stream at full resolution beside a pooled stream.
 
 Pohlen, Hermans, Mathias, Leibe: "Full-Resolution Residual Networks for Semantic Segmentation in Street Scenes",
-arXiv 1611.08323.
+arXiv 1611.08323. The residual stream of the paper is called `lane` here, its pooling stream `stream`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .conv import ConvNormAct
 
 
 class ResidualUnit(nn.Module):
-    """Two 3x3 convolutions with batch norm, added to the input. No ReLU after the sum: the lane stays linear.
+    """Residual block of two 3x3 convolutions with batch norm, without ReLU after the sum.
 
     Args:
         channels: channels in.
-        out_channels: channels out; None for as many as come in. The shortcut is a 1x1 convolution where they differ.
+        out_channels: channels out; None for `channels`. If they differ, the shortcut is a 1x1 convolution.
 
     Shape:
         N channels H W -> N out_channels H W
@@ -38,18 +38,20 @@ class ResidualUnit(nn.Module):
         self.conv2 = ConvNormAct(out_channels, out_channels, act=False)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.shortcut(x) + self.conv2(self.conv1(x))
+        y = self.conv1(x)  # N out H W
+        y = self.conv2(y)  # N out H W
+        return self.shortcut(x) + y
 
 
 class FRRU(nn.Module):
-    """Full-resolution residual unit: the pooled stream looks at the lane, and adds to it what it found.
+    """Full-resolution residual unit: the pooled stream reads the lane and adds a residual to it.
 
     Args:
-        in_channels: channels of the stream that comes in.
-        channels: channels of the stream that goes out.
+        in_channels: channels of the stream in.
+        channels: channels of the stream out.
         lane_channels: channels of the lane.
-        scale: how many times smaller than the lane the stream is, rounded down. Where it does not divide H or W,
-            the last rows or columns of the lane are not pooled; what is added covers the whole lane all the same.
+        scale: factor by which the stream is smaller than the lane, rounded down. If it does not divide H or W, the
+            last rows or columns of the lane are not pooled; the residual still covers the whole lane.
 
     Shape:
         Lane N lane_channels H W and stream N in_channels H//scale W//scale
@@ -71,8 +73,9 @@ class FRRU(nn.Module):
 
     def forward(self, lane: Tensor, stream: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         pooled = F.max_pool2d(lane, self.scale)  # N lane H/scale W/scale
-        stream = self.conv2(self.conv1(torch.cat([stream, pooled], dim=1)))  # N channels H/scale W/scale
-        # To the lane's own size, not by the factor: pooling has rounded down.
+        stream = self.conv1(torch.cat([stream, pooled], dim=1))  # N channels H/scale W/scale
+        stream = self.conv2(stream)  # N channels H/scale W/scale
+        # By size and not by factor, because pooling rounds down.
         residual = F.interpolate(self.residual(stream), size=lane.shape[-2:], mode="nearest")  # N lane H W
         return lane + residual, stream
 
@@ -84,17 +87,17 @@ class FRRUStage(nn.ModuleList):
     """FRRUs in a row, all at one scale.
 
     Args:
-        in_channels: channels of the stream that comes in.
-        channels: channels of the stream from the first unit on.
+        in_channels: channels of the stream in.
+        channels: channels of the stream after the first unit.
         lane_channels: channels of the lane.
-        units: how many, at least 1.
-        scale: as in FRRU.
+        units: number of units, at least 1.
+        scale: factor by which the stream is smaller than the lane, rounded down.
 
     Raises:
-        ValueError: if there is no unit.
+        ValueError: if a number is below 1.
 
     Shape:
-        As FRRU.
+        That of FRRU.
     """
 
     def __init__(self, in_channels: int, channels: int, lane_channels: int, *, units: int, scale: int) -> None:

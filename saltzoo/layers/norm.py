@@ -1,4 +1,4 @@
-"""Batch norm for maps that may be a single pixel.
+"""Batch norm that accepts maps of a single pixel.
 
 Ioffe, Szegedy: "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
 Shift", arXiv 1502.03167.
@@ -11,22 +11,23 @@ from torch import Tensor, nn
 
 
 class PooledBatchNorm(nn.BatchNorm2d):
-    """Batch norm that also trains on one value a channel, as one image's pooled map is.
+    """Batch norm that also trains on one value for each channel, as in the pooled map of a single image.
 
-    One value has no variance, and torch refuses it in training. Here the running statistics normalise it, as in
-    evaluation, and are left as they are. Everything else is `nn.BatchNorm2d`, its state dict too.
+    One value has no variance, and torch raises an error in training. This layer normalises it by the running
+    statistics, as in evaluation, and does not update them. Otherwise it equals `nn.BatchNorm2d`, including its state
+    dict.
 
-    The sizes are looked at in training only: in evaluation a graph with free sizes has no branch on them and
-    can be exported. In training `torch.compile` guards the branch, and compiles anew for a single value.
+    Sizes are compared in training only, so that a graph with free sizes can be exported in evaluation mode. In
+    training `torch.compile` guards the branch and recompiles for a single value.
 
     Args:
         num_features: C; the other arguments are those of `nn.BatchNorm2d`.
 
     Shape:
-        N C or N C H W in, the same out.
+        N C or N C H W -> the same shape
 
     Raises:
-        ValueError: if the input is neither.
+        ValueError: from `forward`, if the input has another shape.
 
     Example:
         >>> import torch

@@ -12,15 +12,15 @@ from .norm import PooledBatchNorm
 
 
 class PreActResidual(nn.Module):
-    """Twice batch norm, ReLU, 3x3 convolution; added to an input that nothing touches.
+    """Residual block of batch norm, activation and 3x3 convolution, twice; the shortcut is the input.
 
     Args:
         channels: channels in and out.
-        slope: of the activation below zero: 0 is ReLU, more a leaky ReLU.
+        slope: slope of the activation below zero; 0 is ReLU, other values leaky ReLU.
         bias: whether the convolutions have biases.
 
     Shape:
-        N channels H W in, the same out.
+        N channels H W -> N channels H W
 
     Example:
         >>> import torch
@@ -38,19 +38,19 @@ class PreActResidual(nn.Module):
         self.conv2 = _conv(channels, channels, slope=slope, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        y = self.conv1(self.act1(self.norm1(x)))
-        y = self.conv2(self.act2(self.norm2(y)))
+        y = self.conv1(self.act1(self.norm1(x)))  # N C H W
+        y = self.conv2(self.act2(self.norm2(y)))  # N C H W
         return x + y
 
 
 class PreActStage(nn.Sequential):
-    """A 3x3 convolution to `channels`, PreActResidual blocks, and the batch norm and ReLU that close them.
+    """A 3x3 convolution to `channels`, PreActResidual blocks, and a final batch norm and activation.
 
     Args:
         in_channels: channels in.
         channels: channels out.
-        blocks: how many.
-        slope: as in PreActResidual.
+        blocks: number of residual blocks.
+        slope: slope of the activations below zero; 0 is ReLU, other values leaky ReLU.
         bias: whether the convolutions have biases.
 
     Shape:
@@ -66,7 +66,7 @@ class PreActStage(nn.Sequential):
         self, in_channels: int, channels: int, *, blocks: int = 2, slope: float = 0.0, bias: bool = False
     ) -> None:
         super().__init__()
-        # Nothing activates what this one reads but the stage before; its own output meets a norm first.
+        # No norm and activation before this convolution: the previous stage ends in both.
         self.conv = _conv(in_channels, channels, slope=slope, bias=bias)
         self.blocks = nn.Sequential(*(PreActResidual(channels, slope=slope, bias=bias) for _ in range(blocks)))
         self.norm = PooledBatchNorm(channels)

@@ -1,4 +1,4 @@
-"""Pyramid pooling: what the map holds on average in each cell of several coarse grids.
+"""Pyramid pooling: averages of a map over the cells of several coarse grids.
 
 Zhao, Shi, Qi, Wang, Jia: "Pyramid Scene Parsing Network", arXiv 1612.01105.
 """
@@ -11,30 +11,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_counts
 from .._torch import autocast_off
 from .conv import ConvNormAct
 
 
 class PyramidPooling(nn.Module):
-    """Averages over b x b cells for each b of `bins`, 1x1 convolution, bilinear back, beside the map itself.
+    """The map, concatenated with its averages over b x b cells for each b in `bins`, convolved and upsampled.
 
-    The cells are those of `nn.AdaptiveAvgPool2d`: where they don't divide the map they overlap, and a map may be
-    smaller than they are many. All averages are one product with a matrix, so that the map is read once and a
-    graph with free sizes can be exported. Maps are brought back with `align_corners=False`.
+    Each grid of averages passes through a 1x1 convolution with batch norm and ReLU, and is upsampled bilinearly with
+    `align_corners=False`. The cells are those of `nn.AdaptiveAvgPool2d`: they overlap if `bins` does not divide the
+    size of the map, and may be more than its pixels. All averages are one matrix product, so the map is read once and
+    a graph with free sizes can be exported.
 
     Args:
         in_channels: C.
-        bins: cells on a side of each grid.
+        bins: number of cells along each side, for each grid.
         branch_channels: channels of each grid; None for a quarter of C, at least 1.
 
     Attributes:
         out_channels: C + len(bins) * branch_channels.
 
     Shape:
-        N C H W -> N out_channels H W; the first C are the map.
+        N C H W -> N out_channels H W; the first C channels are the input.
 
     Raises:
-        ValueError: if there is no bin, or one below 1.
+        ValueError: if `bins` is empty or a number is below 1.
 
     Example:
         >>> PyramidPooling(256)(torch.randn(2, 256, 13, 13)).shape
@@ -45,8 +47,7 @@ class PyramidPooling(nn.Module):
         self, in_channels: int, *, bins: Sequence[int] = (1, 2, 3, 6), branch_channels: int | None = None
     ) -> None:
         super().__init__()
-        if not bins or min(bins) < 1:
-            raise ValueError(f"bins must be one or more numbers of at least 1, such as (1, 2, 3, 6); got {tuple(bins)}")
+        check_counts(bins=bins)
         branch_channels = max(1, in_channels // 4) if branch_channels is None else branch_channels
         self.bins = tuple(bins)
         self.out_channels = in_channels + len(bins) * branch_channels
@@ -54,7 +55,8 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         grids = _averages(x, self.bins).split([bins * bins for bins in self.bins], dim=2)  # N C bins*bins each
-        # Maps of a single pixel forget their layout, and torch.cat keeps none that its parts don't share.
+        # A map of one pixel has no definite memory format, and torch.cat of mixed formats returns a contiguous tensor:
+        # each part is brought to the format of x.
         last = x.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if last else torch.contiguous_format
         maps = [x]
@@ -62,31 +64,34 @@ class PyramidPooling(nn.Module):
             y = branch(grid.unflatten(2, (bins, bins)))  # N branch bins bins
             y = F.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)  # N branch H W
             maps.append(y.contiguous(memory_format=layout))
-        return torch.cat(maps, dim=1)  # N C+branches H W
+        return torch.cat(maps, dim=1)  # N out H W
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"bins={self.bins}"
 
 
 def _averages(x: Tensor, bins: Sequence[int]) -> Tensor:
-    """N C H W -> N C cells: the averages over the cells, row by row, grid after grid."""
+    """Return the averages of a map N C H W over all cells, N C cells: grid after grid, each row by row."""
     exact = torch.promote_types(x.dtype, torch.float32)
-    # Of each cell: its place in its grid, and how many its grid has on a side. Made here, and no buffer: one that
-    # is not saved would be lost when a model built on "meta" gets its memory.
+    # For each cell: its index in its grid, and the number of cells along a side of that grid. Computed here and not
+    # kept in a buffer: a buffer outside the state dict is lost when a model built on "meta" gets its memory.
     cell = torch.cat([torch.arange(count * count, device=x.device) for count in bins])[:, None]  # cells 1
-    count = torch.cat([torch.full((count * count,), count, device=x.device) for count in bins])[:, None]
+    count = torch.cat([torch.full((count * count,), count, device=x.device) for count in bins])[:, None]  # cells 1
     rows = _line_averages(x.shape[2], cell // count, count, exact)  # cells H
     columns = _line_averages(x.shape[3], cell % count, count, exact)  # cells W
     matrix = (rows[:, :, None] * columns[:, None, :]).flatten(1).to(x.dtype)  # cells HW
-    # In the map's own dtype: under autocast a float32 map would be rounded before it is averaged.
+    # Autocast off: it would round a float32 map before it is averaged.
     with autocast_off(x):
-        # Cells first: the result is then laid out as channels_last, and a map in it stays in it.
-        return torch.bmm(matrix.expand(x.shape[0], -1, -1), x.flatten(2).mT).mT
+        # In this order the result of a channels_last map is channels_last too.
+        return torch.bmm(matrix.expand(x.shape[0], -1, -1), x.flatten(2).mT).mT  # N C cells
 
 
 def _line_averages(size: int, cell: Tensor, count: Tensor, dtype: torch.dtype) -> Tensor:
-    """What averages cells of a line of `size`: cell i of c goes from floor(i size / c) to ceil((i + 1) size / c)."""
-    pixel = torch.arange(size, device=cell.device)
+    """Return the matrix, cells x size, that averages a line over cells.
+
+    Cell i of c covers the pixels from floor(i size / c) to ceil((i + 1) size / c).
+    """
+    pixel = torch.arange(size, device=cell.device)  # size
     start, stop = cell * size // count, ((cell + 1) * size + count - 1) // count  # cells 1
     inside = (pixel >= start) & (pixel < stop)  # cells size
     return inside.to(dtype) / (stop - start)

@@ -1,4 +1,4 @@
-"""A step up a U-Net by residual units with pre-activation.
+"""A decoder block of a U-Net built from residual blocks with pre-activation.
 
 He, Zhang, Ren, Sun: "Identity Mappings in Deep Residual Networks", arXiv 1603.05027.
 """
@@ -18,20 +18,20 @@ from .upsample import Upsample
 
 
 class ResidualUnetBlock(nn.Module):
-    """Brings the map to the skip's size, concatenates, drops, convolves, and refines by two residual units.
+    """Decoder block: upsample, concatenate with the skip, dropout, then a stage of two residual blocks.
 
-    The decoder of the Kaggle kernel "Xception with a residual decoder" of the TGS Salt challenge.
+    From the Kaggle kernel "Xception with a residual decoder" of the TGS Salt challenge.
 
     Args:
         in_channels: channels of the coarser map.
-        skip_channels: channels of the encoder's map, 0 where there is none.
+        skip_channels: channels of the encoder's map; 0 without a skip.
         out_channels: channels out.
         upsample: "deconv" (to `out_channels`), "nearest" or "bilinear".
-        slope: of the leaky ReLU below zero.
-        drop_rate: values of the joined map are dropped with this probability in training.
-        attention: "none" or a name of `saltzoo.layers.ATTENTIONS`.
-        attention_sites: as in UnetBlock.
-        attention_reduction: how far its channel branch narrows; None for its own default.
+        slope: slope of the leaky ReLU below zero.
+        drop_rate: probability that a value of the concatenated map is dropped in training.
+        attention: "none" or a name in `saltzoo.layers.ATTENTIONS`.
+        attention_sites: sites that get attention: some of "skip", "concat" and "decoder", as in UnetBlock.
+        attention_reduction: factor by which the channel branch of the attention narrows; None for its default.
 
     Shape:
         N in_channels h w and N skip_channels H W (or None) -> N out_channels H W
@@ -66,8 +66,10 @@ class ResidualUnetBlock(nn.Module):
         self.attention = attend("decoder", out_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:
-        """Steps up to `size`, which is the skip's where there is one."""
-        x = self.upsample(x, size)  # N in H W
+        """Return the map at `size`, which is the size of the skip if there is one."""
+        x = self.upsample(x, size)  # N in H W, or N out H W with "deconv"
         if skip is not None:
-            x = self.concat_attention(torch.cat([x, self.skip_attention(skip)], dim=1))  # N in+skip H W
-        return self.attention(self.refine(self.dropout(x)))  # N out H W
+            x = torch.cat([x, self.skip_attention(skip)], dim=1)  # N joined H W
+            x = self.concat_attention(x)
+        x = self.refine(self.dropout(x))  # N out H W
+        return self.attention(x)

@@ -9,19 +9,21 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_counts
 from .._torch import autocast_off
-from .gates import check_map, mean_pixels, narrowed, project
+from ._gates import check_map, hidden_width, mean_pixels, project_to_one
 
 
 class ChannelSE(nn.Module):
-    """Scales every channel by a gate: the averaged map through two linear layers and a sigmoid.
+    """Attention that scales every channel by a gate: two linear layers and a sigmoid on the average of the map.
 
     Args:
         channels: C, at least 1.
-        reduction: the layer between narrows to `max(1, channels // reduction)`. The paper found 16 a good balance.
+        reduction: factor by which the hidden layer narrows, to `max(1, channels // reduction)`. The paper found 16 a
+            good balance.
 
     Shape:
-        N C H W in, N C H W out; dtype and memory format are kept.
+        N C H W -> N C H W; dtype and memory format are kept.
 
     Example:
         >>> import torch
@@ -31,7 +33,7 @@ class ChannelSE(nn.Module):
 
     def __init__(self, channels: int, *, reduction: int = 16) -> None:
         super().__init__()
-        hidden = narrowed(channels, reduction)
+        hidden = hidden_width(channels, reduction)
         self.squeeze = nn.Linear(channels, hidden)
         self.excite = nn.Linear(hidden, channels)
 
@@ -42,17 +44,17 @@ class ChannelSE(nn.Module):
             pooled = mean_pixels(x).to(self.squeeze.weight.dtype)  # N C
             hidden = F.relu(self.squeeze(pooled))  # N C/r
             gate = self.excite(hidden).sigmoid()  # N C
-        return x * gate[:, :, None, None].to(x.dtype)
+        return x * gate[:, :, None, None].to(x.dtype)  # N C H W
 
 
 class SpatialSE(nn.Module):
-    """Scales every pixel by a gate: a 1x1 convolution to one channel and a sigmoid.
+    """Attention that scales every pixel by a gate: a 1x1 convolution to one channel and a sigmoid.
 
     Args:
         channels: C, at least 1.
 
     Shape:
-        N C H W in, N C H W out; dtype and memory format are kept.
+        N C H W -> N C H W; dtype and memory format are kept.
 
     Example:
         >>> import torch
@@ -62,13 +64,13 @@ class SpatialSE(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        narrowed(channels, 1)
+        check_counts(channels=channels)
         self.channels = channels
         self.spatial = nn.Conv2d(channels, 1, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         check_map(x, self.channels)
-        # Autocast off: it would make a copy of a float32 map to project it.
+        # Autocast off: it would copy a float32 map to project it.
         with autocast_off(x):
-            gate = project(x, self.spatial.weight, self.spatial.bias).sigmoid()  # N 1 H W
-        return x * gate
+            gate = project_to_one(x, self.spatial.weight, self.spatial.bias).sigmoid()  # N 1 H W
+        return x * gate  # N C H W

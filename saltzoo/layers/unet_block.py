@@ -1,4 +1,4 @@
-"""One step up a U-Net: a coarse map meets the encoder's map of the next size.
+"""Decoder blocks of a U-Net: a coarse map is upsampled and combined with the encoder's map of the next size.
 
 Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597.
 """
@@ -19,17 +19,17 @@ from .upsample import Upsample
 
 
 class UnetBlock(nn.Module):
-    """Resizes to the skip, concatenates, convolves twice.
+    """Decoder block: upsample to the size of the skip, concatenate, two 3x3 convolutions.
 
     Args:
         in_channels: channels of the coarser map.
-        skip_channels: channels of the encoder's map, 0 where there is none.
+        skip_channels: channels of the encoder's map; 0 without a skip.
         out_channels: channels out.
-        upsample: "nearest", "bilinear" or "deconv" (to `out_channels`, as in the paper).
-        attention: "none" or a name of `saltzoo.layers.ATTENTIONS`.
-        attention_sites: where it stands: on the "skip", on the concatenated map ("concat"), on the block's output
-            ("decoder"). Without a skip there is only the last.
-        attention_reduction: how far its channel branch narrows; None for its own default.
+        upsample: "nearest", "bilinear", or "deconv" (to `out_channels`) as in the paper.
+        attention: "none" or a name in `saltzoo.layers.ATTENTIONS`.
+        attention_sites: sites that get attention: some of "skip" (the encoder's map), "concat" (the concatenated map)
+            and "decoder" (the output). Without a skip there is only the last.
+        attention_reduction: factor by which the channel branch of the attention narrows; None for its default.
 
     Shape:
         N in_channels h w and N skip_channels H W (or None) -> N out_channels H W
@@ -57,37 +57,44 @@ class UnetBlock(nn.Module):
         self.upsample = Upsample(in_channels, out_channels, mode=upsample)
         joined = self.upsample.out_channels + skip_channels
         self.skip_attention = attend("skip", skip_channels)
-        # Without a skip nothing is concatenated: attention there would only double its neighbour's.
+        # Without a skip nothing is concatenated, and attention here would repeat that of the block below.
         self.concat_attention = attend("concat", joined if skip_channels else 0)
         self.conv1 = ConvNormAct(joined, out_channels)
         self.conv2 = ConvNormAct(out_channels, out_channels)
         self.attention = attend("decoder", out_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:
-        """Steps up to `size`, which is the skip's where there is one."""
-        x = self.upsample(x, size)  # N in H W
+        """Return the map at `size`, which is the size of the skip if there is one."""
+        x = self.upsample(x, size)  # N in H W, or N out H W with "deconv"
         if skip is not None:
-            x = self.concat_attention(torch.cat([x, self.skip_attention(skip)], dim=1))  # N in+skip H W
-        return self.attention(self.conv2(self.conv1(x)))  # N out H W
+            x = torch.cat([x, self.skip_attention(skip)], dim=1)  # N joined H W
+            x = self.concat_attention(x)
+        x = self.conv1(x)  # N out H W
+        x = self.conv2(x)  # N out H W
+        return self.attention(x)
 
 
 class HalfUnetBlock(nn.Module):
-    """Half of the output from each side: a deconvolution of the map beside a 1x1 convolution of the skip.
+    """Decoder block that takes half of its output from the upsampled map and half from the skip.
 
-    Far fewer multiplications than UnetBlock: no 3x3 convolution sees the concatenated map. ReLU, then batch norm
-    close the block. Two solutions of the TGS Salt challenge are built of it.
+    The upsampled map is a deconvolution, the other half a 1x1 convolution of the skip; both are concatenated, then
+    ReLU and batch norm. It needs far fewer multiplications than UnetBlock, because no 3x3 convolution reads the
+    concatenated map. Two solutions of the TGS Salt challenge use it.
 
     Args:
         in_channels: channels of the coarser map.
-        skip_channels: channels of the encoder's map; with 0 the deconvolution makes the whole output.
+        skip_channels: channels of the encoder's map; with 0 the upsampled map is the whole output.
         out_channels: channels out, at least 2.
         upsample: "deconv", or "nearest" or "bilinear" after a 1x1 convolution.
-        attention: "none" or a name of `saltzoo.layers.ATTENTIONS`.
-        attention_sites: as in UnetBlock.
-        attention_reduction: how far its channel branch narrows; None for its own default.
+        attention: "none" or a name in `saltzoo.layers.ATTENTIONS`.
+        attention_sites: sites that get attention: some of "skip", "concat" and "decoder", as in UnetBlock.
+        attention_reduction: factor by which the channel branch of the attention narrows; None for its default.
 
     Shape:
         N in_channels h w and N skip_channels H W (or None) -> N out_channels H W
+
+    Raises:
+        ValueError: if `out_channels` is below 2.
 
     Example:
         >>> import torch
@@ -109,7 +116,7 @@ class HalfUnetBlock(nn.Module):
     ) -> None:
         super().__init__()
         if out_channels < 2:
-            raise ValueError(f"out_channels must be at least 2, one for each side, got {out_channels}")
+            raise ValueError(f"out_channels must be at least 2, one for each half, got {out_channels}")
         attend = partial(build_attention_at, name=attention, sites=attention_sites, reduction=attention_reduction)
         from_skip = out_channels // 2 if skip_channels else 0
         from_below = out_channels - from_skip
@@ -123,9 +130,10 @@ class HalfUnetBlock(nn.Module):
         self.attention = attend("decoder", out_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:
-        """Steps up to `size`, which is the skip's where there is one."""
-        x = self.upsample(self.project(x), size)  # N out/2 H W
+        """Return the map at `size`, which is the size of the skip if there is one."""
+        x = self.upsample(self.project(x), size)  # N out/2 H W, or N out H W without a skip
         if skip is not None:
-            x = torch.cat([x, self.project_skip(self.skip_attention(skip))], dim=1)  # N out H W
-            x = self.concat_attention(x)
-        return self.attention(self.norm(self.act(x)))
+            skip = self.project_skip(self.skip_attention(skip))  # N out/2 H W
+            x = self.concat_attention(torch.cat([x, skip], dim=1))  # N out H W
+        x = self.norm(self.act(x))  # N out H W
+        return self.attention(x)

@@ -411,7 +411,7 @@ def online_imagenet_weights_that_are_pickled(hub, tmp_path):
         else:
             refused(
                 OSError,
-                "ImageNet weights of encoder 'test_resnet' can't be had",
+                "ImageNet weights of encoder 'test_resnet' can't be loaded",
                 "unet",
                 encoder="test_resnet",
                 **options,

@@ -1,4 +1,4 @@
-"""Networks watched as they run: hand-made ones, of each kind that makes the path hard to see."""
+"""Traces of small networks with the structures that make the path hard to find."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from saltzoo.encoders.timm.trace import find_site, reduction, trace
-from saltzoo.encoders.timm.unused import remove, unused
+from saltzoo.encoders.timm.unused import find_unused, remove_unused
 
 
 def conv(before=4, after=4, stride=1):
@@ -16,7 +16,7 @@ def conv(before=4, after=4, stride=1):
 
 
 class Net(nn.Module):
-    """A stem, something between, and a coarser stage."""
+    """A stem, a module in the middle, and a coarser stage."""
 
     def __init__(self, middle):
         super().__init__()
@@ -28,7 +28,7 @@ class Net(nn.Module):
 
 
 class Residual(nn.Module):
-    """Its shortcut, an identity, puts out what the stage before put out, but is read by one branch alone."""
+    """Its shortcut is an identity: it returns the output of the stage before, but only one branch reads it."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ class Residual(nn.Module):
 
 
 class Tap(nn.Module):
-    """The first map is what the next stage begins with; `act` makes it, in a branch that `down` reads past."""
+    """The first map is the start of the next stage: `act` makes it in a branch, and `past` bypasses it."""
 
     def __init__(self, branch):
         super().__init__()
@@ -52,7 +52,7 @@ class Tap(nn.Module):
 
 
 class Functional(nn.Module):
-    """The path between the maps is no module's output: a sum of two stems, made in `forward`."""
+    """The path between the maps is not the output of a module, but a sum of two stems computed in `forward`."""
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ class Functional(nn.Module):
 
 
 class Parts(nn.Module):
-    """A stage that hands on a list: two parts that it made, or one of them given by the stage before."""
+    """A stage that returns a list of two parts; with `passes` it passes on the second part of the stage before."""
 
     def __init__(self, *, passes):
         super().__init__()
@@ -89,7 +89,7 @@ class Listed(nn.Module):
 
 
 class Twice(nn.Module):
-    """A module that runs twice stands at two places."""
+    """A module that runs twice has two positions in the path."""
 
     def __init__(self):
         super().__init__()
@@ -101,7 +101,7 @@ class Twice(nn.Module):
 
 
 class FromBelow(nn.Module):
-    """The finer map is made of the coarser one: what stood at `down` would be in both."""
+    """The finer map is computed from the coarser one: a module inserted at `down` would affect both."""
 
     def __init__(self):
         super().__init__()
@@ -139,12 +139,12 @@ class NHWC(nn.Module):
         (Net(nn.ReLU(inplace=True)), ["middle", "down"]),
         (Net(nn.Sequential(conv(), nn.ReLU(), nn.Dropout())), ["middle", "down"]),
         (Net(Residual()), ["middle", "down"]),
-        # A branch with nothing learned, and with work of its own: the path forks at the stem, either way.
+        # A branch without and with parameters: in both cases the path forks at the stem.
         (Tap(nn.ReLU()), ["stem", None]),
         (Tap(conv()), ["stem", None]),
         (Functional(), [None, "down"]),
         (Listed(passes=False), ["second", "down"]),
-        # What passes by the second stage is read by it as well.
+        # The second stage also reads the part that it passes on.
         (Listed(passes=True), [None, "down"]),
         (Twice(), [None, "down"]),
         (FromBelow(), [None, None]),
@@ -154,7 +154,7 @@ def test_site_of_each_map(network, expected):
     assert names(network) == expected
 
 
-def test_a_shortcut_is_no_place_in_the_path():
+def test_a_shortcut_is_not_a_site():
     class TwoStages(nn.Module):
         def __init__(self):
             super().__init__()
@@ -167,7 +167,7 @@ def test_a_shortcut_is_no_place_in_the_path():
     assert names(TwoStages()) == ["first", "second"]
 
 
-def test_a_site_knows_its_channels_and_their_place():
+def test_a_site_has_the_channels_and_the_layout_of_the_map():
     first, second = sites(Listed(passes=False))
     assert (first.channels, first.channels_last, second.channels) == (8, False, 8)
     first, second = sites(NHWC(), channels_last=True)
@@ -175,7 +175,7 @@ def test_a_site_knows_its_channels_and_their_place():
     assert (second.module, second.channels, second.channels_last) == ("down", 8, False)
 
 
-def test_a_network_may_write_into_its_image():
+def test_a_network_may_modify_its_image_in_place():
     class Writes(Net):
         def forward(self, x):
             return super().forward(x.mul_(2))
@@ -184,21 +184,21 @@ def test_a_network_may_write_into_its_image():
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_watches_where_gradients_are_off(mode):
+def test_traces_with_gradients_disabled(mode):
     network = Net(nn.ReLU())
     with mode():
         assert names(network) == ["middle", "down"]
 
 
-def test_watching_leaves_no_hook_behind_even_if_the_network_fails():
+def test_hooks_are_removed_if_the_network_fails():
     network = Net(conv(5, 4))
     with pytest.raises(RuntimeError, match="channels"):
         trace(network, (32, 32), in_chans=1)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
 
-class Idle(nn.Module):
-    """With two maps, its head runs for nothing; `extra` is never used, and of `norm` one parameter is not."""
+class PartlyUnused(nn.Module):
+    """`head` is unused with two maps; `extra` and the parameter `spare` of `norm` are never used."""
 
     def __init__(self):
         super().__init__()
@@ -215,23 +215,25 @@ class Idle(nn.Module):
 
 
 @pytest.mark.parametrize("maps", [(0,), (0, 1), (1,), (2,), (0, 2)])
-def test_unused_is_what_gets_no_gradient(maps):
-    network = Idle().eval()
-    named = unused(network, trace(network, (32, 32), in_chans=1), maps)
+def test_unused_parameters_are_those_without_gradient(maps):
+    network = PartlyUnused().eval()
+    named = find_unused(network, trace(network, (32, 32), in_chans=1), maps)
     found = network(torch.randn(1, 1, 32, 32))
     sum(found[i].square().sum() for i in maps).backward()
-    idle = {name for name, p in network.named_parameters() if p.grad is None}
-    assert {p for p in dict(network.named_parameters()) if any(p == n or p.startswith(f"{n}.") for n in named)} == idle
-    # The whole of a module that is idle is named once, by its outermost name.
+    without_gradient = {name for name, p in network.named_parameters() if p.grad is None}
+    assert {
+        p for p in dict(network.named_parameters()) if any(p == n or p.startswith(f"{n}.") for n in named)
+    } == without_gradient
+    # An unused module is named once, by its outermost name.
     assert ("down" in named) == (maps == (0,))
     assert not any(a != b and b.startswith(f"{a}.") for a in named for b in named)
 
 
-def test_remove_leaves_all_else():
-    network = Idle().eval()
+def test_removing_unused_parameters_keeps_all_others():
+    network = PartlyUnused().eval()
     before, x = network.state_dict(), torch.randn(1, 1, 32, 32)
     expected = network(x)
-    remove(network, unused(network, trace(network, (32, 32), in_chans=1), (0, 1)))
+    remove_unused(network, find_unused(network, trace(network, (32, 32), in_chans=1), (0, 1)))
     after = network.state_dict()
     gone = {"extra", "norm.spare"} | {key for key in before if key.startswith("head.")}
     assert before.keys() - after.keys() == gone

@@ -1,4 +1,4 @@
-"""Appended channels: against closed forms, for every size, dtype and layout."""
+"""Appended channels against closed forms, for many sizes, dtypes and memory formats."""
 
 import math
 import re
@@ -15,9 +15,9 @@ def position(index, count):
     return 0.0 if count == 1 else 2 * index / (count - 1) - 1
 
 
-@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 12), st.integers(1, 12))
-@settings(max_examples=40, deadline=None)
-def test_coordinates_are_their_closed_form(n, c, height, width):
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 7), st.integers(1, 7))
+@settings(max_examples=20, deadline=None)
+def test_coordinates_agree_with_the_closed_form(n, c, height, width):
     x = torch.randn(n, c, height, width, dtype=torch.float64)
     y = CoordChannels(radius=True)(x)
     assert y.shape == (n, c + 3, height, width)
@@ -29,7 +29,7 @@ def test_coordinates_are_their_closed_form(n, c, height, width):
             torch.testing.assert_close(y[:, c:, row, column], want.expand(n, 3))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 1), (101, 101), (37, 300)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 1), (37, 300)])
 def test_coordinates_are_symmetric_and_end_at_one(size):
     plain = CoordChannels()(torch.zeros(1, 1, *size))[0, 1:]
     full = CoordChannels(radius=True)(torch.zeros(1, 1, *size))[0, 1:]
@@ -45,7 +45,7 @@ def test_coordinates_are_symmetric_and_end_at_one(size):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_dtype_is_kept_and_rounded_once(dtype):
+def test_the_dtype_is_kept_and_values_are_rounded_once(dtype):
     y = CoordChannels(radius=True)(torch.zeros(1, 1, 2, 1001, dtype=dtype))
     assert y.dtype == dtype
     exact = CoordChannels(radius=True)(torch.zeros(1, 1, 2, 1001))
@@ -53,7 +53,7 @@ def test_dtype_is_kept_and_rounded_once(dtype):
     torch.testing.assert_close(y.double(), exact.double(), rtol=0, atol=torch.finfo(dtype).eps + 1e-6)
 
 
-def test_a_scalar_fills_its_image():
+def test_a_scalar_fills_the_channel_of_its_image():
     x = torch.randn(3, 2, 4, 5)
     depth = torch.tensor([0.1, -2.0, 7.0], dtype=torch.float64)
     for given_as in (depth, depth[:, None]):
@@ -64,11 +64,11 @@ def test_a_scalar_fills_its_image():
         assert torch.equal(y[:, 2], depth.float()[:, None, None].expand(3, 4, 5))
 
 
-def test_whole_numbers_are_scalars_too():
+def test_scalars_may_be_integers():
     assert append_scalar(torch.zeros(2, 1, 1, 1), torch.tensor([3, 4]))[:, 1].flatten().tolist() == [3, 4]
 
 
-def test_gradients_reach_the_map_and_the_scalar():
+def test_first_derivatives_of_map_and_scalar():
     x = torch.randn(2, 3, 2, 4, dtype=torch.float64, requires_grad=True)
     depth = torch.randn(2, 1, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(append_scalar, (x, depth))
@@ -85,7 +85,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_memory_format_is_kept(call):
+def test_the_memory_format_is_kept(call):
     x = torch.randn(2, 3, 6, 5)
     first, last = call(x), call(x.to(memory_format=torch.channels_last))
     assert first.is_contiguous()
@@ -94,27 +94,27 @@ def test_memory_format_is_kept(call):
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 4), (1, 1, 3, 4, 4)])
-def test_refuses_what_is_no_map(call, shape):
-    with pytest.raises(ValueError, match=re.escape(f"expected a map N C H W, got {shape}")):
-        call(torch.zeros(shape))
+def test_input_of_another_shape_raises(call):
+    with pytest.raises(ValueError, match=re.escape("expected a map N C H W, got (3, 4, 4)")):
+        call(torch.zeros(3, 4, 4))
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_refuses_whole_numbers(call):
-    with pytest.raises(ValueError, match=re.escape("expected a map of floating point, got torch.uint8")):
+def test_a_map_of_integers_raises(call):
+    with pytest.raises(ValueError, match=re.escape("expected a floating-point map, got torch.uint8")):
         call(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2), (3, 1), (2, 1, 1), (1,)])
-def test_refuses_scalars_of_other_images(shape):
+def test_scalars_of_another_shape_raise(shape):
     words = f"expected one number for each of 2 images, of shape (2,) or (2, 1), got {shape}"
     with pytest.raises(ValueError, match=re.escape(words)):
         append_scalar(torch.zeros(2, 1, 3, 3), torch.zeros(shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [None, True])
-def test_compile_whole(dynamic):
+def test_both_compile_to_one_graph(dynamic):
     torch._dynamo.reset()
     coordinates = torch.compile(CoordChannels(radius=True), fullgraph=True, backend="eager", dynamic=dynamic)
     scalar = torch.compile(ScalarChannel(), fullgraph=True, backend="eager", dynamic=dynamic)
@@ -125,7 +125,8 @@ def test_compile_whole(dynamic):
         assert torch.equal(scalar(x, depth), append_scalar(x, depth))
 
 
-def test_are_exported_with_free_sizes():
+@pytest.mark.slow
+def test_both_export_with_free_sizes():
     dim = torch.export.Dim
     sizes = {0: dim("n"), 2: dim("h"), 3: dim("w")}
     coordinates = torch.export.export(CoordChannels(radius=True), (torch.randn(2, 3, 8, 9),), dynamic_shapes=(sizes,))

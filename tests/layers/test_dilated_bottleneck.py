@@ -1,4 +1,4 @@
-"""The dilated bottleneck: against torchvision's under its weights, and its shapes and errors."""
+"""The dilated bottleneck against torchvision with the same weights, and its shapes and errors."""
 
 import re
 
@@ -30,7 +30,7 @@ def torchvision_twin(ours, in_channels, mid, stride, dilation):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     ("in_channels", "stride", "dilation", "projection"),
-    [(12, 1, 1, None), (5, 1, 1, None), (12, 2, 1, None), (5, 2, 3, None), (12, 1, 2, None), (12, 1, 4, True)],
+    [(12, 1, 1, None), (5, 2, 3, None), (12, 1, 2, None), (12, 1, 4, True)],
 )
 def test_agrees_with_torchvision(in_channels, stride, dilation, projection, training):
     torch.manual_seed(0)
@@ -52,7 +52,7 @@ def test_agrees_with_torchvision(in_channels, stride, dilation, projection, trai
         torch.testing.assert_close(block.norm.running_var, norm.running_var)
 
 
-def test_the_shortcut_is_the_input_itself_where_it_fits():
+def test_the_shortcut_is_the_input_if_shapes_agree():
     assert isinstance(DilatedBottleneck(8, 2, 8).shortcut, nn.Identity)
     assert isinstance(DilatedBottleneck(8, 2, 8, dilation=4).shortcut, nn.Identity)
     assert not isinstance(DilatedBottleneck(8, 2, 9).shortcut, nn.Identity)
@@ -60,13 +60,13 @@ def test_the_shortcut_is_the_input_itself_where_it_fits():
 
 
 @pytest.mark.parametrize(("channels", "stride"), [((8, 2, 9), 1), ((8, 2, 8), 2)])
-def test_refuses_to_add_what_does_not_fit(channels, stride):
-    words = f"8 channels can't be added to {channels[2]} at a stride of {stride}: leave projection at None"
+def test_a_shortcut_without_projection_raises_if_shapes_differ(channels, stride):
+    words = f"projection=False cannot add 8 channels to {channels[2]} at stride {stride}: leave projection at None"
     with pytest.raises(ValueError, match=re.escape(words)):
         DilatedBottleneck(*channels, stride=stride, projection=False)
 
 
-def test_a_dilated_stage_looks_as_far_as_its_dilations_add_up():
+def test_the_receptive_field_of_a_dilated_stage():
     stage = bottleneck_stage(1, 1, 1, depth=2, dilation=3).eval()
     for parameter in stage.parameters():
         nn.init.constant_(parameter, 0.5)
@@ -77,7 +77,7 @@ def test_a_dilated_stage_looks_as_far_as_its_dilations_add_up():
     assert {tuple(place) for place in seen.tolist()} == {(dy, dx) for dy in range(-6, 7, 3) for dx in range(-6, 7, 3)}
 
 
-def test_a_stage_projects_and_strides_in_its_first_block_only():
+def test_only_the_first_block_of_a_stage_has_projection_and_stride():
     for in_channels, stride in ((16, 1), (8, 2)):
         stage = bottleneck_stage(in_channels, 4, 16, depth=3, stride=stride, dilation=2)
         assert [isinstance(block.shortcut, nn.Identity) for block in stage] == [False, True, True]
@@ -87,7 +87,7 @@ def test_a_stage_projects_and_strides_in_its_first_block_only():
         assert y.shape == (1, 16, -(-101 // stride), -(-33 // stride))
 
 
-def test_keeps_channels_last_and_leaves_its_input_alone():
+def test_keeps_channels_last_and_does_not_modify_its_input():
     stage = wake_norms(bottleneck_stage(8, 2, 8, depth=2, dilation=2), 0.3).to(memory_format=torch.channels_last)
     x = torch.randn(2, 8, 9, 7).to(memory_format=torch.channels_last)
     before = x.clone()
@@ -96,7 +96,8 @@ def test_keeps_channels_last_and_leaves_its_input_alone():
     assert torch.equal(x, before)
 
 
-def test_compiles_whole_and_is_exported_with_free_sizes():
+@pytest.mark.slow
+def test_compiles_and_exports_with_free_sizes():
     torch._dynamo.reset()
     block = wake_norms(DilatedBottleneck(4, 2, 8, stride=2, dilation=2), 0.3).eval()
     fast = torch.compile(block, fullgraph=True, dynamic=True, backend="eager")

@@ -1,4 +1,4 @@
-"""Full-resolution residual units: against the paper's equations written out in loops, at every size."""
+"""Full-resolution residual units against loops over the equations of the paper, at many sizes."""
 
 import copy
 import itertools
@@ -14,7 +14,7 @@ from saltzoo.layers import FRRU, FRRUStage, ResidualUnit
 
 
 def conv_norm(x, layer, *, relu):
-    """A ConvNormAct in evaluation, pixel by pixel."""
+    """A ConvNormAct in evaluation mode, pixel by pixel."""
     kernel, norm = layer.conv.weight, layer.norm
     reach = kernel.shape[2] // 2
     y = x.new_zeros(len(x), len(kernel), *x.shape[2:])
@@ -29,7 +29,7 @@ def conv_norm(x, layer, *, relu):
 
 
 def pooled(x, scale):
-    """The greatest of each scale x scale cell; what fills no cell is left out."""
+    """The maximum of each complete scale x scale cell."""
     height, width = x.shape[2] // scale, x.shape[3] // scale
     y = x.new_empty(*x.shape[:2], height, width)
     for i, j in itertools.product(range(height), range(width)):
@@ -38,15 +38,15 @@ def pooled(x, scale):
 
 
 def unpooled(x, size):
-    """Each pixel of a map of `size` takes the value of the cell that it lies in, cells sharing the map evenly."""
+    """A map of `size` in which each pixel takes the value of its cell, all cells being equally large."""
     y = x.new_empty(*x.shape[:2], *size)
     for row, column in itertools.product(range(size[0]), range(size[1])):
         y[:, :, row, column] = x[:, :, row * x.shape[2] // size[0], column * x.shape[3] // size[1]]
     return y
 
 
-def transcribed(unit, lane, stream, scale):
-    """The paper's z_n = z_(n-1) + H(y_(n-1), z_(n-1)), y_n = G(y_(n-1), z_(n-1))."""
+def reference(unit, lane, stream, scale):
+    """z_n = z_(n-1) + H(y_(n-1), z_(n-1)), y_n = G(y_(n-1), z_(n-1)) of the paper."""
     y = torch.cat([stream, pooled(lane, scale)], dim=1)
     y = conv_norm(conv_norm(y, unit.conv1, relu=True), unit.conv2, relu=True)
     residual = torch.einsum("nchw,oc->nohw", y, unit.residual.weight[:, :, 0, 0])
@@ -54,7 +54,7 @@ def transcribed(unit, lane, stream, scale):
     return lane + unpooled(residual, lane.shape[2:]), y
 
 
-@pytest.mark.parametrize(("size", "scale"), [((8, 12), 4), ((9, 7), 2), ((11, 16), 4), ((17, 9), 8), ((5, 6), 1)])
+@pytest.mark.parametrize(("size", "scale"), [((8, 12), 4), ((9, 7), 2), ((5, 6), 1)])
 @torch.no_grad()
 def test_unit_agrees_with_the_equations(size, scale):
     torch.manual_seed(0)
@@ -62,7 +62,7 @@ def test_unit_agrees_with_the_equations(size, scale):
     lane = torch.randn(2, 2, *size, dtype=torch.float64)
     stream = torch.randn(2, 3, size[0] // scale, size[1] // scale, dtype=torch.float64)
     got_lane, got_stream = unit(lane, stream)
-    want_lane, want_stream = transcribed(unit, lane, stream, scale)
+    want_lane, want_stream = reference(unit, lane, stream, scale)
     torch.testing.assert_close(got_lane, want_lane)
     torch.testing.assert_close(got_stream, want_stream)
 
@@ -76,11 +76,11 @@ def test_residual_unit_agrees_with_its_formula(channels, out_channels):
     shortcut = torch.einsum("nchw,oc->nohw", x, unit.shortcut.weight[:, :, 0, 0]) if out_channels == 3 else x
     want = shortcut + conv_norm(conv_norm(x, unit.conv1, relu=True), unit.conv2, relu=False)
     torch.testing.assert_close(unit(x), want)
-    assert (want < 0).any()  # nothing closes the unit: its lane goes below zero
+    assert (want < 0).any()  # there is no ReLU after the sum
 
 
-def test_has_the_parameters_that_the_paper_gives():
-    """Two convolutions without bias and their norms each; the 1x1 convolution of a FRRU has a bias."""
+def test_number_of_parameters_is_that_of_the_paper():
+    """Two convolutions without bias, each with a norm; the 1x1 convolution of an FRRU has a bias."""
     norm, lane = 2 * 96, 96 * 32 + 32
     frru = (48 + 32) * 96 * 9 + norm + 96 * 96 * 9 + norm + lane
     assert sum(p.numel() for p in FRRU(48, 96, 32, scale=2).parameters()) == frru
@@ -88,9 +88,9 @@ def test_has_the_parameters_that_the_paper_gives():
 
 
 @given(st.integers(16, 70), st.integers(16, 70), st.sampled_from([1, 2, 4, 8, 16]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @torch.no_grad()
-def test_any_size_keeps_the_lane_whole(height, width, scale):
+def test_shapes_at_any_size(height, width, scale):
     unit = FRRU(2, 3, 4, scale=scale).eval()
     lane, stream = unit(torch.randn(1, 4, height, width), torch.randn(1, 2, height // scale, width // scale))
     assert lane.shape == (1, 4, height, width)
@@ -98,18 +98,18 @@ def test_any_size_keeps_the_lane_whole(height, width, scale):
 
 
 @torch.no_grad()
-def test_what_a_unit_adds_reaches_the_last_row_and_column():
+def test_the_residual_reaches_the_last_row_and_column():
     unit = FRRU(2, 3, 4, scale=16).eval()
     before = torch.zeros(1, 4, 47, 33)  # pooled to 2 x 2
     torch.nn.init.ones_(unit.residual.bias)
     torch.nn.init.zeros_(unit.residual.weight)
     lane, _ = unit(before, torch.randn(1, 2, 2, 2))
     assert torch.equal(lane, torch.ones_like(lane))
-    assert not before.any()  # the lane that came in is a feature elsewhere
+    assert not before.any()  # other layers still use the incoming lane
 
 
 @torch.no_grad()
-def test_a_stage_is_its_units_in_a_row():
+def test_a_stage_runs_its_units_in_a_row():
     stage = wake_vectors(FRRUStage(2, 3, 4, units=3, scale=2)).eval()
     lane, stream = torch.randn(1, 4, 9, 11), torch.randn(1, 2, 4, 5)
     got = stage(lane, stream)
@@ -120,7 +120,7 @@ def test_a_stage_is_its_units_in_a_row():
     assert torch.equal(got[1], stream)
 
 
-def test_refuses_a_stage_without_units():
+def test_a_stage_without_units_raises():
     with pytest.raises(ValueError, match=re.escape("units must be at least 1, got 0")):
         FRRUStage(2, 3, 4, units=0, scale=2)
 
@@ -135,7 +135,7 @@ def test_keeps_channels_last():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_every_parameter_learns_under_autocast_from_one_image():
+def test_every_parameter_gets_a_gradient_from_one_image_under_autocast():
     unit = FRRU(3, 4, 2, scale=4)
     with torch.autocast("cpu", torch.bfloat16):
         lane, stream = unit(torch.randn(1, 2, 21, 18), torch.randn(1, 3, 5, 4))
@@ -143,8 +143,9 @@ def test_every_parameter_learns_under_autocast_from_one_image():
     assert [n for n, p in unit.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
+@pytest.mark.slow
 @torch.no_grad()
-def test_compiles_whole_with_free_sizes():
+def test_compiles_to_one_graph_with_free_sizes():
     torch._dynamo.reset()
     stage = wake_vectors(FRRUStage(2, 3, 4, units=2, scale=4)).eval()
     fast = torch.compile(stage, fullgraph=True, dynamic=True, backend="eager")

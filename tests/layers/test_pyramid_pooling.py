@@ -1,4 +1,4 @@
-"""Pyramid pooling: against torch's adaptive pooling at every size, and a module made of torch's own layers."""
+"""Pyramid pooling against torch's adaptive pooling at many sizes, and a module of torch layers."""
 
 import re
 
@@ -14,8 +14,8 @@ from saltzoo.layers import PyramidPooling
 from saltzoo.layers.pyramid_pooling import _averages as cell_averages
 
 
-def transcription(ours):
-    """The paper's module of torch's layers, sharing the weights of ours."""
+def reference(ours):
+    """The module of the paper from torch layers, with the weights of ours."""
     paths = []
     for bins, branch in zip(ours.bins, ours.branches, strict=True):
         norm = nn.BatchNorm2d(branch.norm.num_features).double()
@@ -34,11 +34,11 @@ def transcription(ours):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("size", [(13, 13), (17, 11), (12, 6), (4, 5), (1, 1), (2, 40)])
-def test_agrees_with_the_module_of_torchs_layers(size, training):
+@pytest.mark.parametrize("size", [(13, 13), (12, 6), (4, 5), (1, 1)])
+def test_agrees_with_a_module_of_torch_layers(size, training):
     torch.manual_seed(0)
     ours = wake_norms(PyramidPooling(8), 0.3).double().train(training)
-    paths, theirs = transcription(ours)
+    paths, theirs = reference(ours)
     for path in paths:
         path.train(training)
     x = torch.randn(3, 8, *size, dtype=torch.float64)
@@ -55,7 +55,7 @@ def test_agrees_with_the_module_of_torchs_layers(size, training):
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.lists(st.integers(1, 9), min_size=1, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_cells_are_those_of_adaptive_pooling(height, width, bins):
     x = torch.randn(2, 3, height, width, dtype=torch.float64)
     want = torch.cat([F.adaptive_avg_pool2d(x, count).flatten(2) for count in bins], dim=2)
@@ -72,24 +72,23 @@ def test_out_channels(options, branch, out):
     assert module(torch.randn(2, 256, 5, 5)).shape == (2, out, 5, 5)
     assert {b.conv.out_channels for b in module.branches} == {branch}
     assert f"bins={module.bins}" in repr(module)
-    assert PyramidPooling(3).out_channels == 3 + 4  # a quarter, and never below 1
+    assert PyramidPooling(3).out_channels == 3 + 4  # a quarter, at least 1
 
 
-def test_the_first_channels_are_the_map_itself():
+def test_the_first_channels_are_the_input():
     x = torch.randn(2, 8, 7, 9)
     assert torch.equal(PyramidPooling(8)(x)[:, :8], x)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 4), (7, 5)])
-def test_a_batch_of_one_trains(size):
+def test_trains_on_one_image():
     module = PyramidPooling(8)
-    y = module(torch.randn(1, 8, *size))
+    y = module(torch.randn(1, 8, 7, 5))
     assert y.isfinite().all()
     y.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
 
 
-def test_a_module_built_without_memory_works_once_it_has_its_tensors():
+def test_a_module_built_on_meta_works_after_loading_weights():
     with torch.device("meta"):
         empty = PyramidPooling(8)
     module = wake_norms(PyramidPooling(8), 0.3)
@@ -100,9 +99,8 @@ def test_a_module_built_without_memory_works_once_it_has_its_tensors():
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("training", [True, False])
-def test_keeps_the_memory_format_either_way(count, training):
-    module = wake_norms(PyramidPooling(8), 0.3).to(memory_format=torch.channels_last).train(training)
+def test_keeps_the_memory_format(count):
+    module = wake_norms(PyramidPooling(8), 0.3).to(memory_format=torch.channels_last)
     x = torch.randn(count, 8, 7, 9)
     want = module(x)
     assert want.is_contiguous()
@@ -112,21 +110,21 @@ def test_keeps_the_memory_format_either_way(count, training):
 
 
 @pytest.mark.parametrize(("dtype", "value"), [(torch.float16, 3000.0), (torch.bfloat16, 3008.0)])
-def test_half_maps_are_averaged_without_overflow(dtype, value):
-    x = torch.full((2, 3, 64, 50), value, dtype=dtype)  # a sum over all pixels is far beyond 65504
+def test_half_precision_maps_are_averaged_without_overflow(dtype, value):
+    x = torch.full((2, 3, 64, 50), value, dtype=dtype)  # the sum over all pixels exceeds 65504
     averages = cell_averages(x, (1, 2, 3, 6))
     assert averages.dtype == dtype
     torch.testing.assert_close(averages.float(), torch.full((2, 3, 50), value), rtol=1e-2, atol=0)
 
 
-def test_autocast_does_not_round_a_float32_map_before_it_is_averaged():
+def test_autocast_does_not_round_a_float32_map_before_averaging():
     x = torch.randn(1, 4, 9, 9)
     with torch.autocast("cpu", torch.bfloat16):
         under = cell_averages(x, (1, 6))
     assert torch.equal(under, cell_averages(x, (1, 6)))
 
 
-def test_bf16_autocast_is_finite_and_near():
+def test_bfloat16_autocast_is_close():
     torch.manual_seed(0)
     module = wake_norms(PyramidPooling(16), 0.3).eval()
     x = torch.randn(2, 16, 13, 13)
@@ -136,7 +134,8 @@ def test_bf16_autocast_is_finite_and_near():
     assert (got.float() - want).abs().max() < 0.02 * want.abs().max()
 
 
-def test_compiles_whole_with_free_sizes():
+@pytest.mark.slow
+def test_compiles_to_one_graph_with_free_sizes():
     torch._dynamo.reset()
     module = wake_norms(PyramidPooling(8), 0.3).eval()
     fast = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
@@ -149,7 +148,7 @@ def test_compiles_whole_with_free_sizes():
 def program():
     module = wake_norms(PyramidPooling(8), 0.3).eval()
     dim = torch.export.Dim
-    # Sizes that all bins divide: an adaptive pooling would be exported as a window of fixed size.
+    # Sizes that all bins divide: torch would export adaptive pooling as a window of fixed size.
     sizes = {0: dim("n"), 2: dim("h", min=2), 3: dim("w", min=2)}
     return module, torch.export.export(module, (torch.randn(2, 8, 12, 18),), dynamic_shapes=(sizes,))
 
@@ -157,20 +156,24 @@ def program():
 SHAPES = [(1, 8, 5, 4), (3, 8, 13, 13), (2, 8, 101, 37), (4, 8, 2, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-def test_is_exported_with_free_sizes(program, shape):
+def test_exports_with_free_sizes(program, shape):
     module, exported = program
     x = torch.randn(shape)
     torch.testing.assert_close(exported.module()(x), module(x))
 
 
 @pytest.mark.slow
-def test_onnx_agrees_at_every_size(program, tmp_path):
+def test_onnx_agrees_at_many_sizes(program, tmp_path):
     module, exported = program
     onnx_agrees(exported, module, SHAPES, tmp_path, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("bins", [(), (1, 0), (-1,)])
-def test_refuses_what_are_no_bins(bins):
-    with pytest.raises(ValueError, match=re.escape("bins must be one or more numbers of at least 1, such as (1, 2")):
+@pytest.mark.parametrize(
+    ("bins", "words"),
+    [((), "bins must hold one or more counts, got ()"), ((1, 0), "bins must be at least 1, got (1, 0)")],
+)
+def test_invalid_bins_raise(bins, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
         PyramidPooling(8, bins=bins)

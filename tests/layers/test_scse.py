@@ -1,4 +1,4 @@
-"""scSE: against the formula and another library, to the second derivative, in every dtype and layout."""
+"""scSE against its formula and segmentation_models_pytorch, with second derivatives, dtypes and memory formats."""
 
 import copy
 import re
@@ -16,8 +16,8 @@ from saltzoo.layers import SCSE
 CLOSE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
-def awake(module, seed=0, scale=0.3):
-    """The module with gates that are not one half."""
+def randomised(module, seed=0, scale=0.3):
+    """The module with random weights, so that its gates are not 0.5."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -42,23 +42,23 @@ def grads_of(module, x, weight):
     return x.grad
 
 
-@pytest.mark.parametrize("shape", [(2, 64, 7, 9), (1, 3, 1, 1), (3, 1, 4, 4)])
+@pytest.mark.parametrize("shape", [(2, 64, 7, 9), (1, 3, 1, 1)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_starts_as_the_identity_and_stays_it_after_reset(shape, dtype):
+def test_is_the_identity_at_the_start_and_after_reset(shape, dtype):
     x = torch.randn(shape)
-    x = (x + x.sign() / 100).to(dtype)  # a half of float16's smallest numbers is rounded
+    x = (x + x.sign() / 100).to(dtype)  # halving the smallest float16 numbers would round them
     module = SCSE(shape[1]).to(dtype)
     assert torch.equal(module(x), x)
-    awake(module)
+    randomised(module)
     assert not torch.equal(module(x), x)
     module.reset_parameters()
     assert torch.equal(module(x), x)
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
-@pytest.mark.parametrize(("channels", "reduction"), [(64, 16), (16, 16), (48, 2), (5, 3)])
+@pytest.mark.parametrize(("channels", "reduction"), [(64, 16), (5, 3)])
 def test_agrees_with_segmentation_models_pytorch(channels, reduction, dtype):
-    ours = awake(SCSE(channels, reduction=reduction)).to(dtype)
+    ours = randomised(SCSE(channels, reduction=reduction)).to(dtype)
     theirs, pairs = smp_twin(ours, channels, reduction)
     x, weight = torch.randn(2, 2, channels, 9, 11, dtype=dtype)
     close = {"rtol": CLOSE[dtype], "atol": 10 * CLOSE[dtype]}
@@ -70,7 +70,7 @@ def test_agrees_with_segmentation_models_pytorch(channels, reduction, dtype):
 
 
 def functional(channels, seed=0):
-    module = awake(SCSE(channels, reduction=2), seed, scale=1).double()
+    module = randomised(SCSE(channels, reduction=2), seed, scale=1).double()
     names = [name for name, _ in module.named_parameters()]
 
     def call(x, *weights):
@@ -81,15 +81,20 @@ def functional(channels, seed=0):
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_first_and_second_derivatives(channels):
+def test_first_derivatives(channels):
     torch.manual_seed(channels)
-    call, inputs = functional(channels)
-    assert torch.autograd.gradcheck(call, inputs)
-    assert torch.autograd.gradgradcheck(call, inputs)
+    assert torch.autograd.gradcheck(*functional(channels))
 
 
-def test_gradients_of_a_frozen_module_or_of_a_constant_map():
-    module, x = awake(SCSE(6)), torch.randn(2, 6, 5, 5)
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 4])
+def test_second_derivatives(channels):
+    torch.manual_seed(channels)
+    assert torch.autograd.gradgradcheck(*functional(channels))
+
+
+def test_gradients_of_a_constant_map_and_of_a_frozen_module():
+    module, x = randomised(SCSE(6)), torch.randn(2, 6, 5, 5)
     free = grads_of(module, x, 1.0)
     module(x).sum().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
@@ -97,21 +102,28 @@ def test_gradients_of_a_frozen_module_or_of_a_constant_map():
     torch.testing.assert_close(grads_of(module, x, 1.0), free)
 
 
-@pytest.mark.parametrize(("channels", "reduction", "hidden"), [(64, 16, 4), (64, 2, 32), (3, 16, 1), (1, 1, 1)])
-def test_hidden_is_never_below_one(channels, reduction, hidden):
+@pytest.mark.parametrize(("channels", "reduction", "hidden"), [(64, 16, 4), (3, 16, 1)])
+def test_the_hidden_width_is_at_least_one(channels, reduction, hidden):
     module = SCSE(channels, reduction=reduction)
     assert module.squeeze.out_features == hidden
     assert f"hidden={hidden}" in repr(module)
 
 
-@pytest.mark.parametrize(("channels", "reduction"), [(0, 2), (4, 0), (-1, 2)])
-def test_refuses_what_is_no_size(channels, reduction):
-    with pytest.raises(ValueError, match=f"got {channels} and {reduction}"):
-        SCSE(channels, reduction=reduction)
+@pytest.mark.parametrize(
+    ("channels", "options", "words"),
+    [
+        (0, {}, "channels must be at least 1, got 0"),
+        (4, {"reduction": 0}, "reduction must be at least 1, got 0"),
+        (4, {"merge": "mul"}, "unknown merge 'mul': choose one of 'add', 'max'"),
+    ],
+)
+def test_invalid_options_raise(channels, options, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        SCSE(channels, **options)
 
 
 def test_keeps_channels_last_forward_and_backward():
-    module = awake(SCSE(8))
+    module = randomised(SCSE(8))
     x = torch.randn(2, 8, 6, 5)
     want = grads_of(module, x, 1.0)
     last = x.to(memory_format=torch.channels_last).requires_grad_()
@@ -124,8 +136,8 @@ def test_keeps_channels_last_forward_and_backward():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_maps_under_autocast_keep_their_dtype_and_stay_close(dtype):
-    module = awake(SCSE(32))
+def test_half_precision_maps_keep_their_dtype_under_autocast(dtype):
+    module = randomised(SCSE(32))
     x, weight = torch.randn(2, 2, 32, 17, 19)
     half = x.to(dtype).requires_grad_()
     exact = half.detach().float()
@@ -145,23 +157,23 @@ def test_half_maps_under_autocast_keep_their_dtype_and_stay_close(dtype):
         assert (parameter.grad - value).abs().max() < 16 * eps * value.abs().max() + eps
 
 
-def test_the_channel_gate_is_pooled_in_float32_where_float16_overflows():
-    module = awake(SCSE(4), scale=1e-4).half()
-    x = torch.full((1, 4, 64, 64), 100.0, dtype=torch.float16)  # the sum over pixels is far beyond 65504
+def test_pooling_does_not_overflow_in_float16():
+    module = randomised(SCSE(4), scale=1e-4).half()
+    x = torch.full((1, 4, 64, 64), 100.0, dtype=torch.float16)  # the sum over pixels exceeds 65504
     assert torch.isfinite(module(x)).all()
 
 
 def test_float32_maps_stay_float32_under_autocast():
-    module, x = awake(SCSE(8)), torch.randn(1, 8, 5, 5)
+    module, x = randomised(SCSE(8)), torch.randn(1, 8, 5, 5)
     with torch.autocast("cpu", torch.bfloat16):
         y = module(x)
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, module(x))
 
 
-def test_keeps_no_map_for_the_backward_pass_but_its_input():
+def test_the_backward_pass_keeps_only_the_input():
     kept = []
-    module = awake(SCSE(16))
+    module = randomised(SCSE(16))
     x = torch.randn(2, 16, 33, 31, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
         module(x)
@@ -170,7 +182,7 @@ def test_keeps_no_map_for_the_backward_pass_but_its_input():
 
 
 def kept_by(module, x):
-    """Bytes of all that waits for the backward pass, each storage once."""
+    """Bytes of all tensors saved for the backward pass, each storage counted once."""
     storages = {}
 
     def keep(tensor):
@@ -183,7 +195,7 @@ def kept_by(module, x):
 
 
 class Alive(TorchDispatchMode):
-    """The most bytes that tensors occupied at once, `peak`, seen after every operation."""
+    """Records `peak`, the largest number of bytes that tensors occupied after any operation."""
 
     def __init__(self):
         super().__init__()
@@ -201,7 +213,7 @@ class Alive(TorchDispatchMode):
 
 
 def peaks_of(module, x):
-    """In maps of the size of x: the peak of the forward pass, and that of the backward pass without the output."""
+    """Peaks of the forward pass, and of the backward pass without the output, in multiples of the size of x."""
     x = x.detach().requires_grad_()
     with Alive() as alive:
         y = module(x)
@@ -213,18 +225,18 @@ def peaks_of(module, x):
 @pytest.mark.parametrize("merge", ["add", "max"])
 @pytest.mark.parametrize(("autocast", "most"), [(False, 1.001), (True, 0.68)])
 def test_keeps_no_more_than_segmentation_models_pytorch(merge, autocast, most):
-    """In float32 both keep the input and little else; under autocast theirs keeps a rounded copy of it too."""
+    """In float32 both keep little but the input; under autocast theirs also keeps a rounded copy of it."""
     x = torch.randn(16, 64, 64, 64, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         theirs = kept_by(SCSEModule(64, reduction=16), x)
         ours = kept_by(SCSE(64, reduction=16, merge=merge), x)
         normed = kept_by(SCSE(64, reduction=16, merge=merge, norm=True), x)
     assert x.nbytes < ours <= most * theirs
-    assert normed - ours < 1.1 * x.nbytes / 64  # what the norm of the pixels' gate was given
+    assert normed - ours < 1.1 * x.nbytes / 64  # the input of the norm of the pixel gate
 
 
 def test_needs_at_most_two_thirds_of_the_memory_of_segmentation_models_pytorch():
-    """At the peak of either pass, the input and the incoming gradient counted in, the output not."""
+    """At the peak of either pass, including the input and the incoming gradient, but not the output."""
     x = torch.randn(16, 64, 64, 64)
     ours, theirs = (peaks_of(module, x) for module in (SCSE(64, reduction=16), SCSEModule(64, reduction=16)))
     assert ours[0] < 2.1
@@ -233,8 +245,8 @@ def test_needs_at_most_two_thirds_of_the_memory_of_segmentation_models_pytorch()
     assert ours[1] <= 2 / 3 * theirs[1]
 
 
-class Normed(nn.Module):
-    """The variants written out as their parts, with autograd's gradients."""
+class Reference(nn.Module):
+    """All variants as torch layers, with the gradients of autograd."""
 
     def __init__(self, ours, merge):
         super().__init__()
@@ -274,11 +286,11 @@ class Normed(nn.Module):
 @pytest.mark.parametrize("merge", ["add", "max"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("fresh", [True, False])
-def test_variants_are_their_parts(norm, merge, training, fresh):
+def test_variants_agree_with_torch_layers(norm, merge, training, fresh):
     torch.manual_seed(0)
     ours = SCSE(12, reduction=3, norm=norm, merge=merge)
-    ours = (ours if fresh else awake(ours)).double().train(training)
-    theirs = Normed(ours, merge).double().train(training)
+    ours = (ours if fresh else randomised(ours)).double().train(training)
+    theirs = Reference(ours, merge).double().train(training)
     x, weight = torch.randn(2, 3, 12, 5, 6, dtype=torch.float64)
     want = grads_of(theirs, x, weight)
     torch.testing.assert_close(grads_of(ours, x, weight), want)
@@ -291,19 +303,19 @@ def test_variants_are_their_parts(norm, merge, training, fresh):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shape", [(2, 64, 7, 9), (1, 3, 1, 1), (1, 5, 4, 4)])
+@pytest.mark.parametrize("shape", [(2, 8, 7, 9), (1, 3, 1, 1)])
 @pytest.mark.parametrize(("merge", "scale"), [("add", 1), ("max", 0.5)])
-def test_with_norms_it_starts_the_same_and_does_so_again_after_reset(merge, scale, shape, training):
+def test_norms_do_not_change_the_output_at_the_start_and_after_reset(merge, scale, shape, training):
     x = torch.randn(shape)
     module = SCSE(shape[1], merge=merge, norm=True).train(training)
     assert torch.equal(module(x), scale * x)
-    awake(module)
+    randomised(module)
     assert not torch.equal(module(x), scale * x)
     module.reset_parameters()
     assert torch.equal(module(x), scale * x)
 
 
-def test_norms_come_with_no_biases_before_them():
+def test_layers_before_a_norm_have_no_biases():
     channels, hidden = 64, 32
     count = sum(p.numel() for p in SCSE(channels, norm=True).parameters())
     assert count == 2 * channels * hidden + channels + 2 * (hidden + channels + 1)
@@ -311,15 +323,9 @@ def test_norms_come_with_no_biases_before_them():
     assert plain == 2 * channels * hidden + channels + hidden + channels + 1
 
 
-@pytest.mark.parametrize("merge", ["mul", "", None])
-def test_refuses_an_unknown_merge(merge):
-    with pytest.raises(ValueError, match=re.escape(f"unknown merge {merge!r}: choose one of ('add', 'max')")):
-        SCSE(4, merge=merge)
-
-
 def compiled_agrees(backend, dtype=torch.float32):
     torch._dynamo.reset()
-    module = awake(SCSE(16)).to(dtype)
+    module = randomised(SCSE(16)).to(dtype)
     x, weight = torch.randn(2, 2, 16, 13, 11, dtype=dtype)
     fast = torch.compile(module, fullgraph=True, backend=backend)
     want = grads_of(module, x, weight)
@@ -333,17 +339,15 @@ def compiled_agrees(backend, dtype=torch.float32):
         torch.testing.assert_close(parameter.grad, value, rtol=1e-4, atol=1e-4)
 
 
-def test_compiles_whole():
-    compiled_agrees("aot_eager")
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiles_to_one_graph(backend):
+    compiled_agrees(backend)
 
 
 @pytest.mark.slow
-def test_compiles_whole_with_inductor():
-    compiled_agrees("inductor")
-
-
-def test_is_exported_with_free_sizes():
-    module = awake(SCSE(4)).eval()
+def test_exports_with_free_sizes():
+    module = randomised(SCSE(4)).eval()
     dim = torch.export.Dim
     sizes = {0: dim("n"), 2: dim("h", min=2), 3: dim("w", min=2)}
     program = torch.export.export(module, (torch.randn(2, 4, 8, 9),), dynamic_shapes=(sizes,))
@@ -351,19 +355,19 @@ def test_is_exported_with_free_sizes():
     torch.testing.assert_close(program.module()(x), module(x))
 
 
-def test_a_deep_copy_is_its_own():
-    model = nn.Sequential(awake(SCSE(4)))
+def test_a_deep_copy_has_separate_weights():
+    model = nn.Sequential(randomised(SCSE(4)))
     twin = copy.deepcopy(model)
     x = torch.randn(1, 4, 3, 3)
     before = model(x)
-    awake(twin, seed=1)
+    randomised(twin, seed=1)
     assert torch.equal(model(x), before)
     assert not torch.equal(twin(x), before)
 
 
-def test_backward_under_autocast_rounds_nothing_more():
+def test_backward_under_autocast_does_not_round():
     torch.manual_seed(0)
-    module = awake(SCSE(16))
+    module = randomised(SCSE(16))
     x = torch.randn(2, 16, 9, 7)
     gradients = []
     for enabled in (False, True):

@@ -205,7 +205,7 @@ def test_offline_without_a_cache(tmp_path):
     code = "from saltzoo.losses import TopologyLoss\ntry: TopologyLoss()\nexcept OSError as error: print(error)"
     env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120)
-    assert "the ImageNet weights of encoder 'vgg19.tv_in1k' can't be had" in done.stdout, done.stderr
+    assert "the ImageNet weights of encoder 'vgg19.tv_in1k' can't be loaded" in done.stdout, done.stderr
     assert "HF_HUB_OFFLINE" in done.stdout
     assert "TopologyLoss(features) takes any callable" in done.stdout
 

@@ -247,7 +247,7 @@ def test_learns_one_batch_by_heart():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"attention": "gum"}, "unknown attention 'gum': choose one of ['none'"),
+        ({"attention": "gum"}, "unknown attention 'gum': choose one of 'none'"),
         ({"guide_channels": 32}, "guide_channels=32 is of the guided upsampling: say guided_upsample=True"),
         ({**FULL, "guide_channels": 2}, "guide_channels must be at least 4, or None for the solution's 128, got 2"),
         ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),

@@ -192,7 +192,7 @@ def test_input_skip_joins_the_image_to_the_last_block():
     assert torch.equal(seen[0], x)
     last = model.decoder.blocks[-1].conv1.conv.in_channels, plain.decoder.blocks[-1].conv1.conv.in_channels
     assert last[0] == last[1] + 2
-    with pytest.raises(ValueError, match="gives a map of full size already: drop input_skip=True"):
+    with pytest.raises(ValueError, match="the encoder already returns a map at full resolution"):
         tiny(encoder="darknet17", input_skip=True)
 
 
@@ -321,7 +321,7 @@ def test_refuses_a_batch_of_another_shape(scse, shape, words):
         ),
         ({"decoder_channels": ()}, "coarsest first; got ()"),
         ({"decoder_channels": (256, 128, 64, 32, 0)}, "got (256, 128, 64, 32, 0)"),
-        ({"attention": "sces"}, "unknown attention 'sces': choose one of ['none', 'se', 'scse', 'bam', 'cbam']"),
+        ({"attention": "sces"}, "unknown attention 'sces': choose one of 'none', 'se', 'scse', 'bam', 'cbam'"),
         ({"attention": "sces", "attention_sites": ("concat",)}, "unknown attention 'sces'"),
         ({"attention": "scse", "attention_sites": ("skips",)}, "got ('skips',)"),
         (

@@ -100,7 +100,11 @@ def test_the_default_loss_is_bce_then_symmetric_lovasz():
             "average.start must be at least 0 and below 1, got 1.0",
         ),
         ({"average": {"start": -0.1}}, ValueError, "average.start must be at least 0 and below 1, got -0.1"),
-        ({"average": {"kind": "none", "reestimate_batch_norm": True}}, ValueError, 'needs an average, and average.kind is "none"'),
+        (
+            {"average": {"kind": "none", "reestimate_batch_norm": True}},
+            ValueError,
+            'needs an average, and average.kind is "none"',
+        ),
         ({"frozen_until": 1}, ValueError, "frozen_until must be at least 0 and below 1, got 1"),
         ({"rate": {"warmup": 1.0}}, ValueError, "rate.warmup must be at least 0 and below 1, got 1.0"),
         ({"rate": {"cycles": 0}}, ValueError, "rate.cycles must be at least 1, got 0"),
@@ -174,10 +178,9 @@ def test_each_cycle_starts_at_the_peak_and_ends_at_zero():
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.0625, 0.3])
-@pytest.mark.parametrize(
-    ("epochs", "cycles"), [(1, 1), (4, 2), (7, 2), (31, 7), (40, 20)]
-)
-def test_snapshots_are_taken_at_a_low_rate(epochs, cycles, warmup, steps=20):
+@pytest.mark.parametrize(("epochs", "cycles"), [(1, 1), (4, 2), (7, 2), (31, 7), (40, 20)])
+def test_snapshots_are_taken_at_a_low_rate(epochs, cycles, warmup):
+    steps = 20
     recipe = Recipe.from_dict({**SMALL, "epochs": epochs, "rate": {"warmup": warmup, "cycles": cycles}})
     ends = [end / epochs for end in recipe.cycle_ends]
     rates = [rate_factor(step / (epochs * steps), warmup=warmup, ends=ends) for step in range(epochs * steps)]

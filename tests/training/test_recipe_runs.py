@@ -39,7 +39,8 @@ CASES = {
 
 
 def recipe_of(case):
-    return Recipe.from_dict({"model": {"name": "unet", "options": TINY}, "epochs": 2, "batch_size": 4, "split": "coverage", **CASES[case]})
+    table = {"model": {"name": "unet", "options": TINY}, "epochs": 2, "batch_size": 4, "split": "coverage"}
+    return Recipe.from_dict({**table, **CASES[case]})
 
 
 def train(case, out, **options):
@@ -225,7 +226,8 @@ def test_a_network_grows_from_one_with_other_channels(saved, asked, tmp_path):
     saltzoo.save_pretrained(smaller, tmp_path, license="other")
     options = {**TINY, "in_chans": asked, "attention": "scse"}
     model = {"name": "unet", "options": options, "grow_from": f"local-dir:{tmp_path}"}
-    recipe = Recipe.from_dict({"model": model, "epochs": 1, "batch_size": 16, "average": {"kind": "none"}, "split": "coverage"})
+    table = {"model": model, "epochs": 1, "batch_size": 16, "split": "coverage"}
+    recipe = Recipe.from_dict({**table, "average": {"kind": "none"}})
     trainer = Trainer(recipe, TILES)
     assert trainer.model.preprocess == Preprocess(mean=(0.3,) * asked, std=(0.2,) * asked)
     ours, theirs = (saltzoo.predict(net, TILES.images[:4]) for net in (trainer.model, smaller))

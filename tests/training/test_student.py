@@ -58,7 +58,8 @@ def teacher(tmp_path_factory):
 
 def recipe_of(*teachers, student=None, model=None, **more):
     taught = {"teachers": list(teachers), **ALL_PASS, **(student or {})} if teachers else None
-    table = {"model": {"name": "unet", "options": SMALL, **(model or {})}, "epochs": 2, "batch_size": 8, "split": "coverage", **more}
+    network = {"name": "unet", "options": SMALL, **(model or {})}
+    table = {"model": network, "epochs": 2, "batch_size": 8, "split": "coverage", **more}
     return Recipe.from_dict(table if taught is None else {**table, "student": taught})
 
 
@@ -370,7 +371,7 @@ def test_weights_of_another_fold_raise(tmp_path, teacher, role, fold):
 def test_weights_of_the_same_fold_of_other_tiles_raise(tmp_path):
     """Fold 0 of a larger set of tiles holds other tiles."""
     other = save_teacher(tmp_path / "other", held_out="160 tiles, ids 00c0ffee")
-    words = rf"without 160 tiles, ids 00c0ffee of 'tiles', so it has seen validation tiles of this run \({HELD_OUT[0]}\)"
+    words = rf"160 tiles, ids 00c0ffee of 'tiles', so it has seen validation tiles of this run \({HELD_OUT[0]}\)"
     with pytest.raises(ValueError, match=words):
         run(recipe_of(other), tmp_path / "run")
 

@@ -17,7 +17,8 @@ TILES = synthetic_tiles(20, seed=3, size=40)
 
 
 def train(out, *, seed=0, **model):
-    recipe = {"model": {"name": "unet", "options": SMALL, **model}, "epochs": 2, "batch_size": 4, "dtype": "float16", "split": "coverage"}
+    recipe = {"model": {"name": "unet", "options": SMALL, **model}, "epochs": 2, "batch_size": 4, "split": "coverage"}
+    recipe["dtype"] = "float16"
     return fit(Recipe.from_dict(recipe), TILES, out, seed=seed, data="tiles", tell=lambda line: None)
 
 

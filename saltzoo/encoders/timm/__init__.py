@@ -1,4 +1,4 @@
-"""timm networks as encoders. The only package that imports timm."""
+"""timm networks as encoders. No other package imports timm."""
 
 from .encoder import TimmEncoder
 

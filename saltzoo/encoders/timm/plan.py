@@ -1,4 +1,4 @@
-"""How a network becomes an encoder: all that there is to know of it before it has weights."""
+"""Plan for turning a timm network into an encoder, made before the network has weights."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from ...contracts import FeatureSpec
-from .ceil_pool import know_sizes
+from .ceil_pool import make_exportable
 from .stem import set_strides, stem_strides
 from .trace import Site, Trace, find_site, reduction, trace
-from .unused import remove, unused
+from .unused import find_unused, remove_unused
 
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
-_INSTEAD = 'use a convolutional or hierarchical network, such as "resnet34" or "convnext_tiny"'
+_USE_ANOTHER = 'use a convolutional or hierarchical network, such as "resnet34" or "convnext_tiny"'
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was found out about a network.
+    """How to build a network and which of its maps to use.
 
     Attributes:
-        name: of the encoder, for messages.
-        create: builds the network.
-        options: what to build it with.
-        multiple: of what number the sides of its images must be multiples; None if it is made for one size.
-        strides: module -> another stride for it.
-        idle: names of modules and parameters that it has no use for.
-        channels_last: its maps are N H W C.
-        maps: which of them to return, finest first.
-        sites: where attention stands for each of these; None where it can't.
-        spec: of these.
+        name: name of the encoder, for error messages.
+        create: function that builds the network.
+        options: options for `create`.
+        multiple: number of which the sides of an image must be multiples; None for a network made for one size.
+        strides: name of a module -> its new stride.
+        unused: names of modules and parameters that none of the maps needs.
+        channels_last: whether the maps are N H W C.
+        maps: indices of the maps to return, finest first.
+        sites: position for attention for each of these maps; None where there is none.
+        spec: channels and reductions of these maps.
     """
 
     name: str
@@ -41,56 +41,58 @@ class Plan:
     options: Mapping[str, Any]
     multiple: int | None
     strides: Mapping[str, int]
-    idle: tuple[str, ...]
+    unused: tuple[str, ...]
     channels_last: bool
     maps: tuple[int, ...]
     sites: tuple[Site | None, ...]
     spec: FeatureSpec
 
     def attention_sites(self) -> list[Site]:
-        """Where attention stands for each map.
+        """Return the position for attention for each map.
 
         Raises:
-            ValueError: if it can't for one of them.
+            ValueError: if a map has none.
         """
         missing = [f"1/{r}" for r, site in zip(self.spec.reductions, self.sites, strict=True) if site is None]
         if missing:
             raise ValueError(
-                f"attention can't stand between the stages of encoder {self.name!r}: no module of its path puts out "
-                f'the map at {" and ".join(missing)} of the image. Use attention_sites=("skip", "decoder"), or another '
+                f"attention can't be inserted between the stages of encoder {self.name!r}: no module returns the map "
+                f'at {" and ".join(missing)} of the image. Use attention_sites=("skip", "decoder"), or another '
                 f'encoder such as "resnet34"'
             )
         return [site for site in self.sites if site is not None]
 
     def build(self, **options: Any) -> nn.Module:
-        """The network, built with further options."""
+        """Return the network, built with additional options and adapted."""
         return self.adapt(self.create(**self.options, **options))
 
     def adapt(self, network: nn.Module) -> nn.Module:
-        """Makes the changes to it that were planned."""
+        """Return the network after the planned changes, which are made in place."""
         set_strides(network, self.strides)
-        remove(network, self.idle)
-        know_sizes(network)
+        remove_unused(network, self.unused)
+        make_exportable(network)
         return network
 
     def explain(self, error: Exception, size: tuple[int, int]) -> None:
-        """Says of an error in the network if the size of the image is its cause, or that there is but one.
+        """Raise an explanation of an error in the network if the size or the number of images caused it.
 
         Raises:
-            ValueError: if so, with a size that is possible.
+            ValueError: with the cause and what is possible instead.
         """
         if "more than 1 value per channel" in str(error):
             raise ValueError(
-                f"encoder {self.name!r} can't be trained on a single image of {size[0]} x {size[1]}: a map in it is "
-                f"one pixel, of which batch norm can take no variance. Train on two images or more, or on larger ones"
+                f"encoder {self.name!r} can't be trained on a single image of {size[0]} x {size[1]}: one of its maps "
+                f"is a single pixel, and batch norm can't compute a variance. Train on two or more images, or on "
+                f"larger ones"
             ) from error
-        twin = self.adapt(_twin(self.create, self.options))
+        twin = self.adapt(_build_on_meta(self.create, self.options))
         if self._takes(twin, size):
             return
-        start, own = -(-max(size) // 8) * 8, max(_own_size(twin))
+        start, own = -(-max(size) // 8) * 8, max(_default_size(twin))
         sides = [*range(start, start + 129, 8), -(-start // own) * own]
         possible = next((side for side in sides if self._takes(twin, (side, side))), None)
-        hint = "use another encoder" if possible is None else f"pad or resize them, to {possible} x {possible} for one"
+        example = f"pad or resize them, for example to {possible} x {possible}"
+        hint = "use another encoder" if possible is None else example
         why = f"{type(error).__name__}: {error}"
         raise ValueError(f"encoder {self.name!r} can't take images of {size[0]} x {size[1]} ({why}): {hint}") from error
 
@@ -104,57 +106,41 @@ class Plan:
 
 
 def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stride: int | None = None) -> Plan:
-    """Watches twins of a network on the meta device, where they have no weights and cost nothing.
+    """Return the plan for a network, from traces of a twin on the meta device, which has no weights and costs nothing.
 
     Args:
-        name: for messages.
-        create: builds the network, given `in_chans`, and `strict_img_size` if it knows that.
+        name: name of the encoder, for error messages.
+        create: function that builds the network from `in_chans` and, if it knows that option, `strict_img_size`.
         in_chans: channels of the image.
-        stem_stride: how many times the stem is to reduce the image; None: as it does.
+        stem_stride: factor by which the stem reduces the image; None keeps that of the network.
 
     Raises:
-        ValueError: if the network gives no pyramid, or its stem can't have that stride.
+        ValueError: if the network does not return maps of several sizes, or its stem can't have that stride.
     """
     options: dict[str, Any] = {"in_chans": in_chans}
     try:
-        twin = _twin(create, options)
-        multiple, seen = _watch(twin, in_chans)
+        twin = _build_on_meta(create, options)
+        multiple, seen = _trace_any_size(twin, in_chans)
     except Exception as error:
-        raise ValueError(f"encoder {name!r} gives no pyramid of features ({error}): {_INSTEAD}") from error
+        raise ValueError(f"encoder {name!r} returns no feature pyramid ({error}): {_USE_ANOTHER}") from error
     if multiple is None:
-        options, twin, multiple, seen = _unbound(create, options) or (options, twin, multiple, seen)
+        options, twin, multiple, seen = _without_fixed_size(create, options) or (options, twin, multiple, seen)
     channels_last = getattr(twin, "output_fmt", "NCHW") == "NHWC"
-    reductions = _reductions(seen, channels_last)
     strides: dict[str, int] = {}
     if stem_stride is not None:
-        wanted = _with_stem(reductions, stem_stride)
         strides = stem_strides(twin, seen, stem_stride)
-        set_strides(twin, strides)
-        try:
-            multiple, seen = _watch(twin, in_chans)
-            reductions = _reductions(seen, channels_last)
-            why = f"its maps have the reductions {reductions} then, not {wanted}"
-            finest = _size(seen.maps[0], channels_last)
-            if reductions == wanted and wanted[0] == 1 and finest != seen.size:
-                image = " x ".join(map(str, seen.size))
-                reductions, why = (), f"its finest map is {finest[0]} x {finest[1]} for an image of {image} then"
-        except Exception as error:
-            reductions, why = (), f"it does not run then: {error}"
-        if reductions != wanted:
-            raise ValueError(
-                f"encoder {name!r} can't have stem_stride={stem_stride} ({why}): leave stem_stride=None, or use "
-                f'another encoder, such as "resnet34"'
-            )
-    # Of several maps of one size the deepest: it has seen the most.
+        multiple, seen = _trace_with_strides(name, twin, seen, strides, stem_stride, channels_last)
+    reductions = _reductions(seen, channels_last)
+    # Of several maps with the same reduction the last, because it is the deepest.
     maps = tuple(i for i, r in enumerate(reductions) if r not in reductions[i + 1 :])
     if len(maps) < 2 or list(reductions) != sorted(reductions):
         raise ValueError(
-            f"encoder {name!r} gives no pyramid that a decoder can climb, its maps have the reductions {reductions}: "
-            f"{_INSTEAD}"
+            f"encoder {name!r} returns no feature pyramid for a decoder, its maps have the reductions {reductions}: "
+            f"{_USE_ANOTHER}"
         )
-    idle = unused(twin, seen, maps)
-    if idle:
-        remove(twin, idle)
+    unused = find_unused(twin, seen, maps)
+    if unused:
+        remove_unused(twin, unused)
         seen = trace(twin, seen.size, in_chans=in_chans)
     channels = tuple(seen.maps[i].shape[3 if channels_last else 1] for i in maps)
     return Plan(
@@ -163,7 +149,7 @@ def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stri
         options=options,
         multiple=multiple,
         strides=strides,
-        idle=idle,
+        unused=unused,
         channels_last=channels_last,
         maps=maps,
         sites=tuple(find_site(seen, maps, i, channels_last=channels_last) for i in range(len(maps))),
@@ -171,35 +157,67 @@ def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stri
     )
 
 
-def _twin(create: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+def _trace_with_strides(
+    name: str, twin: nn.Module, seen: Trace, strides: Mapping[str, int], stem_stride: int, channels_last: bool
+) -> tuple[int | None, Trace]:
+    """Set the strides of a twin and trace it again; returns the multiple of the sides and the new trace.
+
+    Raises:
+        ValueError: if the twin does not run with these strides, or its maps do not have the expected reductions.
+    """
+    expected = _expected_reductions(_reductions(seen, channels_last), stem_stride)
+    set_strides(twin, strides)
+    try:
+        multiple, seen = _trace_any_size(twin, seen.in_chans)
+    except Exception as error:
+        raise _stem_error(name, stem_stride, f"the network then fails with: {error}") from error
+    reductions, finest = _reductions(seen, channels_last), _size(seen.maps[0], channels_last)
+    if reductions != expected:
+        raise _stem_error(name, stem_stride, f"its maps then have the reductions {reductions}, not {expected}")
+    if expected[0] == 1 and finest != seen.size:
+        sizes = f"{finest[0]} x {finest[1]} for an image of {seen.size[0]} x {seen.size[1]}"
+        raise _stem_error(name, stem_stride, f"its finest map is then {sizes}")
+    return multiple, seen
+
+
+def _stem_error(name: str, stem_stride: int, why: str) -> ValueError:
+    return ValueError(
+        f"encoder {name!r} can't have stem_stride={stem_stride} ({why}): leave stem_stride=None, or use another "
+        f'encoder, such as "resnet34"'
+    )
+
+
+def _build_on_meta(create: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     with torch.inference_mode(False), torch.device("meta"):
         return create(**options).eval()
 
 
-def _watch(twin: nn.Module, in_chans: int) -> tuple[int | None, Trace]:
-    """The smallest number of whose multiples the sides of an image may be, None if there is none; and a trace."""
+def _trace_any_size(twin: nn.Module, in_chans: int) -> tuple[int | None, Trace]:
+    """Return the smallest number of which the sides of an image must be multiples, and a trace; None for one size."""
     for multiple in _MULTIPLES:
-        # Odd, however often they are halved: the one rounded up, the other, after a stem, down.
+        # Odd multiples stay odd when halved: one side is rounded up, and after a stem the other is rounded down.
         height, width = (multiple * (side // multiple | 1) for side in (321, 381))
         try:
             return multiple, trace(twin, (height, width), in_chans=in_chans)
-        except Exception:  # networks refuse a size in all sorts of ways
+        except Exception:  # networks raise many kinds of errors for a size that they do not take
             continue
-    return None, trace(twin, _own_size(twin), in_chans=in_chans)
+    return None, trace(twin, _default_size(twin), in_chans=in_chans)
 
 
-def _unbound(create: Callable[..., Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], Any, int, Trace] | None:
-    """A twin that is not held to the size it was planned for, if the network can be built so."""
+def _without_fixed_size(
+    create: Callable[..., Any], options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Any, int, Trace] | None:
+    """Return options, twin, multiple and trace of the network built for any size; None if it has no such option."""
     free = {**options, "strict_img_size": False}
     try:
-        twin = _twin(create, free)
-        multiple, seen = _watch(twin, free["in_chans"])
-    except Exception:  # most networks know no such option
+        twin = _build_on_meta(create, free)
+        multiple, seen = _trace_any_size(twin, free["in_chans"])
+    except Exception:  # most networks do not have this option
         return None
     return None if multiple is None else (free, twin, multiple, seen)
 
 
-def _own_size(twin: Any) -> tuple[int, int]:
+def _default_size(twin: Any) -> tuple[int, int]:
     height, width = twin.pretrained_cfg["input_size"][-2:]
     return height, width
 
@@ -213,6 +231,6 @@ def _size(features: Tensor, channels_last: bool) -> tuple[int, int]:
     return height, width
 
 
-def _with_stem(reductions: Sequence[int], stride: int) -> tuple[int, ...]:
-    """What reductions become where the first quarter of the way down is cut to `stride`."""
-    return tuple(min(r, stride) if r <= 4 else r * stride // 4 for r in reductions)
+def _expected_reductions(reductions: Sequence[int], stem_stride: int) -> tuple[int, ...]:
+    """Return the reductions after the first two halvings of a network are cut to a reduction of `stem_stride`."""
+    return tuple(min(r, stem_stride) if r <= 4 else r * stem_stride // 4 for r in reductions)

@@ -1,4 +1,4 @@
-"""The stem of a network with other strides: larger maps, the same weights."""
+"""Other strides for the stem of a network: larger maps from the same weights."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ STEM_STRIDES = (1, 2, 4)
 
 
 def stem_strides(network: nn.Module, trace: Trace, stride: int) -> dict[str, int]:
-    """The strides with which the part of a network down to a quarter of the image reduces it `stride` times at most.
+    """Return new strides with which the part of a network down to 1/4 of the image reduces it to 1/stride at most.
 
     Args:
-        network: any.
-        trace: of it.
+        network: network that was traced.
+        trace: trace of the network.
         stride: one of `STEM_STRIDES`.
 
     Returns:
-        Name of a module -> its new stride, for those that need another one.
+        Name of a module -> its new stride, for modules whose stride changes.
     """
     strides = {}
     for call in trace.calls:
         module = network.get_submodule(call.name)
-        own = getattr(module, "stride", 1)
-        own = own[0] if isinstance(own, tuple | list) else own
-        reduces = own != 1 and not list(module.children()) and len(call.entered) == len(call.shapes[0]) == 4
-        if reduces:
-            before, after = (reduction(trace.size, shape[2:]) for shape in (call.entered, call.shapes[0]))
+        old = getattr(module, "stride", 1)
+        old = old[0] if isinstance(old, tuple | list) else old
+        is_strided_leaf = old != 1 and not list(module.children())
+        if is_strided_leaf and len(call.input_shape) == len(call.shapes[0]) == 4:
+            before, after = (reduction(trace.size, shape[2:]) for shape in (call.input_shape, call.shapes[0]))
             new = min(after, stride) // min(before, stride)
-            if before < after <= 4 and new != own:
+            if before < after <= 4 and new != old:
                 strides[call.name] = new
     return strides
 
 
 def set_strides(network: nn.Module, strides: Mapping[str, int]) -> None:
-    """Sets them. A module without weights that is to keep the size, a pooling, makes room for `nn.Identity`."""
+    """Set the strides of modules by name. A pooling whose new stride is 1 is replaced by `nn.Identity`."""
     for name, stride in strides.items():
         module = network.get_submodule(name)
         if stride == 1 and not module.state_dict():

@@ -1,6 +1,6 @@
-"""A network watched as it runs: where its maps come from, and where a module can stand in their path.
+"""Trace of a network: which module made each map, and where a module can be inserted into the path between maps.
 
-Nothing here goes by a network's name or by the names of its modules: autograd's graph says what depends on what.
+It relies on the graph of autograd, and not on the names of networks or modules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-Node = Any  # of autograd's graph; torch types its edges too loosely
+Node = Any  # a node of autograd's graph; torch types its edges too loosely
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Call:
     """One call of a module.
 
     Attributes:
-        name: of the module.
-        entered: shape of its first argument; () if that is no tensor.
-        shapes: shapes of what it put out.
-        nodes: autograd's nodes that made it.
-        made: all of it was made inside the call. An identity, such as the shortcut of many a block, makes nothing:
-            what it puts out is also read by others, past it.
+        name: name of the module.
+        input_shape: shape of its first argument; () if that is not a tensor.
+        shapes: shapes of its outputs.
+        nodes: autograd nodes of its outputs.
+        made: whether all outputs were computed inside the call. An identity, such as many a shortcut, computes
+            nothing: other modules read its output without passing through it.
     """
 
     name: str
-    entered: tuple[int, ...]
+    input_shape: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     nodes: tuple[Node, ...]
     made: bool
@@ -42,16 +42,18 @@ class Call:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a network did with one image.
+    """Record of one run of a network.
 
     Attributes:
         size: H and W of the image.
-        source: autograd's node of the image.
-        calls: of its modules, in the order in which they ended: an outer module after its inner ones.
-        maps: what the network returned.
+        in_chans: channels of the image.
+        source: autograd node of the image.
+        calls: calls of modules in the order in which they ended: an outer module after its inner ones.
+        maps: maps that the network returned.
     """
 
     size: tuple[int, int]
+    in_chans: int
     source: Node
     calls: tuple[Call, ...]
     maps: tuple[Tensor, ...]
@@ -59,12 +61,12 @@ class Trace:
 
 @dataclass(frozen=True)
 class Site:
-    """A place in the path of a network.
+    """A position in the path of a network where a module can be inserted.
 
     Attributes:
-        module: what stands there takes this module's output, and hands on its own.
-        channels: of the map there.
-        channels_last: the map is N H W C.
+        module: name of the module whose output the inserted module replaces.
+        channels: channels of the map there.
+        channels_last: whether the map is N H W C.
     """
 
     module: str
@@ -73,19 +75,19 @@ class Site:
 
 
 def trace(network: nn.Module, size: tuple[int, int], *, in_chans: int) -> Trace:
-    """Runs a network once and writes down all calls; on the meta device that costs no memory and no arithmetic.
+    """Run a network once and record all calls. On the meta device this needs no memory and no arithmetic.
 
     Args:
-        network: an image in, a list of maps out; in evaluation mode.
+        network: network from an image to a list of maps, in evaluation mode.
         size: H and W of the image.
-        in_chans: its channels.
+        in_chans: channels of the image.
     """
     calls: list[Call] = []
-    given: list[set[Node]] = []
+    inputs: list[set[Node]] = []
     hooks = []
     for name, module in network.named_modules():
-        hooks.append(module.register_forward_pre_hook(partial(_enter, given), with_kwargs=True))
-        hooks.append(module.register_forward_hook(partial(_record, calls, given, name)))
+        hooks.append(module.register_forward_pre_hook(partial(_push_inputs, inputs), with_kwargs=True))
+        hooks.append(module.register_forward_hook(partial(_record, calls, inputs, name)))
     try:
         with torch.inference_mode(False), torch.enable_grad():
             leaf = torch.zeros(1, in_chans, *size, device=next(network.parameters()).device, requires_grad=True)
@@ -95,26 +97,29 @@ def trace(network: nn.Module, size: tuple[int, int], *, in_chans: int) -> Trace:
     finally:
         for hook in hooks:
             hook.remove()
-    return Trace(size, source, tuple(calls), maps)
+    return Trace(size, in_chans, source, tuple(calls), maps)
 
 
-def _enter(given: list[set[Node]], _module: nn.Module, args: Any, kwargs: Any) -> None:
-    # Taken before the call: if it writes into its input, that has another node afterwards.
-    given.append({one.grad_fn for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)})
+def _push_inputs(inputs: list[set[Node]], _module: nn.Module, args: Any, kwargs: Any) -> None:
+    # Recorded before the call: an input that the module modifies in place has another node afterwards.
+    inputs.append({one.grad_fn for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)})
 
 
-def _record(calls: list[Call], given: list[set[Node]], name: str, _module: nn.Module, args: Any, output: Any) -> None:
-    before = given.pop()
+def _record(calls: list[Call], inputs: list[set[Node]], name: str, _module: nn.Module, args: Any, output: Any) -> None:
+    before = inputs.pop()
     outputs = output if isinstance(output, tuple | list) else (output,)
     if name and all(isinstance(one, Tensor) for one in outputs):
-        entered = tuple(args[0].shape) if args and isinstance(args[0], Tensor) else ()
-        # Taken now: whoever writes into the output later makes another node of it.
+        input_shape = tuple(args[0].shape) if args and isinstance(args[0], Tensor) else ()
+        # Recorded now: a later in-place operation on the output gives it another node.
         nodes = tuple(one.grad_fn for one in outputs if one.grad_fn is not None)
-        calls.append(Call(name, entered, tuple(tuple(one.shape) for one in outputs), nodes, before.isdisjoint(nodes)))
+        shapes = tuple(tuple(one.shape) for one in outputs)
+        calls.append(Call(name, input_shape, shapes, nodes, before.isdisjoint(nodes)))
 
 
 def reduction(image: Sequence[int], size: Sequence[int]) -> int:
-    """How many times smaller than the image a map is, as a power of two: padding or none moves it a little.
+    """Return the factor by which a map is smaller than the image, rounded to a power of two.
+
+    Rounding is needed because padding, or its absence, changes sizes by a few pixels.
 
     Example:
         >>> reduction((299, 299), (147, 147)), reduction((299, 299), (8, 8))
@@ -124,44 +129,53 @@ def reduction(image: Sequence[int], size: Sequence[int]) -> int:
 
 
 def find_site(trace: Trace, maps: Sequence[int], position: int, *, channels_last: bool) -> Site | None:
-    """The end of the stage that a map comes from: what stands there is seen by this map and by all coarser ones.
+    """Return the end of the stage that made a map: a module inserted there affects this map and all coarser ones.
 
-    That is the last output of a module through which everything that this map and the coarser ones know of the image
-    has gone, and that no finer map depends on. It may be the map itself, or what the map is a branch of: some
-    networks return an activation inside the next block.
+    It is the last output of a module that satisfies both conditions:
+
+    - every path from the image to this map and to the coarser ones passes through it,
+    - no finer map depends on it.
+
+    It is not always the map itself: some networks return an activation inside the next block.
 
     Args:
-        trace: of the network.
-        maps: which of the trace's maps are in use, finest first.
-        position: of the map, in `maps`.
-        channels_last: the maps are N H W C.
+        trace: trace of the network.
+        maps: indices of the maps of the trace that are used, finest first.
+        position: position of the map in `maps`.
+        channels_last: whether the maps are N H W C.
 
     Returns:
-        None if the path has no map of this size there.
+        The site, or None if the path has no map of this size there.
     """
     ends = [trace.maps[index].grad_fn for index in maps]
-    here = trace.maps[maps[position]].shape
-    size = tuple(here[1:3] if channels_last else here[2:4])
-    finer, known = behind(ends[:position]), behind(ends[position : position + 1])
-    called = Counter(call.name for call in trace.calls)
+    shape = trace.maps[maps[position]].shape
+    size = tuple(shape[1:3] if channels_last else shape[2:4])
+    of_finer, of_this = ancestors(ends[:position]), ancestors(ends[position : position + 1])
+    times_called = Counter(call.name for call in trace.calls)
     for call in reversed(trace.calls):
         nodes = set(call.nodes)
-        once = called[call.name] == 1 and len(call.nodes) == len(call.shapes)
-        if once and call.made and nodes <= known and not nodes & finer and _cuts(nodes, ends[position:], trace.source):
+        usable = call.made and times_called[call.name] == 1 and len(call.nodes) == len(call.shapes)
+        if (
+            usable
+            and nodes <= of_this
+            and not nodes & of_finer
+            and _all_paths_cross(nodes, ends[position:], trace.source)
+        ):
             site = _site(call, size)
             return site if site and _is_end(site, nodes, ends[position:], trace.source) else None
     return None
 
 
-def _cuts(nodes: AbstractSet[Node], ends: Iterable[Node], source: Node) -> bool:
-    """Whether every way from the image to the ends goes through these nodes, and none of the nodes is idle."""
-    if source in behind(ends, avoiding=nodes):
+def _all_paths_cross(nodes: AbstractSet[Node], ends: Iterable[Node], source: Node) -> bool:
+    """Return whether every path from the image to the ends crosses one of the nodes, and none of them is redundant."""
+    if source in ancestors(ends, avoiding=nodes):
         return False
-    # A stage may hand on two maps of which one only passes by.
-    return len(nodes) == 1 or all(source in behind(ends, avoiding=nodes - {node}) for node in nodes)
+    # A stage may return two maps, one of which it only passes on.
+    return len(nodes) == 1 or all(source in ancestors(ends, avoiding=nodes - {node}) for node in nodes)
 
 
 def _site(call: Call, size: tuple[int, ...]) -> Site | None:
+    """Return the site at the output of a call if that is a map of `size`, in either layout."""
     if all(len(shape) == 4 and shape[2:] == size for shape in call.shapes):
         return Site(call.name, sum(shape[1] for shape in call.shapes), channels_last=False)
     if len(call.shapes) == 1 and len(call.shapes[0]) == 4 and call.shapes[0][1:3] == size:
@@ -170,16 +184,16 @@ def _site(call: Call, size: tuple[int, ...]) -> Site | None:
 
 
 def _is_end(site: Site, nodes: AbstractSet[Node], ends: Sequence[Node], source: Node) -> bool:
-    """Whether no work of the path lies between a site and the map: else it is the beginning of the stage."""
-    if source in behind(ends[1:], avoiding={ends[0]}):  # the map is a branch, and the path goes on from the site
+    """Return whether no convolution or linear layer lies between a site and the map: else it is no end of a stage."""
+    if source in ancestors(ends[1:], avoiding={ends[0]}):  # the map is a branch: the coarser maps do not depend on it
         return True
-    between = behind(ends[:1], avoiding=nodes)
-    # A norm has a value a channel; a convolution or a linear layer has more.
+    between = ancestors(ends[:1], avoiding=nodes)
+    # A norm has one value for each channel; a convolution or a linear layer has more.
     return all(node.variable.numel() <= site.channels for node in between if hasattr(node, "variable"))
 
 
-def behind(ends: Iterable[Node], *, avoiding: AbstractSet[Node] = frozenset()) -> set[Node]:
-    """The nodes that these depend on, themselves included, as far as one comes without those to avoid."""
+def ancestors(ends: Iterable[Node], *, avoiding: AbstractSet[Node] = frozenset()) -> set[Node]:
+    """Return the nodes that `ends` depend on, `ends` included, without passing through the nodes to avoid."""
     waiting, seen = list(ends), set(avoiding)
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""What a network has no use for: parameters that none of its maps depends on, and the modules that hold them."""
+"""Unused parameters of a network: those that none of its returned maps depends on."""
 
 from __future__ import annotations
 
@@ -6,25 +6,31 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from .trace import Trace, behind
+from .trace import Trace, ancestors
 
 
-def unused(network: nn.Module, trace: Trace, maps: Iterable[int]) -> tuple[str, ...]:
-    """Names of the modules, and of single parameters in others, that none of these maps depends on."""
-    nodes = behind(trace.maps[index].grad_fn for index in maps)
+def find_unused(network: nn.Module, trace: Trace, maps: Iterable[int]) -> tuple[str, ...]:
+    """Return the names of modules, and of single parameters of other modules, that none of the maps depends on.
+
+    Args:
+        network: network that was traced.
+        trace: trace of the network.
+        maps: indices of the maps of the trace that are used.
+    """
+    nodes = ancestors(trace.maps[index].grad_fn for index in maps)
     used = {id(node.variable) for node in nodes if hasattr(node, "variable")}
-    idle = {name for name, parameter in network.named_parameters() if id(parameter) not in used}
-    found: list[str] = []
-    for name, module in network.named_modules():  # an outer one before its inner ones
-        own = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
-        if own and own <= idle:
-            found.append(name)
-            idle -= own
-    return (*found, *sorted(idle))
+    unused = {name for name, parameter in network.named_parameters() if id(parameter) not in used}
+    modules: list[str] = []
+    for name, module in network.named_modules():  # outer modules before inner ones
+        inside = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
+        if inside and inside <= unused:
+            modules.append(name)
+            unused -= inside
+    return (*modules, *sorted(unused))
 
 
-def remove(network: nn.Module, names: Iterable[str]) -> None:
-    """Takes out what `unused` named; keys of all else stay."""
+def remove_unused(network: nn.Module, names: Iterable[str]) -> None:
+    """Remove the modules and parameters that `find_unused` named; the keys of all others stay."""
     modules = dict(network.named_modules())
     for name in names:
         if name in modules:

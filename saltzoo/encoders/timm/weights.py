@@ -41,9 +41,9 @@ def weights_of(name: str, otherwise: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise OSError(
-            f"the ImageNet weights of encoder {name!r} can't be had ({type(error).__name__}: {error}). "
-            f"They come from the Hugging Face Hub once and then from its cache: check the network, "
-            f"HF_HUB_OFFLINE and cache_dir, give pretrained_encoder the path of a file that holds them, or {otherwise}"
+            f"the ImageNet weights of encoder {name!r} can't be loaded ({type(error).__name__}: {error}). "
+            f"They are downloaded from the Hugging Face Hub once and then read from its cache: check the network "
+            f"connection, HF_HUB_OFFLINE and cache_dir, give a file of weights instead of True, or {otherwise}"
         ) from error
 
 
