@@ -147,7 +147,7 @@ def test_what_gives_the_classes_starts_anew(name, options, anew, tmp_path, caplo
     keys = {f"{layer}.{part}" for layer in anew for part in ("weight", "bias")}
     (message,) = caplog.messages
     assert caplog.records[0].levelno == logging.WARNING
-    assert set(re.search(r"start anew and are to be trained: (.*)", message)[1].split(", ")) == keys
+    assert set(re.search(r"these layers start untrained: (.*)", message)[1].split(", ")) == keys
     assert "num_classes=3 (saved with 1)" in message
     kept = {key: value for key, value in model.state_dict().items() if key not in keys}
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in kept.items())
@@ -170,7 +170,7 @@ def test_the_same_numbers_change_nothing(tmp_path, caplog):
 
 def test_channels_that_reach_more_than_first_filters_are_refused(tmp_path):
     source = saved(make("unet", input_skip=True), tmp_path)
-    words = r"decoder.blocks.\d.conv1.conv.weight is .*saved with in_chans=1, and only first filters.*drop in_chans, or"
+    words = r"decoder.blocks.\d.conv1.conv.weight is .*saved with in_chans=1, and only the first filters.*drop in_chans, or"
     with pytest.raises(ValueError, match=words):
         saltzoo.create_model(source, in_chans=3)
 
@@ -220,7 +220,7 @@ def test_what_no_rule_explains_is_refused(by_hand, odd, asked, words, tmp_path):
 
 def test_sides_that_both_hold_the_classes_start_anew(by_hand, tmp_path, caplog):
     saltzoo.create_model(by_hand(tmp_path, "between_classes"), num_classes=3)
-    assert "trained: last.weight, last.bias, odd.weight, odd.bias" in caplog.messages[0]
+    assert "untrained: last.weight, last.bias, odd.weight, odd.bias" in caplog.messages[0]
 
 
 def test_a_model_of_fewer_tensors_names_five_and_counts_the_rest():

@@ -120,7 +120,7 @@ def test_a_model_of_another_dtype_is_saved_in_float32(tmp_path, dtype):
 
 
 def test_refuses_a_dtype_that_is_none(tmp_path):
-    with pytest.raises(ValueError, match=r"dtype='int8' is not known. Give one of: 'float32', 'float16'"):
+    with pytest.raises(ValueError, match=r"unknown dtype 'int8': choose one of 'float32', 'float16'"):
         save_pretrained(tiny(), tmp_path / "x", dtype="int8")
     assert not (tmp_path / "x").exists()
 
@@ -283,8 +283,8 @@ def test_asking_for_another_model_than_was_saved(saved):
     source = f"local-dir:{folder}"
     assert create_model(source, num_classes=2, attention_sites=("encoder", "decoder")).config == model.config
     for options, words in (
-        ({"num_classes": 0}, "num_classes must be a whole number of at least 1"),
-        ({"in_chans": 0}, "in_chans must be a whole number of at least 1"),
+        ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
+        ({"in_chans": 0}, "in_chans must be at least 1, got 0"),
         ({"encoder": "resnet18"}, "encoder='test_resnet', not 'resnet18'"),
         ({"pretrained_encoder": True}, "drop pretrained_encoder"),
     ):
