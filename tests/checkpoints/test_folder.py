@@ -83,7 +83,7 @@ def test_a_config_of_something_else(folder, content, words):
     [
         ({"architecture": "unet9"}, ValueError, "unknown model 'unet9'"),
         ({"preprocess": {"mean": [0.5]}}, ValueError, "not a preprocess description"),
-        ({"preprocess": {"mean": [0.5] * 3, "std": [0.5] * 3}}, ValueError, "is for 3 channels and its model has 1"),
+        ({"preprocess": {"mean": [0.5] * 3, "std": [0.5] * 3}}, ValueError, "is for 3 channels, but its model has 1"),
         ({"model_args": {"encoder": "test_resnet", "wings": 2}}, TypeError, "no option 'wings'"),
         ({"model_args": {"encoder": "test_resnet", "pretrained_encoder": True}}, TypeError, "pretrained_encoder"),
         ({"model_args": {"encoder": "test_resnet"}}, ValueError, "is (32, 288, 3, 3), the model's (256, 288, 3, 3)"),

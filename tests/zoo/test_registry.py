@@ -62,7 +62,7 @@ def test_registers_a_builder_a_spec_and_a_place():
 
 
 def test_refuses_a_taken_or_impossible_name():
-    with pytest.raises(ValueError, match="a model named 'unet' already"):
+    with pytest.raises(ValueError, match="a model named 'unet' is already registered"):
         saltzoo.register_model(ModelSpec("unet", builder))
     for name in ("a.b", "", "a-b", "a/b", "1a", "hf-hub:a"):
         with pytest.raises(ValueError, match="letters, digits and underscores"):
@@ -105,7 +105,7 @@ def test_weights_are_found_by_model_and_tag():
     assert "unet_resnet18.tgs" not in saltzoo.list_models()
     with pytest.raises(ValueError, match=r"no weights 'unet_resnet18.tsg' are published; .*\['tgs', 'tgs_v2.5'\]"):
         registry.find_weights("unet_resnet18", "tsg")
-    with pytest.raises(ValueError, match=r"weights named 'unet_resnet18.tgs' already"):
+    with pytest.raises(ValueError, match=r"weights named 'unet_resnet18.tgs' are already registered"):
         saltzoo.register_weights(WeightsSpec("unet_resnet18", "tgs", "org/c", "main"))
 
 
