@@ -130,9 +130,9 @@ def test_describes_itself_so_that_it_can_be_saved():
         ({"decoder_attention_type": "cbam"}, "no attention 'cbam'"),
         ({"_model_class": "Linknet"}, "one of Linknet"),
         ({"decoder_attention_type": "scse"}, "keys differ"),
-        ({"classes": 3}, "head.conv.weight is (1, 16, 3, 3) there and (3, 16, 3, 3) here"),
+        ({"classes": 3}, "head.conv.weight is (1, 16, 3, 3) in SMP and (3, 16, 3, 3) here"),
         ({"decoder_channels": (256, 128, 64, 32, 8)}, "decoder.blocks.4.conv1.conv.weight is"),
-        ({"in_channels": 3}, "conv1.weight is (64, 1, 7, 7) there and (64, 3, 7, 7) here"),
+        ({"in_channels": 3}, "conv1.weight is (64, 1, 7, 7) in SMP and (64, 3, 7, 7) here"),
     ],
 )
 def test_refuses_a_config_without_a_counterpart(change, words):
@@ -162,7 +162,7 @@ def test_refuses_other_models():
         from_smp(smp.UnetPlusPlus("resnet18", encoder_weights=None))
     with pytest.raises(ValueError, match="only the config of a Unet"):
         from_smp(smp.FPN("resnet18", encoder_weights=None))
-    with pytest.raises(ValueError, match=r"6 keys differ|is .* there and"):  # theirs drops a tap of six
+    with pytest.raises(ValueError, match=r"6 keys differ|is .* in SMP and"):  # theirs drops a tap of six
         from_smp(smp_unet("tu-darknet17"))
 
 

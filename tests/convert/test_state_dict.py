@@ -80,7 +80,7 @@ class Trap:
 @pytest.mark.parametrize("where", ["weight", "epoch"])
 def test_no_pickled_code_is_run(tmp_path, where):
     torch.save({"weight": torch.ones(1), where: Trap(str(tmp_path / "sprung"))}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=r"a.pt can't be read as tensors.*pickled objects.*save model.state_dict\(\)"):
+    with pytest.raises(ValueError, match=r"a.pt cannot be read as tensors.*pickled objects.*save model.state_dict\(\)"):
         read_state_dict(tmp_path / "a.pt")
     assert not (tmp_path / "sprung").exists()
     torch.load(tmp_path / "a.pt", weights_only=False)
@@ -105,19 +105,19 @@ def test_a_truncated_file(tmp_path):
     torch.save(tiny().state_dict(), tmp_path / "a.pt")
     content = (tmp_path / "a.pt").read_bytes()
     (tmp_path / "a.pt").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"a.pt can't be read"):
+    with pytest.raises(ValueError, match=r"a.pt cannot be read"):
         read_state_dict(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([torch.ones(1)], "holds list and no state dict"),
-        (torch.ones(1), "holds Tensor and no state dict"),
-        ({}, "holds dict and no state dict"),
+        ([torch.ones(1)], "holds a list and no state dict"),
+        (torch.ones(1), "holds a Tensor and no state dict"),
+        ({}, "holds a dict and no state dict"),
         (
             {"epoch": 3, "net": {"weight": torch.ones(1)}},
-            r"\['epoch', 'net'\] are not tensors.*'state_dict' and 'model'",
+            r"\['epoch', 'net'\] are not tensors.*'state_dict' or 'model'",
         ),
         ({"state_dict": {"weight": torch.ones(1), "lr": 0.1}}, r"\['lr'\] are not tensors"),
     ],

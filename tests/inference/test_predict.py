@@ -232,7 +232,7 @@ def test_refuses_with_what_was_given(model, images, options, kind, words):
 
 
 def test_refuses_a_model_that_is_not_of_saltzoo(model):
-    with pytest.raises(TypeError, match=r"Conv2d is no saltzoo model.*`.module`"):
+    with pytest.raises(TypeError, match=r"Conv2d is not a saltzoo model.*`.module`"):
         predict(torch.nn.Conv2d(1, 1, 1), tiles())
 
 
