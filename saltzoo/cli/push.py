@@ -55,7 +55,7 @@ def _folder_of(weights: str) -> Path:
         raise ValueError(f"{weights!r} is a folder here and a name of bundled weights: write ./{weights} or {bundled}")
     if not bundled.is_dir():
         raise FileNotFoundError(
-            f"the weights {weights!r} are not in {BUNDLED}: give a checkpoint's folder, or install saltzoo from a clone "
-            f"of its repository with `pip install -e .`"
+            f"the weights {weights!r} are not in {BUNDLED}: give a checkpoint's folder, or install saltzoo from a "
+            f"clone of its repository with `pip install -e .`"
         )
     return bundled

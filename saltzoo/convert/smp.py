@@ -93,7 +93,9 @@ def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"only the config of a Unet can be converted, got one of {kind} with {sorted(config)}")
     for key, value in _SUPPORTED.items():
         if config.get(key, value) != value:
-            raise ValueError(f"an SMP Unet with {key}={config[key]!r} has no counterpart here: only {value!r} can be converted")
+            raise ValueError(
+                f"an SMP Unet with {key}={config[key]!r} has no counterpart here: only {value!r} can be converted"
+            )
     interpolation = config.get("decoder_interpolation", "nearest")
     if interpolation not in _INTERPOLATIONS:
         raise ValueError(

@@ -119,7 +119,9 @@ def _tensor(images: Array | Tensor) -> Tensor:
     """Return the images as a tensor, which shares memory where torch can."""
     if isinstance(images, Tensor):
         return images.detach()
-    native = np.ascontiguousarray(images, dtype=images.dtype.newbyteorder("="))  # SEG-Y and some TIFF files are big-endian
+    native = np.ascontiguousarray(
+        images, dtype=images.dtype.newbyteorder("=")
+    )  # SEG-Y and some TIFF files are big-endian
     return torch.from_numpy(native if native.flags.writeable else native.copy())
 
 

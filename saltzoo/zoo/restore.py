@@ -65,7 +65,9 @@ def _check_same_options(checkpoint: Checkpoint, asked: Mapping[str, Any]) -> Non
         if value is None:
             continue
         if key not in saved:
-            raise TypeError(f"the weights of {source} belong to a model without option {key!r}: it has {', '.join(saved)}")
+            raise TypeError(
+                f"the weights of {source} belong to a model without option {key!r}: it has {', '.join(saved)}"
+            )
         if to_table(value) != saved[key]:
             raise ValueError(
                 f"the weights of {source} belong to a model with {key}={saved[key]!r}, not {value!r}: "

@@ -1,11 +1,13 @@
 """The client's cache: damaged files, and a Hub that cannot be reached."""
 
+import hashlib
 import re
 
 import pytest
 from _tiny import checkpoint_files, same_weights, tiny
 
 import saltzoo
+from saltzoo.checkpoints.hub import fetch
 from saltzoo.zoo import registry
 
 WEIGHTS = "model.safetensors"
@@ -161,3 +163,24 @@ def test_offline_says_what_the_cache_lacks(hub, tmp_path, monkeypatch):
     saltzoo.register_weights(saltzoo.WeightsSpec("unet_plain", "never"))
     words = r"config.json of saltzoo/unet_plain.never@main is not in the cache.* Or take them from a clone"
     refused(OSError, words, "unet_plain.never", pretrained=True)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_file_shared_between_repositories_is_checked_by_the_name_of_its_link(monkeypatch, tmp_path, damaged):
+    """The client stores it once, under another hash: snapshots/COMMIT/NAME -> blobs/SHA256 -> the file."""
+    snapshot, blobs, shared = (tmp_path / place for place in ("repo/snapshots/abc", "repo/blobs", "blobs/ff"))
+    for place in (snapshot, blobs, shared):
+        place.mkdir(parents=True)
+    content = checkpoint_files()[WEIGHTS]
+    sha256 = hashlib.sha256(content).hexdigest()
+    (snapshot / "config.json").write_bytes(checkpoint_files()["config.json"])
+    (shared / ("f" * 64)).write_bytes(content[:-1] + bytes([content[-1] ^ damaged]))
+    (blobs / sha256).symlink_to(f"../../blobs/ff/{'f' * 64}")
+    (snapshot / WEIGHTS).symlink_to(f"../../blobs/{sha256}")
+    monkeypatch.setattr(fetch, "try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr(fetch, "hf_hub_download", lambda _, name, **__: str(snapshot / name))
+    if damaged:
+        refused(OSError, "model.safetensors was damaged in transit: its hash is not")
+        assert [*blobs.iterdir(), *shared.iterdir()] == []
+    else:
+        assert same_weights(load(), tiny())

@@ -89,7 +89,10 @@ def test_a_repository_or_revision_that_does_not_exist(hub, source, kind, words):
     [
         (["config.json"], r"org/net@main has no model.safetensors.*It holds \['config.json'\]"),
         (["model.safetensors"], "org/net@main has no config.json, so it is not a saltzoo checkpoint"),
-        (["config.json", "pytorch_model.bin"], r"pytorch_model.bin may hold pickled code.*saltzoo.convert.load_foreign"),
+        (
+            ["config.json", "pytorch_model.bin"],
+            r"pytorch_model.bin may hold pickled code.*saltzoo.convert.load_foreign",
+        ),
     ],
 )
 def test_a_repository_without_a_checkpoint(hub, names, words):

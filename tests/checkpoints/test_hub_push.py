@@ -118,7 +118,7 @@ def test_a_private_repository_needs_a_token(hub, monkeypatch):
     with pytest.raises(OSError, match=r"no repository org/net on the Hub, or it is private.*hf auth login"):
         saltzoo.create_model("hf-hub:org/net")
     monkeypatch.setenv("HF_TOKEN", "wrong")
-    with pytest.raises(OSError, match="the Hub rejected the token .* org/net@main.*hf auth login"):
+    with pytest.raises(OSError, match=r"the Hub rejected the token .* org/net@main.*hf auth login"):
         saltzoo.create_model("hf-hub:org/net")
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert same_weights(saltzoo.create_model("hf-hub:org/net"), tiny())

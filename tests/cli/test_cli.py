@@ -149,7 +149,10 @@ def test_push_tells_bundled_weights_from_folders(folder, capsys, monkeypatch, tm
         assert pushed.pop()[0] == pushes
     shutil.copytree(folder, "saltnet_s.tgs")
     assert main(["push", "saltnet_s.tgs", "--to", "org/name"]) == 1
-    assert "error: 'saltnet_s.tgs' is a folder here and a name of bundled weights: write ./saltnet_s.tgs or /" in capsys.readouterr().err
+    assert (
+        "error: 'saltnet_s.tgs' is a folder here and a name of bundled weights: write ./saltnet_s.tgs or /"
+        in capsys.readouterr().err
+    )
     assert main(["push", "./saltnet_s.tgs", "--to", "org/name"]) == 0
     assert pushed.pop()[0] == "saltnet_s.tgs"
     monkeypatch.chdir(folder)
