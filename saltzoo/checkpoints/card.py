@@ -36,8 +36,6 @@ def model_card(config: Mapping[str, Any]) -> str:
         "",
         "## Use",
         "",
-    ]
-    lines += [
         "```python",
         "import numpy as np",
         "import saltzoo",
@@ -50,14 +48,24 @@ def model_card(config: Mapping[str, Any]) -> str:
     ]
     if config["metrics"]:
         lines += ["## Scores", "", "| score | value | conditions |", "|---|---|---|"]
-        for metric in config["metrics"]:
-            conditions = ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "value"))
-            lines.append(f"| {metric['name']} | {metric['value']:.4f} | {conditions} |")
+        lines += [
+            f"| {metric['name']} | {metric['value']:.4f} | {conditions(metric)} |" for metric in config["metrics"]
+        ]
         lines.append("")
     for title, values in (("Model", config["model_args"]), ("Training", config["recipe"])):
         if values:
             lines += [f"## {title}", "", "```json", json.dumps(values, indent=2, ensure_ascii=False), "```", ""]
     return "\n".join(lines)
+
+
+def conditions(metric: Mapping[str, Any]) -> str:
+    """Return how a score was measured, in a line.
+
+    Example:
+        >>> conditions({"name": "salt_map", "value": 0.85, "data": "tiles", "fold": 0})
+        'data tiles, fold 0'
+    """
+    return ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "value"))
 
 
 def card_on_hub(card: str, repo_id: str, revision: str | None = None) -> str:

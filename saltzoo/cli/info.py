@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _describe(weights: WeightsSpec) -> Iterator[str]:
     """Yield lines that say where weights are, with licence and scores if they are bundled."""
+    from ..checkpoints.card import conditions
     from ..checkpoints.folder import CONFIG
     from ..zoo.sources import BUNDLED
 
@@ -59,5 +60,4 @@ def _describe(weights: WeightsSpec) -> Iterator[str]:
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     yield f"weights {weights.name}: {folder}, licence {config['license']}"
     for metric in config["metrics"]:
-        conditions = ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "value"))
-        yield f"  {metric['name']} = {metric['value']:.4f} ({conditions})"
+        yield f"  {metric['name']} = {metric['value']:.4f} ({conditions(metric)})"

@@ -1,4 +1,4 @@
-"""create_model: names, options and their refusals. Sources of weights are in test_hub."""
+"""create_model: names, options and their refusals. Sources of weights are tested in tests/checkpoints."""
 
 import inspect
 import json
