@@ -69,6 +69,7 @@ class MiniHub:
         requests: requests so far, such as "GET /org/name/resolve/main/config.json".
         agents: the User-Agent of each request.
         damage: functions of bytes by file path, applied to a file's content when it is sent.
+        uploads_status: status with which uploads of large files are refused; None accepts them.
     """
 
     def __init__(self, writers=None):
@@ -77,6 +78,7 @@ class MiniHub:
         self.requests = []
         self.agents = []
         self.damage = {}
+        self.uploads_status = None
         self.uploads = {}  # sha256 -> content, before it is committed
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -261,6 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send(200, {"transfer": "basic", "objects": objects})
 
     def lfs_put(self, body, oid):
+        if self.hub.uploads_status:
+            raise Refusal(self.hub.uploads_status, message="upload refused")
         if hashlib.sha256(body).hexdigest() != oid:
             raise Refusal(400, message="the content does not match its hash")
         self.hub.uploads[oid] = body

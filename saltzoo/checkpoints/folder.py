@@ -70,7 +70,7 @@ def load_folder(directory: str | os.PathLike[str]) -> Checkpoint:
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing.
-        ValueError: if a file is not what it should be.
+        ValueError: if a file is damaged or not part of a saltzoo checkpoint.
     """
     folder = Path(directory).expanduser()
     if not folder.is_dir():
@@ -86,7 +86,7 @@ def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Ch
 
     Raises:
         DamagedFileError: if a file cannot be read.
-        ValueError: if a file is not what it should be.
+        ValueError: if the config is not of a saltzoo checkpoint.
     """
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))

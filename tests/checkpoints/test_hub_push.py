@@ -139,6 +139,12 @@ def test_a_push_to_another_owner_is_refused(hub):
     assert not hub.repos
 
 
+def test_a_refused_upload_is_explained_by_its_status(hub):
+    hub.uploads_status = 403  # the client wraps this error in another, which names only the file
+    with pytest.raises(OSError, match="this token may not write to org/net"):
+        push()
+
+
 def test_a_push_to_a_malformed_name_is_refused(hub):
     with pytest.raises(ValueError, match=r"not a repository of the Hub: 'a/b/c' \(expected org/name\)"):
         push(name="a/b/c")

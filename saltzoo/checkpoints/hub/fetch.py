@@ -24,7 +24,7 @@ def load_from_hub(repo_id: str, *, revision: str | None = None, cache_dir: str |
     changed numbers in a file of the right size go unnoticed. `hf cache verify REPO_ID` finds them.
 
     Raises:
-        ValueError: if the id is malformed, or a file is not what it should be.
+        ValueError: if the id is malformed, or a file is damaged or not part of a saltzoo checkpoint.
         OSError: if the repository, revision or file does not exist, cannot be reached, or was damaged in transit.
     """
     source = f"hf-hub:{repo_id}@{revision}" if revision else f"hf-hub:{repo_id}"
