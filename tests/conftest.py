@@ -7,5 +7,14 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from minihub import MiniHub, point_client_at
 
 pytest.register_assert_rewrite("_proofs")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on loopback for the Hugging Face client of this process, with an empty cache in tmp_path / "hf"."""
+    with MiniHub(writers={"secret": ["org"]}) as hub:
+        point_client_at(hub.url, monkeypatch, tmp_path / "hf")
+        yield hub

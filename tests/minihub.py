@@ -1,10 +1,10 @@
-"""A Hugging Face Hub in memory, on loopback, for the real client: push, list, pull, and be refused.
+"""A Hugging Face Hub in memory, served on loopback to the real client.
 
     with MiniHub(writers={"secret": ["org"]}) as hub:
-        os.environ["HF_ENDPOINT"] = hub.url  # before huggingface_hub is imported
+        point_client_at(hub.url, monkeypatch, tmp_path)
 
-Answers what the client asks for when it makes a repository or a branch, commits (LFS files too), lists and fetches.
-Xet is not spoken: set HF_HUB_DISABLE_XET=1. Errors carry the headers that the client tells them apart by.
+It answers the requests by which the client creates a repository or a branch, commits (LFS files too), lists and
+fetches. It does not implement Xet. Error responses carry the headers by which the client tells errors apart.
 """
 
 import base64
@@ -19,9 +19,25 @@ from urllib.parse import parse_qs, unquote, urlsplit
 REPO = r"(?P<repo>[^/]+/[^/]+)"
 
 
+def point_client_at(url, monkeypatch, home):
+    """Give the imported client the settings that HF_ENDPOINT, HF_HOME and no token would have given it at its import.
+
+    The client reads the environment once, when it is imported, and from then on looks into its module `constants`.
+    """
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @dataclass
 class Repo:
-    """A repository: all its commits, and which of them each branch is at."""
+    """A repository: its commits, and the commit that each branch points to."""
 
     private: bool = False
     commits: dict = field(default_factory=dict)  # sha -> {path: content}
@@ -29,7 +45,7 @@ class Repo:
     messages: dict = field(default_factory=dict)  # sha -> title
 
     def commit(self, branch, files, message=""):
-        """Adds or replaces files; returns the new commit's hash."""
+        """Add or replace files and return the hash of the commit."""
         content = {**self.files(branch), **files}
         state = [len(self.commits), *sorted((path, hashlib.sha1(data).hexdigest()) for path, data in content.items())]
         sha = hashlib.sha1(repr(state).encode()).hexdigest()
@@ -37,7 +53,7 @@ class Repo:
         return sha
 
     def sha(self, revision):
-        """The commit of a branch or of a hash; None if there is neither."""
+        """Return the commit of a branch or of a hash, None if neither exists."""
         return self.branches.get(revision, revision if revision in self.commits else None)
 
     def files(self, revision):
@@ -45,14 +61,15 @@ class Repo:
 
 
 class MiniHub:
-    """The server and what it holds.
+    """The server and its contents.
 
     Attributes:
-        repos: name -> Repo.
-        writers: token -> the names ("org") under which it may write; any of them may read what is private.
-        requests: what was asked for: "GET /org/name/resolve/main/config.json".
-        agents: the User-Agent of each.
-        damage: path of a file -> a function of its bytes, applied as they are sent.
+        repos: repositories by name.
+        writers: owners ("org") that a token may write to, by token; each token may read private repositories.
+        requests: requests so far, such as "GET /org/name/resolve/main/config.json".
+        agents: the User-Agent of each request.
+        damage: functions of bytes by file path, applied to a file's content when it is sent.
+        uploads_status: status with which uploads of large files are refused; None accepts them.
     """
 
     def __init__(self, writers=None):
@@ -61,6 +78,7 @@ class MiniHub:
         self.requests = []
         self.agents = []
         self.damage = {}
+        self.uploads_status = None
         self.uploads = {}  # sha256 -> content, before it is committed
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -73,22 +91,22 @@ class MiniHub:
         self.close()
 
     def close(self):
-        """From now on nobody answers. Connections are closed after each answer, so none goes on living."""
+        """Stop the server. No connection outlives it, since each is closed after its response."""
         self.server.shutdown()
         self.server.server_close()
 
     def put(self, name, files, *, branch="main", private=False):
-        """A commit made on the server itself; returns its hash."""
+        """Commit files on the server and return the hash of the commit."""
         return self.repos.setdefault(name, Repo(private)).commit(branch, files)
 
     def asked(self):
-        """What was asked for since the last call."""
+        """Return the requests since the last call."""
         asked, self.requests[:] = list(self.requests), []
         return asked
 
 
 class Refusal(Exception):
-    """An answer that is an error."""
+    """An error response."""
 
     def __init__(self, status, code="", message=""):
         super().__init__(message)
@@ -104,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.agents.append(self.headers.get("User-Agent", ""))
         path = urlsplit(self.path).path
         method = "GET" if self.command == "HEAD" else self.command
-        body = self.body()  # read in any case: a client that still sends may miss the answer
+        body = self.body()  # read even if refused: a client that is still sending may miss the response
         try:
             self.allowed()
             for pattern, answer in _ROUTES[method]:
@@ -118,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_GET
 
     def log_message(self, *_):
-        """Nothing: the test's output is for the test."""
+        """Print nothing."""
 
     def body(self):
         if self.headers.get("Transfer-Encoding", "") != "chunked":
@@ -139,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    # Who asks, and what there is.
+    # Permissions and lookups.
 
     def token(self):
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -245,8 +263,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send(200, {"transfer": "basic", "objects": objects})
 
     def lfs_put(self, body, oid):
+        if self.hub.uploads_status:
+            raise Refusal(self.hub.uploads_status, message="upload refused")
         if hashlib.sha256(body).hexdigest() != oid:
-            raise Refusal(400, message="the content has another hash")
+            raise Refusal(400, message="the content does not match its hash")
         self.hub.uploads[oid] = body
         self.send(200, {})
 
@@ -271,7 +291,7 @@ def _is_lfs(path):
 
 
 def _name(path, data):
-    """What the Hub calls a content: its SHA-256 in LFS, else what git calls it."""
+    """Return the hash by which the Hub names a content: SHA-256 for LFS files, the git blob hash for others."""
     git = hashlib.sha1(b"blob %d\0" % len(data) + data)
     return (hashlib.sha256(data) if _is_lfs(path) else git).hexdigest()
 
@@ -300,4 +320,4 @@ _ROUTES = {
     ],
     "PUT": [(r"/lfs/(?P<oid>[0-9a-f]{64})", _Handler.lfs_put)],
 }
-"""Method -> patterns of paths, and what answers them."""
+"""Path patterns and their handlers, by method."""

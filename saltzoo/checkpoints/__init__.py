@@ -1,4 +1,4 @@
-"""Checkpoints: folders of config.json, model.safetensors and README.md, on disk and on the Hugging Face Hub."""
+"""Checkpoints: config.json, model.safetensors and README.md in a folder or in a repository of the Hub."""
 
 from .folder import Checkpoint, DamagedFileError, load_folder
 from .save import save_pretrained

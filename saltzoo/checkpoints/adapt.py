@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint, fitted to a model: strictly, but for another number of input channels or classes."""
+"""Load a state dict strictly, and adapt it to another number of input channels or classes."""
 
 from __future__ import annotations
 
@@ -16,42 +16,45 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Change:
-    """How many input channels, or classes, a checkpoint has and how many are asked for."""
+    """A number of input channels, or of classes, as saved and as requested."""
 
     saved: int
     asked: int
 
+    def __bool__(self) -> bool:
+        return self.saved != self.asked
+
     def explains(self, before: int, after: int) -> bool:
-        """Whether a side of a tensor changes as this does: it holds a multiple of the channels or classes."""
-        return self.saved != self.asked and before * self.asked == after * self.saved
+        """Return whether a dimension of a tensor, a multiple of the number, changes in the same ratio."""
+        return bool(self) and before * self.asked == after * self.saved
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A state dict made to fit, and what was done for it.
+    """An adapted state dict.
 
     Attributes:
-        tensors: all of them.
-        filters: keys of the first filters, adapted to the image's channels.
-        anew: keys of tensors that depend on the classes, as the model had them.
+        tensors: all tensors by key.
+        filters: keys of first filters that were adapted to the input channels.
+        untrained: keys of tensors that depend on the classes and keep the model's initial values.
     """
 
     tensors: dict[str, Tensor]
     filters: list[str]
-    anew: list[str]
+    untrained: list[str]
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, what: str, hint: str) -> None:
-    """Loads a state dict if it is the model's, key by key and shape by shape.
+    """Load a state dict whose keys and shapes are exactly the model's.
 
     Args:
         model: gets the weights, in its own dtype.
         tensors: the state dict.
-        what: what they are, for the error: "the weights of hf-hub:org/name".
-        hint: the next step, for the error.
+        what: description of the weights for the error, such as "the weights of hf-hub:org/name".
+        hint: next step for the error.
 
     Raises:
-        ValueError: if a key is missing, unknown or of another shape; names the first of them.
+        ValueError: if a key is missing or unknown, or a shape differs; names the first of them.
     """
     own = model.state_dict()
     wrong = [f"{key} is missing" for key in own if key not in tensors]
@@ -70,42 +73,44 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, what: str,
 def adapt_tensors(
     saved: Mapping[str, Tensor], own: Mapping[str, Tensor], *, in_chans: Change, num_classes: Change
 ) -> Adapted:
-    """Fits saved tensors to a model of other input channels or classes.
+    """Adapt saved tensors to a model with other input channels or classes.
 
-    A tensor of which only the second side differs, as the image's channels do, is a first filter and is adapted by
-    `adapt_filters`. One whose sides differ as the classes do starts anew. Everything else is left as it was saved.
+    A tensor that differs in its second dimension only, in the ratio of the channels, is a first filter and is adapted
+    by `adapt_filters`. A tensor whose differing dimensions are in the ratio of the classes is replaced by the model's.
+    All others are kept, so that strict loading reports those that do not fit.
 
     Args:
-        saved: the checkpoint's state dict.
-        own: that of the model to load it into, freshly made.
-        in_chans: channels of the image.
-        num_classes: logits for each pixel.
+        saved: state dict of the checkpoint.
+        own: state dict of the new model.
+        in_chans: change of the input channels.
+        num_classes: change of the logits per pixel.
     """
     adapted = Adapted(dict(saved), [], [])
     for key, new in own.items():
         value = saved.get(key, new)
         before, after = value.shape, new.shape
-        changed = _changed_sides(before, after)
+        changed = _changed_dimensions(before, after)
         if changed == [1] and in_chans.explains(before[1], after[1]):
             adapted.tensors[key] = adapt_filters(value, in_chans.saved, in_chans.asked)
             adapted.filters.append(key)
         elif changed and all(num_classes.explains(before[side], after[side]) for side in changed):
             adapted.tensors[key] = new
-            adapted.anew.append(key)
+            adapted.untrained.append(key)
     return adapted
 
 
 def adapt_filters(weight: Tensor, saved: int, asked: int) -> Tensor:
-    """First filters for another number of input channels; each filter keeps its sum over channels.
+    """Adapt first filters to another number of input channels, with the sum over channels unchanged.
 
-    Asked for more channels, they are repeated in turn, and each is divided by how often it stands; asked for fewer,
-    they are summed in turn. So an image that is the same in all channels gives the activations it gave before, unless
-    the convolution standardises its own filters.
+    For more channels, the filters of the saved channels are repeated in turn and divided by the number of their
+    copies. For fewer, they are summed in turn. An image that is the same in all channels therefore gives the same
+    activations as before, unless the convolution standardises its filters.
 
     Args:
-        weight: (filters, k * saved, ...), the k values of a channel side by side as `F.pixel_unshuffle` lays them.
-        saved: its number of channels.
-        asked: the number wanted.
+        weight: (filters, k * saved, ...), with the k values of a channel side by side, as `F.pixel_unshuffle` puts
+            them.
+        saved: number of channels of `weight`.
+        asked: number of channels of the result.
 
     Example:
         >>> gray = torch.full((8, 1, 3, 3), 6.0)
@@ -114,35 +119,35 @@ def adapt_filters(weight: Tensor, saved: int, asked: int) -> Tensor:
         (torch.Size([8, 3, 3, 3]), tensor([2.]), True)
     """
     mix = torch.zeros(asked, saved)
-    for new, channels in enumerate(_channels_of_each(saved, asked)):
+    for new, channels in enumerate(_sources_of_channels(saved, asked)):
         mix[new, channels] = 1
     mix = mix / mix.sum(0)
     return torch.einsum("as,fs...->fa...", mix, weight.float().unflatten(1, (saved, -1))).flatten(1, 2)
 
 
 def adapt_preprocess(preprocess: Preprocess, asked: int) -> Preprocess:
-    """The same preparation for another number of channels: statistics repeated in turn, or averaged in turn.
+    """Adapt the statistics to another number of channels: repeat them in turn, or average them in turn.
 
     Example:
         >>> adapt_preprocess(Preprocess(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2)), 1)
         Preprocess(mean=(0.5,), std=(0.2,), multiple=1, pad_mode='reflect')
     """
-    groups = _channels_of_each(len(preprocess.mean), asked)
+    sources = _sources_of_channels(len(preprocess.mean), asked)
 
-    def of_each(values: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(mean(values[channel] for channel in group) for group in groups)
+    def adapted(values: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(mean(values[channel] for channel in channels) for channels in sources)
 
-    return replace(preprocess, mean=of_each(preprocess.mean), std=of_each(preprocess.std))
+    return replace(preprocess, mean=adapted(preprocess.mean), std=adapted(preprocess.std))
 
 
-def _channels_of_each(saved: int, asked: int) -> list[list[int]]:
-    """For each channel asked for, the saved ones that it stands for: [[0, 2], [1]] for 2 of 3, [[0], [1], [0]] back."""
+def _sources_of_channels(saved: int, asked: int) -> list[list[int]]:
+    """Return the saved channels behind each new one: [[0, 2], [1]] from 3 to 2, [[0], [1], [0]] from 2 to 3."""
     fewer = min(saved, asked)
     return [[channel for channel in range(saved) if channel % fewer == new % fewer] for new in range(asked)]
 
 
-def _changed_sides(before: Size, after: Size) -> list[int]:
-    """Which sides of a tensor differ; none if it has more or fewer of them."""
+def _changed_dimensions(before: Size, after: Size) -> list[int]:
+    """Return the dimensions that differ, or none if the number of dimensions does."""
     if len(before) != len(after):
         return []
     return [side for side, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]

@@ -1,4 +1,4 @@
-"""The model card: README.md of a checkpoint, for people and for the Hub's index."""
+"""The model card: README.md of a checkpoint, for readers and for the Hub's index."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _PLACE = "local-dir:PATH"
 
 
 def model_card(config: Mapping[str, Any]) -> str:
-    """A card in Markdown with the Hub's metadata in front.
+    """Return a card in Markdown, with the Hub's metadata at its top.
 
     Args:
-        config: what config.json holds. A metric's "dataset" is the name of its data on the Hub.
+        config: content of config.json. A metric's "dataset" is the name of its data on the Hub.
     """
     name = config["architecture"]
     metadata = [
@@ -36,8 +36,6 @@ def model_card(config: Mapping[str, Any]) -> str:
         "",
         "## Use",
         "",
-    ]
-    lines += [
         "```python",
         "import numpy as np",
         "import saltzoo",
@@ -50,9 +48,9 @@ def model_card(config: Mapping[str, Any]) -> str:
     ]
     if config["metrics"]:
         lines += ["## Scores", "", "| score | value | conditions |", "|---|---|---|"]
-        for metric in config["metrics"]:
-            conditions = ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "value"))
-            lines.append(f"| {metric['name']} | {metric['value']:.4f} | {conditions} |")
+        lines += [
+            f"| {metric['name']} | {metric['value']:.4f} | {conditions(metric)} |" for metric in config["metrics"]
+        ]
         lines.append("")
     for title, values in (("Model", config["model_args"]), ("Training", config["recipe"])):
         if values:
@@ -60,13 +58,23 @@ def model_card(config: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def conditions(metric: Mapping[str, Any]) -> str:
+    """Return how a score was measured, in a line.
+
+    Example:
+        >>> conditions({"name": "salt_map", "value": 0.85, "data": "tiles", "fold": 0})
+        'data tiles, fold 0'
+    """
+    return ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "value"))
+
+
 def card_on_hub(card: str, repo_id: str, revision: str | None = None) -> str:
-    """The same card, whose usage says where on the Hub the checkpoint is.
+    """Return the card with the repository in place of the local path in its usage.
 
     Args:
-        card: as `model_card` made it, and perhaps somebody went on writing.
+        card: result of `model_card`, possibly edited by hand.
         repo_id: "org/name".
-        revision: a branch; None for the main one.
+        revision: branch. None: the main branch.
 
     Example:
         >>> card_on_hub('create_model("local-dir:PATH")', "org/name")
@@ -76,13 +84,13 @@ def card_on_hub(card: str, repo_id: str, revision: str | None = None) -> str:
 
 
 def _datasets(metrics: list[dict[str, Any]]) -> list[str]:
-    """The Hub's `datasets`: those of its own that the scores name."""
+    """Return the `datasets` entry of the metadata: the data sets on the Hub that scores name."""
     names = dict.fromkeys(str(metric["dataset"]) for metric in metrics if "dataset" in metric)
     return ["datasets:", *(f"- {_yaml(name)}" for name in names)] if names else []
 
 
 def _model_index(name: str, metrics: list[dict[str, Any]]) -> list[str]:
-    """The Hub's `model-index`."""
+    """Return the `model-index` entry of the metadata."""
     if not metrics:
         return []
     lines = ["model-index:", f"- name: {_yaml(name)}", "  results:"]
@@ -102,6 +110,6 @@ def _model_index(name: str, metrics: list[dict[str, Any]]) -> list[str]:
 
 
 def _yaml(value: str | float) -> str:
-    """A string or a number in YAML. It is JSON, but for 1e-05, which YAML reads as a string, and for surrogates."""
+    """Return a string or number in YAML: JSON, except for 1e-05, which YAML would read as a string."""
     text = json.dumps(value, ensure_ascii=False)
     return text.replace("e", ".0e") if isinstance(value, float) and "e" in text and "." not in text else text

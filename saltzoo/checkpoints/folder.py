@@ -1,6 +1,6 @@
-"""Checkpoints: folders of config.json, model.safetensors and README.md, read with care.
+"""Read a checkpoint's folder, and explain what is wrong with it. No network is built here.
 
-The only file that imports safetensors. It builds no network.
+The only file that imports safetensors.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-"""Endings of files that may hold pickled code."""
+"""Suffixes of files that may hold pickled code."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a folder holds.
+    """The content of a checkpoint.
 
     Attributes:
-        source: where it was read, in the words of `create_model`.
-        architecture: the model's name in the registry.
-        model_args: everything else that `create_model` needs to build it.
+        source: name under which `create_model` finds it, such as "local-dir:PATH".
+        architecture: name of the model in the registry.
+        model_args: every option of the model with its value.
         mask_only: whether heads that only training needs were left out.
-        preprocess: how images become its input.
-        tensors: its state dict.
-        config: all of config.json.
+        preprocess: how images become the network's input.
+        tensors: state dict.
+        config: content of config.json.
     """
 
     source: str
@@ -52,25 +52,25 @@ class Checkpoint:
 
 
 class DamagedFileError(ValueError):
-    """A file of a checkpoint can't be read.
+    """A file of a checkpoint that cannot be read.
 
     Args:
-        file: which.
-        why: what is wrong with it: "is not JSON".
+        file: path of the file.
+        why: reason, such as "is not JSON".
     """
 
     def __init__(self, file: Path, why: str) -> None:
-        super().__init__(f"{file} {why}: save the checkpoint again, or copy it anew from where it came")
+        super().__init__(f"{file} {why}: save the checkpoint again, or copy it again from its source")
         self.file = file
         self.why = why
 
 
 def load_folder(directory: str | os.PathLike[str]) -> Checkpoint:
-    """Reads a checkpoint from disk.
+    """Read a checkpoint from a folder.
 
     Raises:
         FileNotFoundError: if the folder or a file of it is missing.
-        ValueError: if a file is not what it should be.
+        ValueError: if a file is damaged or not part of a saltzoo checkpoint.
     """
     folder = Path(directory).expanduser()
     if not folder.is_dir():
@@ -82,11 +82,11 @@ def load_folder(directory: str | os.PathLike[str]) -> Checkpoint:
 
 
 def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Checkpoint:
-    """Reads the two files of a checkpoint, wherever they are.
+    """Read the two files of a checkpoint, which may be in different folders.
 
     Raises:
-        DamagedFileError: if one can't be read.
-        ValueError: if one is not what it should be.
+        DamagedFileError: if a file cannot be read.
+        ValueError: if the config is not of a saltzoo checkpoint.
     """
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
@@ -98,12 +98,12 @@ def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Ch
             raise ValueError(f"{config_file} is not a saltzoo config: it needs {', '.join(needed)}")
         preprocess = Preprocess.from_dict(config["preprocess"])
     model_args = dict(config["model_args"])
-    mask_only = model_args.pop("mask_only", False)  # where saltzoo 0.1.0 kept it
+    mask_only_of_0_1_0 = model_args.pop("mask_only", False)  # saltzoo 0.1.0 saved it among the options
     return Checkpoint(
         source=source,
         architecture=config["architecture"],
         model_args=model_args,
-        mask_only=config.get("mask_only", mask_only),
+        mask_only=config.get("mask_only", mask_only_of_0_1_0),
         preprocess=preprocess,
         tensors=read_tensors(weights_file),
         config=config,
@@ -111,10 +111,10 @@ def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Ch
 
 
 def read_tensors(weights_file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, by name. Its size is held against its header; no hash is computed.
+    """Return the tensors of a safetensors file by name. Its size is checked against its header, but not its hash.
 
     Raises:
-        DamagedFileError: if it is damaged, or something else.
+        DamagedFileError: if the file is damaged, or is not a safetensors file.
     """
     try:
         return load_file(weights_file)
@@ -123,43 +123,43 @@ def read_tensors(weights_file: Path) -> dict[str, Tensor]:
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """The contents of a safetensors file."""
+    """Return the content of a safetensors file."""
     return save(dict(tensors), metadata={"format": "pt"})
 
 
 def what_is_there(names: Sequence[str]) -> str:
-    """What to tell of a place that holds these files and no checkpoint, and what to do."""
+    """Return a hint on a place that holds these files and no checkpoint."""
     pickles = sorted(name for name in names if name.endswith(PICKLES))
     if pickles:
         return (
-            f"{', '.join(pickles)} may hold pickled code, which saltzoo never runs. To convert it: build its model "
-            f'with create_model, saltzoo.convert.load_foreign(model, "{pickles[0]}") (with weights_only=True), and '
-            f"save_pretrained that"
+            f"{', '.join(pickles)} may hold pickled code, which saltzoo never runs. To convert it: build the model "
+            f'with create_model, load the tensors with saltzoo.convert.load_foreign(model, "{pickles[0]}"), and save '
+            f"the model with save_pretrained"
         )
     return f"It holds {sorted(names) or 'nothing'}: give one that save_pretrained or examples/train.py wrote"
 
 
 def is_newer(config: Any) -> bool:
-    """Whether a config was written by a saltzoo of a later release than this one."""
+    """Return whether a config was written by a later release of saltzoo than this one."""
     saved = config.get("saltzoo_version") if isinstance(config, dict) else None
     return _release(str(saved)) > _release(__version__)
 
 
 @contextmanager
 def newer_explained(config: Any, source: str) -> Iterator[None]:
-    """Says of a checkpoint that can't be used that it is of a newer saltzoo, if it is."""
+    """If a checkpoint cannot be used and was saved by a newer saltzoo, say so in the error."""
     try:
         yield
     except (TypeError, ValueError) as error:
         if not is_newer(config):
             raise
         raise ValueError(
-            f"{source} was saved by saltzoo {config['saltzoo_version']}, which is newer than this {__version__}, and "
-            f"can't be read by it ({error}): upgrade with `pip install --upgrade saltzoo`"
+            f"{source} was saved by saltzoo {config['saltzoo_version']}, which is newer than this {__version__} and "
+            f"cannot be read by it ({error}): upgrade with `pip install --upgrade saltzoo`"
         ) from error
 
 
 def _release(version: str) -> list[int]:
-    """Its numbers: [1, 2, 0] of "1.2.0rc1"; none of what is no version."""
+    """Return the numbers of a version, such as [1, 2, 0] of "1.2.0rc1"; [] if it is not a version."""
     numbers = re.match(r"\d+(\.\d+)*", version)
     return [int(number) for number in numbers[0].split(".")] if numbers else []

@@ -1,4 +1,4 @@
-"""The command `saltzoo`; one file a subcommand."""
+"""The command `saltzoo`; one file per subcommand."""
 
 from .main import main
 

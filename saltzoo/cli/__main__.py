@@ -1,4 +1,4 @@
-"""`python -m saltzoo.cli`."""
+"""Run the command as `python -m saltzoo.cli`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`saltzoo info`: options, parameters and FLOPs of a model; scores of weights."""
+"""`saltzoo info`: options, parameters and FLOPs of a model, and scores of weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..zoo.registry import find_model
 from ..zoo.spec import WeightsSpec
 
 SIZE = (101, 101)
-"""Image size for the count of FLOPs: a tile of the TGS Salt Identification Challenge."""
+"""Image size at which FLOPs are counted: a tile of the TGS Salt Identification Challenge."""
 
 
 def add_parser(commands: Any) -> None:
@@ -22,8 +22,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is known of the model, and of its weights if a tag was given."""
-    import torch  # here, so that `saltzoo list` stays fast
+    """Print a description of the model, and of its weights if a tag was given."""
+    import torch  # here, so that other commands start without it
 
     from ..models.cost import cost
     from ..zoo.factory import create_model
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         model = create_model(spec.name)
     found = cost(model, SIZE)
     size = " x ".join(map(str, SIZE))
-    print(f"{spec.name}: {found.parameters:,} parameters, {found.flops / 1e9:.3g} GFLOP an image of {size}")
+    print(f"{spec.name}: {found.parameters:,} parameters, {found.flops / 1e9:.3g} GFLOP per image of {size}")
     for label, text in (("paper", spec.paper), ("source", spec.source)):
         if text:
             print(f"{label}: {text}")
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _describe(weights: WeightsSpec) -> Iterator[str]:
-    """Where weights are, with licence and scores of those that come with the package."""
+    """Yield lines that say where weights are, with licence and scores if they are bundled."""
+    from ..checkpoints.card import conditions
     from ..checkpoints.folder import CONFIG
     from ..zoo.sources import BUNDLED
 
@@ -59,5 +60,4 @@ def _describe(weights: WeightsSpec) -> Iterator[str]:
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     yield f"weights {weights.name}: {folder}, licence {config['license']}"
     for metric in config["metrics"]:
-        conditions = ", ".join(f"{key} {value}" for key, value in metric.items() if key not in ("name", "value"))
-        yield f"  {metric['name']} = {metric['value']:.4f} ({conditions})"
+        yield f"  {metric['name']} = {metric['value']:.4f} ({conditions(metric)})"

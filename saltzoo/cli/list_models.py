@@ -1,4 +1,4 @@
-"""`saltzoo list`: names of models, or of weights."""
+"""`saltzoo list`: names of models or of weights."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the names."""
     names = list_models(args.filter, pretrained=args.pretrained)
-    print("\n".join(names) or f"no name fits {args.filter!r}")
+    print("\n".join(names) or f"no name matches {args.filter!r}")
     return 0 if names else 1

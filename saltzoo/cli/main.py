@@ -1,4 +1,4 @@
-"""The command `saltzoo`: find the subcommand, run it, report errors in one line."""
+"""The command `saltzoo`: run a subcommand and print errors in one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import info, list_models, push
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return the exit status."""
+    """Run the command line `argv`, by default that of the process, and return the exit status."""
     args = _parser().parse_args(argv)
     try:
         return int(args.run(args))

@@ -1,4 +1,4 @@
-"""What other libraries and training scripts saved, as saltzoo models."""
+"""Load weights that other libraries and training scripts saved."""
 
 from .smp import from_smp
 from .state_dict import load_foreign, read_state_dict

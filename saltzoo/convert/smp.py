@@ -1,4 +1,4 @@
-"""from_smp: a U-Net of segmentation_models_pytorch as a saltzoo model that computes the same."""
+"""from_smp: convert a Unet of segmentation_models_pytorch (SMP)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..models import Segmenter
 from ..zoo.factory import create_model
 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-"""Encoders of SMP that are torchvision's; timm gives the same networks the same keys."""
+"""SMP encoders from torchvision, which have the same keys in timm."""
 
 _SUPPORTED = {
     "encoder_depth": 5,
@@ -20,7 +20,7 @@ _SUPPORTED = {
     "activation": None,
     "aux_params": None,
 }
-"""What else an SMP Unet can have, and the value under which this library computes the same."""
+"""Options of an SMP Unet and their only value that has a counterpart here."""
 
 _INTERPOLATIONS = ("nearest", "bilinear")
 
@@ -38,23 +38,24 @@ _BLOCK_KEYS = {
 
 
 def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Segmenter:
-    """The saltzoo model that computes the same logits as a `segmentation_models_pytorch.Unet`.
+    """Return the saltzoo model that computes the same logits as a `segmentation_models_pytorch.Unet`.
 
-    Attention of type "scse" stands on the concatenated map and after each decoder block, its channel branch
-    narrowed 16 times, as there. One set of weights is left behind: SMP builds an attention for the last block's
-    concatenated map, `decoder.blocks.4.attention1`, and never uses it.
+    With attention "scse", the attention follows the concatenation and each decoder block, with a reduction of 16, as
+    in SMP. One set of weights is dropped: SMP builds an attention for the last block's concatenated map,
+    `decoder.blocks.4.attention1`, and never uses it.
 
     Args:
-        model: the Unet, or its state dict.
-        config: with a state dict: what `Unet.config` holds, or the config.json that its `save_pretrained` writes.
+        model: Unet, or its state dict.
+        config: for a state dict, the content of `Unet.config` or of the config.json that SMP's `save_pretrained`
+            writes.
 
     Returns:
-        A model in training mode with copies of the weights. Its preprocess is that of seismic tiles: set
-        `model.preprocess` if the weights were trained with other statistics.
+        A model in training mode with copies of the weights. Its preprocess has the statistics of seismic tiles: set
+        `model.preprocess` if the weights were trained with others.
 
     Raises:
-        TypeError: if it is neither a module with a config nor a state dict with one.
-        ValueError: if it is not a Unet, or one with options that have no counterpart here.
+        TypeError: if `model` is neither a module with a config nor a state dict given with one.
+        ValueError: if it is not a Unet, or has options without a counterpart here.
     """
     if isinstance(model, nn.Module):
         given = config or getattr(model, "config", None)
@@ -78,10 +79,10 @@ def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] 
     for key, value in renamed.items():
         if value.squeeze().shape != own[key].squeeze().shape:
             raise ValueError(
-                f"these weights are not those of an SMP Unet with this config: {key} is {tuple(value.shape)} there "
-                f"and {tuple(own[key].shape)} here"
+                f"these weights are not those of an SMP Unet with this config: {key} is {tuple(value.shape)} in "
+                f"SMP and {tuple(own[key].shape)} here"
             )
-    # The channel branch is two 1x1 convolutions there and two linear layers here: the same numbers in order.
+    # SMP's channel branch is two 1x1 convolutions, ours two linear layers with the same numbers in the same order.
     ours.load_state_dict({key: value.reshape(own[key].shape) for key, value in renamed.items()}, strict=True)
     return ours
 
@@ -92,12 +93,14 @@ def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"only the config of a Unet can be converted, got one of {kind} with {sorted(config)}")
     for key, value in _SUPPORTED.items():
         if config.get(key, value) != value:
-            raise ValueError(f"an SMP Unet with {key}={config[key]!r} has no counterpart here: only {value!r} has")
+            raise ValueError(
+                f"an SMP Unet with {key}={config[key]!r} has no counterpart here: only {value!r} can be converted"
+            )
     interpolation = config.get("decoder_interpolation", "nearest")
     if interpolation not in _INTERPOLATIONS:
         raise ValueError(
             f"an SMP Unet with decoder_interpolation={interpolation!r} has no counterpart here: "
-            f"only one of {list(_INTERPOLATIONS)} has"
+            f"only {' and '.join(map(repr, _INTERPOLATIONS))} can be converted"
         )
     name = config["encoder_name"]
     encoder = name.removeprefix("tu-")
@@ -118,7 +121,7 @@ def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rename(key: str) -> str:
-    """An SMP key in this library's words; a key that has none stays and is found out by the caller."""
+    """Translate an SMP key. A key without a counterpart is returned unchanged, and the caller finds it."""
     part, _, rest = key.partition(".")
     if part == "encoder":
         return f"encoder.backbone.{rest.removeprefix('model.')}"

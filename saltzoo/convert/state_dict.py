@@ -1,4 +1,4 @@
-"""State dicts in files of any making. The one place with torch.load, which is given leave for tensors alone."""
+"""Read state dicts saved by other software, with weights_only=True."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ..checkpoints.adapt import load_strictly
 from ..checkpoints.folder import read_tensors
 
 _TABLES = ("state_dict", "model")
-"""Entries that training scripts keep a state dict under, beside what else they keep."""
+"""Keys under which training scripts store a state dict beside other values."""
 
 _WRAPPERS = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put in front of each key."""
+"""Prefixes that DistributedDataParallel and torch.compile add to each key."""
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
 
 def load_foreign(model: _Model, path: str | os.PathLike[str]) -> _Model:
-    """Loads a file of weights that saltzoo did not save: .pt, .pth, .bin, .ckpt or .safetensors.
+    """Load weights that other software saved: .pt, .pth, .bin, .ckpt or .safetensors.
 
     Args:
         model: made by `create_model` with the options that the weights were trained with. Set its `preprocess` if
-            they were trained with other statistics; `save_pretrained` then makes a checkpoint of it.
-        path: the file; see `read_state_dict`.
+            they were trained with other statistics; `save_pretrained` then writes a checkpoint.
+        path: file; see `read_state_dict`.
 
     Returns:
         The model.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no state dict, or one with other keys or shapes; names them.
+        ValueError: if it holds no state dict, or one with other keys or shapes, which are named.
 
     Example:
         >>> import saltzoo, tempfile
@@ -50,35 +50,36 @@ def load_foreign(model: _Model, path: str | os.PathLike[str]) -> _Model:
         model,
         read_state_dict(path),
         what=f"the weights of {path} and this {type(model).__name__}",
-        hint="Build it with the options that they were trained with, or rename keys in what read_state_dict gives "
-        "and load that with load_state_dict",
+        hint="Build the model with the options that they were trained with, or rename keys in the result of "
+        "read_state_dict and load it with load_state_dict",
     )
     return model
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The state dict in a file, on the CPU. No pickled code is run: tensors and plain values are all that is read.
+    """Read the state dict in a file to the CPU. Only tensors and plain values are read; no pickled code is run.
 
-    A table under "state_dict" or "model" is taken out, and "module." and "_orig_mod." in front of all keys are cut off.
+    The table under "state_dict" or "model" is used if there is one. Prefixes "module." and "_orig_mod." are removed if
+    all keys have them.
 
     Args:
-        path: a .safetensors file, or what torch.save wrote.
+        path: .safetensors file, or a file written by torch.save.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, holds more than tensors and plain values, or no state dict.
+        ValueError: if it is damaged, holds more than tensors and plain values, or holds no state dict.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}: give a file of weights (.pt, .pth, .bin, .ckpt, .safetensors)")
     table = _innermost(read_tensors(file) if file.suffix == ".safetensors" else _read_torch(file))
     if not isinstance(table, Mapping) or not table:
-        raise ValueError(f"{file} holds {type(table).__name__} and no state dict: save model.state_dict()")
+        raise ValueError(f"{file} holds a {type(table).__name__} and no state dict: save model.state_dict()")
     others = [key for key, value in table.items() if not isinstance(value, Tensor)]
     if others:
         raise ValueError(
-            f"{file} is no state dict: {others[:5]} are not tensors. A state dict is looked for at the top and under "
-            f"{' and '.join(map(repr, _TABLES))}: save model.state_dict() alone"
+            f"{file} holds no state dict: {others[:5]} are not tensors. A state dict may be at the top level or under "
+            f"{' or '.join(map(repr, _TABLES))}: save model.state_dict() alone"
         )
     return _unwrapped(table)
 
@@ -86,10 +87,10 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 def _read_torch(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # by what was wrong with the file: of pickle, zipfile, torch or Python
+    except Exception as error:  # its type depends on the fault: pickle, zipfile, torch, Python
         raise ValueError(
-            f"{file} can't be read as tensors and plain values alone ({type(error).__name__}): it is damaged, or holds "
-            f"pickled objects, which may run code. Where it was made, save model.state_dict() alone"
+            f"{file} cannot be read as tensors and plain values ({type(error).__name__}): it is damaged, or holds "
+            f"pickled objects, which may run code. In the software that wrote it, save model.state_dict() alone"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Inference: tiles in, probabilities out."""
+"""Inference: probabilities from tiles."""
 
 from .predict import predict
 

@@ -1,4 +1,4 @@
-"""predict: the straight way from tiles to probabilities."""
+"""predict: probabilities of tiles."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .._checks import check_counts
 from .._torch import modes_restored
 from ..contracts import SegmentationModel, SegOutput
 
@@ -31,23 +32,24 @@ def predict(
     tta: str | None = None,
     batch_size: int = 32,
 ) -> Array | Tensor | list[Array | Tensor]:
-    """Probabilities of tiles, by the model's own preprocessing, on the model's device.
+    """Return the probabilities of tiles, computed with the model's preprocessing on the model's device.
 
     Args:
-        model: a saltzoo model, in any mode; it is left in the mode it was in.
+        model: saltzoo model in any mode, which is restored at the end.
         images: tiles (N, H, W), one tile (H, W), or images (N, C, H, W) for a model of C channels; or a list of
             tiles (H, W) or (C, H, W) of any sizes. Gray tiles are repeated for a model of several channels.
             numpy or torch, uint8, uint16, or floating point in 0..1.
-        tta: "hflip" averages the probabilities of each tile and its mirror image.
-        batch_size: tiles at a time; tiles of one size share a batch.
+        tta: "hflip" averages the probabilities of each tile and its mirror image. None: no averaging.
+        batch_size: number of tiles per batch. Tiles in a batch have the same size.
 
     Returns:
-        float32 probabilities of the tiles' own size, as the images came (numpy or torch on their device, one or
-        many, or a list): (N, H, W) sigmoid for a model of one class, (N, C, H, W) softmax for several.
+        float32 probabilities at the size of the tiles, in the container of the images (numpy, or torch on their
+        device; one, many, or a list): (N, H, W) from a sigmoid for a model of one class, (N, K, H, W) from a softmax
+        for K classes.
 
     Raises:
-        TypeError: if the model is not one of saltzoo, or the images are not arrays.
-        ValueError: if shape, dtype or range of the images is another, or an option is unknown.
+        TypeError: if the model has no preprocess, or the images are not arrays.
+        ValueError: if the shape, dtype or range of the images is wrong, or an option is unknown.
 
     Example:
         >>> import saltzoo
@@ -57,19 +59,18 @@ def predict(
     """
     if not isinstance(model, SegmentationModel):
         raise TypeError(
-            f"{type(model).__name__} is no saltzoo model: it has no preprocess. "
-            f"Of a wrapped model (DistributedDataParallel, AveragedModel) give `.module`"
+            f"{type(model).__name__} is not a saltzoo model: it has no preprocess. "
+            f"Of a wrapped model (DistributedDataParallel, AveragedModel), pass `.module`"
         )
     if tta not in (None, "hflip"):
         raise ValueError(f'tta must be None or "hflip", got {tta!r}')
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_counts(batch_size=batch_size)
     if isinstance(images, (np.ndarray, Tensor)):
         one = images.ndim == 2
         many = images[None] if one else images
         if many.ndim == 3:
             many = many[:, None]
-        result = _like(_predict_batches(model, _checked(many, _channels(model)), tta, batch_size), images)
+        result = _like(_predict_batches(model, _checked(many, model.preprocess.in_chans), tta, batch_size), images)
         return result[0] if one else result
     return _predict_list(model, images, tta, batch_size)
 
@@ -77,14 +78,14 @@ def predict(
 def _predict_list(
     model: SegmentationModel, images: Sequence[Array | Tensor], tta: str | None, batch_size: int
 ) -> list[Array | Tensor]:
-    """Groups the tiles by size and dtype, so that each group runs in full batches."""
+    """Predict tiles of one size and dtype together, in full batches."""
     groups: dict[Any, list[int]] = {}
     tiles = []
     for position, image in enumerate(images):
         if not isinstance(image, (np.ndarray, Tensor)) or image.ndim not in (2, 3):
             given = getattr(image, "shape", type(image).__name__)
-            raise TypeError(f"a list holds tiles (H, W) or (C, H, W) of numpy or torch, item {position} is {given}")
-        tile = _checked(image[None, None] if image.ndim == 2 else image[None], _channels(model))
+            raise TypeError(f"a list must hold tiles (H, W) or (C, H, W) of numpy or torch, item {position} is {given}")
+        tile = _checked(image[None, None] if image.ndim == 2 else image[None], model.preprocess.in_chans)
         groups.setdefault((tile.shape, tile.dtype, tile.device), []).append(position)
         tiles.append(tile)
     results: list[Array | Tensor] = [tiles[0]] * len(tiles) if tiles else []
@@ -96,7 +97,7 @@ def _predict_list(
 
 
 def _checked(images: Array | Tensor, in_chans: int) -> Tensor:
-    """N C H W of a dtype and a range that are understood."""
+    """Return images N C H W as a tensor, or raise ValueError for another shape, dtype or range."""
     if images.ndim != 4 or images.shape[1] not in (1, in_chans):
         raise ValueError(
             f"expected tiles (H, W) or (N, H, W), or images (N, {in_chans}, H, W) for this model of {in_chans} "
@@ -114,34 +115,31 @@ def _checked(images: Array | Tensor, in_chans: int) -> Tensor:
     return batch
 
 
-def _channels(model: SegmentationModel) -> int:
-    """Of its preprocess, which models of the user's own have too."""
-    return model.preprocess.in_chans
-
-
 def _tensor(images: Array | Tensor) -> Tensor:
-    """A tensor of the same numbers; of arrays that torch does not take as they are, a copy."""
+    """Return the images as a tensor, which shares memory where torch can."""
     if isinstance(images, Tensor):
         return images.detach()
-    native = np.ascontiguousarray(images, dtype=images.dtype.newbyteorder("="))  # SEG-Y and some TIFF are big-endian
+    native = np.ascontiguousarray(
+        images, dtype=images.dtype.newbyteorder("=")
+    )  # SEG-Y and some TIFF files are big-endian
     return torch.from_numpy(native if native.flags.writeable else native.copy())
 
 
 @torch.inference_mode()
 def _predict_batches(model: SegmentationModel, images: Tensor, tta: str | None, batch_size: int) -> Tensor:
-    """N C H W as checked -> N H W or N K H W, on the images' device."""
+    """Checked images N C H W -> N H W or N K H W, on their device."""
     weight = next(model.parameters())
     results = []
     with modes_restored(model):
         model.eval()
         for batch in images.split(batch_size):
-            tiles = _unit_scale(batch.to(weight.device)).expand(-1, _channels(model), -1, -1)
+            tiles = _unit_scale(batch.to(weight.device)).expand(-1, model.preprocess.in_chans, -1, -1)
             prepared = model.preprocess(tiles).to(weight.dtype)
             probabilities = _probabilities(model(prepared))
             if tta == "hflip":
                 probabilities = (probabilities + _probabilities(model(prepared.flip(-1))).flip(-1)) / 2
-            own = model.preprocess.unpad(probabilities, (images.shape[-2], images.shape[-1]))
-            results.append(own.to(images.device))
+            unpadded = model.preprocess.unpad(probabilities, (images.shape[-2], images.shape[-1]))
+            results.append(unpadded.to(images.device))
     return torch.cat(results)
 
 
@@ -158,4 +156,5 @@ def _probabilities(output: Tensor | SegOutput) -> Tensor:
 
 
 def _like(result: Tensor, images: Array | Tensor) -> Any:
+    """Return a result as numpy or torch, as the images are; a clone is no longer an inference tensor."""
     return result.numpy() if isinstance(images, np.ndarray) else result.clone()

@@ -1,6 +1,6 @@
-"""The names of models and weights, and what they stand for. Imports neither torch nor timm.
+"""Names of models and weights, and how they become models. Imports neither torch nor timm.
 
-`create_model` is in `zoo.factory`, and is public as `saltzoo.create_model`.
+`create_model` is in `zoo.factory`, which imports both.
 """
 
 from .registry import is_model, list_models, register_model, register_weights

@@ -26,36 +26,38 @@ def create_model(
     cache_dir: str | None = None,
     **options: Any,
 ) -> Segmenter:
-    """Builds a model by name, or from a checkpoint.
+    """Build a model by name, or from a checkpoint.
 
     Args:
-        name: a name of `list_models()`; with `pretrained=True` a tag may follow ("unet_resnet34_scse.tgs");
-            or a source of weights: "local-dir:PATH", "hf-hub:org/name", "hf-hub:org/name@revision".
-        pretrained: load the published weights of that name: those that the package holds, else those in the cache of
-            the Hugging Face Hub, else from the Hub. The log "saltzoo" says which, at level INFO.
+        name: model of `list_models()`, with `pretrained=True` also with a tag of weights
+            ("unet_resnet34_scse.tgs"); or a checkpoint: "local-dir:PATH", "hf-hub:org/name" or
+            "hf-hub:org/name@revision".
+        pretrained: load the published weights of the model: from the package, else from the cache of the Hugging
+            Face Hub, else from the Hub. The log "saltzoo" says which, at level INFO.
         pretrained_encoder: first weights of the encoder: True for timm's ImageNet weights, from the Hub or its cache;
-            the path of a state dict with timm's keys (".safetensors", or ".pth", ".pt", ".bin", read as tensors only);
-            or "hf-hub:ORG/NAME".
-        in_chans: channels of the image. None: 1, or what the checkpoint says. If that is another number, first filters
-            are summed or repeated, so that a gray image in all channels gives what it gave.
-        num_classes: logits for each pixel. None: 1, or what the checkpoint says. If that is another number, the
-            layers that give the logits start anew; a warning in the log names them.
-        mask_only: leave out what only training needs (deep supervision, auxiliary head, a classifier beside the
-            mask), so that the model returns logits alone.
-        cache_dir: where downloads are kept; None for the Hugging Face client's own place (see HF_HOME). A file there
-            that can't be read is fetched once more. Hashes are compared after a download only, as it would cost time
-            at every start: `hf cache verify ORG/NAME` compares them whenever you like.
-        **options: options of the model's builder, such as `encoder` and `attention` of "unet". None is the default
-            where it is not a value of its own.
+            the path of a state dict with timm's keys (".safetensors", or ".pth", ".pt", ".bin", read with
+            weights_only=True); or "hf-hub:ORG/NAME".
+        in_chans: channels of the image. None: 1, or those of the checkpoint. For another number than the
+            checkpoint's, first filters are summed or repeated, so that a gray image in all channels gives the same
+            logits as before.
+        num_classes: logits per pixel. None: 1, or those of the checkpoint. For another number than the checkpoint's,
+            the layers that give the logits start untrained, and a warning in the log names them.
+        mask_only: leave out heads that only training needs (deep supervision, auxiliary head, a classifier that the
+            mask does not depend on), so that the model returns logits alone.
+        cache_dir: folder for downloads. None: that of the Hugging Face client (see HF_HOME). A cached file that
+            cannot be read is fetched again. Hashes are compared after a download only, since hashing takes time at
+            every start: `hf cache verify ORG/NAME` compares them at any time.
+        **options: options of the model's builder, such as `encoder` and `attention` of "unet". None means the
+            default, unless None is a value of the option.
 
     Returns:
-        A model in training mode, as torch makes them; `saltzoo.predict` takes it as it is.
+        A model in training mode, as torch makes them. `saltzoo.predict` takes it in any mode.
 
     Raises:
-        ValueError: for an unknown name, a value that makes no sense, or weights that do not fit: any other option
-            than these two must be as it was saved.
-        TypeError: for an option that the builder has not, or a value of another type.
-        OSError: if weights are not there or can't be reached.
+        ValueError: for an unknown name, an impossible value, or weights that do not fit. Except for in_chans and
+            num_classes, options must be as they were saved.
+        TypeError: for an option that the builder does not have, or a value of another type.
+        OSError: if weights are missing or cannot be reached.
 
     Example:
         >>> import torch
@@ -68,7 +70,7 @@ def create_model(
         asked = {"in_chans": in_chans, "num_classes": num_classes, **options}
         model = build_model(source, asked, pretrained_encoder=_encoder_weights(pretrained_encoder), cache_dir=cache_dir)
     elif pretrained_encoder:
-        raise ValueError(f"{name!r} brings the weights of the whole model: drop pretrained_encoder=True")
+        raise ValueError(f"{name!r} has weights for the whole model: drop pretrained_encoder=True")
     else:
         checkpoint = load_checkpoint(source, cache_dir=cache_dir)
         model = restore_model(checkpoint, options, in_chans=in_chans, num_classes=num_classes)

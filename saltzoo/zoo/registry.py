@@ -1,4 +1,4 @@
-"""Names: looked up, listed and added. Standard library only, so that listing costs nothing."""
+"""Look up, list and register names of models and weights. Standard library only, so that listing is fast."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _Builder = TypeVar("_Builder", bound=Callable[..., Any])
 
 
 def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
-    """Names that `create_model` takes, in order.
+    """Return the names that `create_model` takes, sorted.
 
     Args:
-        filter: a shell pattern, such as "*scse*".
-        pretrained: names with their weights instead: "unet_resnet34_scse.tgs".
+        filter: shell pattern, such as "*scse*".
+        pretrained: return names of weights instead, such as "unet_resnet34_scse.tgs".
 
     Example:
         >>> list_models("unet_resnet34_scse*")
@@ -31,7 +31,7 @@ def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
 
 
 def is_model(name: str) -> bool:
-    """Whether `create_model` knows the name (without a tag of weights).
+    """Return whether a name, without a tag of weights, is a registered model.
 
     Example:
         >>> is_model("unet_resnet34"), is_model("resnet34")
@@ -45,10 +45,10 @@ def register_model(model: ModelSpec) -> ModelSpec: ...
 @overload
 def register_model(model: _Builder) -> _Builder: ...
 def register_model(model: ModelSpec | _Builder) -> ModelSpec | _Builder:
-    """Adds a model of your own to the names; returns what it was given, so it decorates a builder too.
+    """Register a model under its name. Returns its argument, so that it can decorate a builder function.
 
     Args:
-        model: a ModelSpec, or a builder function: then the function's name is the model's.
+        model: ModelSpec, or a builder function, whose name becomes the model's.
 
     Raises:
         ValueError: if the name is taken.
@@ -62,29 +62,29 @@ def register_model(model: ModelSpec | _Builder) -> ModelSpec | _Builder:
     """
     spec = model if isinstance(model, ModelSpec) else ModelSpec(model.__name__, model)
     if spec.name in _models:
-        raise ValueError(f"there is a model named {spec.name!r} already: choose another name")
+        raise ValueError(f"a model named {spec.name!r} is already registered: choose another name")
     _models[spec.name] = spec
     return model
 
 
 def register_weights(weights: WeightsSpec) -> WeightsSpec:
-    """Adds weights of your own to the names that `create_model(..., pretrained=True)` takes.
+    """Register weights for `create_model(..., pretrained=True)`.
 
     Raises:
-        ValueError: if the model is unknown, or has weights with this tag.
+        ValueError: if the model is unknown, or weights with this tag are registered.
     """
     find_model(weights.model)
     if weights.name in _weights:
-        raise ValueError(f"there are weights named {weights.name!r} already: choose another tag")
+        raise ValueError(f"weights named {weights.name!r} are already registered: choose another tag")
     _weights[weights.name] = weights
     return weights
 
 
 def find_model(name: str) -> ModelSpec:
-    """Return the model of that name.
+    """Return a model by its name.
 
     Raises:
-        ValueError: if there is none, with the closest names and how to compose a model.
+        ValueError: if it is unknown, with the closest names and how to compose a model.
     """
     if name in _models:
         return _models[name]
@@ -95,18 +95,18 @@ def find_model(name: str) -> ModelSpec:
 
 
 def find_weights(model: str, tag: str = "") -> WeightsSpec:
-    """Return published weights of a model by their tag; without a tag, those listed first.
+    """Return published weights of a model by their tag; without a tag, the first in the catalog.
 
     Raises:
-        ValueError: if there are none, with those there are.
+        ValueError: if no such weights are published, with those that are.
     """
     find_model(model)
     tags = {spec.tag: spec for spec in _weights.values() if spec.model == model}
     if not tags:
         raise ValueError(
-            f"no weights of {model!r} are published; weights there are: {list_models(pretrained=True) or 'none yet'}. "
+            f"no weights of {model!r} are published; published weights: {list_models(pretrained=True) or 'none yet'}. "
             f'Train it with examples/train.py and load it with create_model("local-dir:PATH")'
         )
     if tag and tag not in tags:
-        raise ValueError(f"no weights '{model}.{tag}' are published; of {model!r} there are {sorted(tags)}")
+        raise ValueError(f"no weights '{model}.{tag}' are published; tags of {model!r}: {sorted(tags)}")
     return tags[tag] if tag else next(iter(tags.values()))

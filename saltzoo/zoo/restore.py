@@ -1,4 +1,4 @@
-"""Build the model of a checkpoint with its weights, adapted to other channels or classes if these are asked for."""
+"""Build the model of a checkpoint and load its weights, adapted to other channels or classes on request."""
 
 from __future__ import annotations
 
@@ -20,24 +20,27 @@ _log = logging.getLogger("saltzoo")
 def restore_model(
     checkpoint: Checkpoint, options: Mapping[str, Any], *, in_chans: int | None, num_classes: int | None
 ) -> Segmenter:
-    """Return the model of a checkpoint with its weights.
+    """Build the model of a checkpoint and load its weights.
 
     Args:
-        checkpoint: what was saved.
-        options: other options that the caller asked for; they must be as they were saved.
-        in_chans: channels of the image; None for those saved.
-        num_classes: logits for each pixel; None for those saved.
+        checkpoint: content of a checkpoint.
+        options: other options of `create_model`, which must be as they were saved.
+        in_chans: channels of the image. None: as saved.
+        num_classes: logits per pixel. None: as saved.
 
     Raises:
-        ValueError: if an option differs from what was saved, or the weights do not fit.
+        ValueError: if an option differs from the saved one, or the weights do not fit.
         TypeError: for an option that the saved model does not have.
     """
-    _check_unchanged(checkpoint, options)
+    _check_same_options(checkpoint, options)
+    channels = _change(checkpoint, "in_chans", in_chans)
+    classes = _change(checkpoint, "num_classes", num_classes)
     with newer_explained(checkpoint.config, checkpoint.source):
-        model = _restore(checkpoint, in_chans, num_classes)
+        model = _build_as_saved(checkpoint, channels, classes)
+        _load_weights(model, checkpoint, channels, classes)
     if is_newer(checkpoint.config):
         _log.warning(
-            "%s was saved by saltzoo %s, which is newer than this %s: if it does not do what it should, upgrade",
+            "%s was saved by saltzoo %s, which is newer than this %s: upgrade if the model does not work as described",
             checkpoint.source,
             checkpoint.config["saltzoo_version"],
             __version__,
@@ -49,31 +52,48 @@ def leave_out_heads(model: Segmenter) -> Segmenter:
     """Return the model without heads that only training needs.
 
     Raises:
-        ValueError: if it is not a Segmenter, but a model of the user's own.
+        ValueError: if it is not a Segmenter, but a model of a user.
     """
     if not isinstance(model, Segmenter):
-        raise ValueError(f"a {type(model).__name__} has no heads to leave out, as a Segmenter has: drop mask_only=True")
+        raise ValueError(f"a {type(model).__name__} has no heads to leave out, unlike a Segmenter: drop mask_only=True")
     return model.mask_only()
 
 
-def _restore(checkpoint: Checkpoint, in_chans: int | None, num_classes: int | None) -> Segmenter:
-    saved = checkpoint.model_args
-    changes = {
-        key: Change(saved.get(key, 1), saved.get(key, 1) if asked is None else asked)
-        for key, asked in (("in_chans", in_chans), ("num_classes", num_classes))
-    }
-    channels = changes["in_chans"]
+def _check_same_options(checkpoint: Checkpoint, asked: Mapping[str, Any]) -> None:
+    source, saved = checkpoint.source, checkpoint.model_args
+    for key, value in asked.items():
+        if value is None:
+            continue
+        if key not in saved:
+            raise TypeError(
+                f"the weights of {source} belong to a model without option {key!r}: it has {', '.join(saved)}"
+            )
+        if to_table(value) != saved[key]:
+            raise ValueError(
+                f"the weights of {source} belong to a model with {key}={saved[key]!r}, not {value!r}: "
+                f"drop {key}, or build the model without weights"
+            )
+
+
+def _change(checkpoint: Checkpoint, key: str, asked: int | None) -> Change:
+    saved = checkpoint.model_args.get(key, 1)
+    return Change(saved, saved if asked is None else asked)
+
+
+def _build_as_saved(checkpoint: Checkpoint, channels: Change, classes: Change) -> Segmenter:
+    args = {**checkpoint.model_args, "in_chans": channels.asked, "num_classes": classes.asked}
+    model = build_model(find_model(checkpoint.architecture), args)
+    return leave_out_heads(model) if checkpoint.mask_only else model
+
+
+def _load_weights(model: Segmenter, checkpoint: Checkpoint, channels: Change, classes: Change) -> None:
     if checkpoint.preprocess.in_chans != channels.saved:
         raise ValueError(
-            f"the preprocess of {checkpoint.source} is for {checkpoint.preprocess.in_chans} channels and its model "
+            f"the preprocess of {checkpoint.source} is for {checkpoint.preprocess.in_chans} channels, but its model "
             f"has {channels.saved}: save the checkpoint again"
         )
-    args = {**saved, **{key: change.asked for key, change in changes.items()}}
-    model = build_model(find_model(checkpoint.architecture), args)
-    if checkpoint.mask_only:
-        model = leave_out_heads(model)
-    adapted = adapt_tensors(checkpoint.tensors, model.state_dict(), **changes)
-    changed = {key: change for key, change in changes.items() if change.saved != change.asked}
+    adapted = adapt_tensors(checkpoint.tensors, model.state_dict(), in_chans=channels, num_classes=classes)
+    changed = {key: change for key, change in (("in_chans", channels), ("num_classes", classes)) if change}
     load_strictly(
         model,
         adapted.tensors,
@@ -83,23 +103,6 @@ def _restore(checkpoint: Checkpoint, in_chans: int | None, num_classes: int | No
     model.preprocess = adapt_preprocess(checkpoint.preprocess, channels.asked)
     if changed:
         _log.warning("%s", _what_was_adapted(checkpoint, adapted, changed))
-    return model
-
-
-def _check_unchanged(checkpoint: Checkpoint, asked: Mapping[str, Any]) -> None:
-    source, saved = checkpoint.source, checkpoint.model_args
-    for key, value in asked.items():
-        if value is None:
-            continue
-        if key not in saved:
-            raise TypeError(
-                f"the weights of {source} are of a model without an option {key!r}: it has {', '.join(saved)}"
-            )
-        if to_table(value) != saved[key]:
-            raise ValueError(
-                f"the weights of {source} are of a model with {key}={saved[key]!r}, not {value!r}: "
-                f"drop {key}, or build the model without weights"
-            )
 
 
 def _hint(checkpoint: Checkpoint, changed: Mapping[str, Change]) -> str:
@@ -117,6 +120,6 @@ def _what_was_adapted(checkpoint: Checkpoint, adapted: Adapted, changed: Mapping
     done = []
     if adapted.filters:
         done.append(f"first filters are summed or repeated over channels: {', '.join(adapted.filters)}")
-    if adapted.anew:
-        done.append(f"these layers start untrained: {', '.join(adapted.anew)}")
-    return f"{checkpoint.source}, adapted to {numbers}: {'; '.join(done) or 'all weights are as they were'}"
+    if adapted.untrained:
+        done.append(f"these layers start untrained: {', '.join(adapted.untrained)}")
+    return f"{checkpoint.source}, adapted to {numbers}: {'; '.join(done) or 'all weights are as saved'}"

@@ -1,10 +1,11 @@
-"""The one place that splits a name: what the first argument of `create_model` stands for."""
+"""Parse the first argument of `create_model`, and load the checkpoint it names. Names are split here only."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, overload
 
 from .._version import __version__
 from ..checkpoints.folder import WEIGHTS, Checkpoint, load_folder
@@ -13,7 +14,7 @@ from .registry import find_model, find_weights
 from .spec import ModelSpec, WeightsSpec
 
 BUNDLED = Path(__file__).parents[1] / "pretrained"
-"""Weights that come with the package: a checkpoint's folder for each name with its tag. Folders may be missing."""
+"""Folder of bundled weights: a checkpoint's folder for each name with its tag. Folders may be missing."""
 
 _log = logging.getLogger("saltzoo")
 
@@ -33,11 +34,16 @@ class HubRepository:
     revision: str | None
 
 
-Source = ModelSpec | WeightsSpec | LocalFolder | HubRepository
+WeightsSource = WeightsSpec | LocalFolder | HubRepository
+Source = ModelSpec | WeightsSource
 
 
+@overload
+def parse_source(name: str, *, pretrained: Literal[True]) -> WeightsSource: ...
+@overload
+def parse_source(name: str, *, pretrained: bool) -> Source: ...
 def parse_source(name: str, *, pretrained: bool) -> Source:
-    """Return what a name stands for: a model without weights, or where its weights are.
+    """Return what a name stands for: a model without weights, or the place of weights.
 
     Args:
         name: "unet_resnet34_scse", "unet_resnet34_scse.tgs" (with a tag of weights), "local-dir:PATH" or
@@ -45,7 +51,7 @@ def parse_source(name: str, *, pretrained: bool) -> Source:
         pretrained: whether a model's name stands for its published weights.
 
     Raises:
-        ValueError: if there is no such model, or no such weights, or a tag is given without `pretrained`.
+        ValueError: if the model or the weights are unknown, or a tag is given without `pretrained`.
 
     Example:
         >>> parse_source("hf-hub:org/name@v2", pretrained=False)
@@ -64,7 +70,7 @@ def parse_source(name: str, *, pretrained: bool) -> Source:
         return find_weights(model, tag)
     spec = find_model(model)
     if tag:
-        raise ValueError(f"{name!r} names weights: say pretrained=True, or {model!r} for a model without")
+        raise ValueError(f"{name!r} names weights: add pretrained=True, or use {model!r} for a model without weights")
     return spec
 
 
@@ -73,30 +79,28 @@ def load_weights(name: str, *, cache_dir: str | None = None) -> Checkpoint:
 
     Args:
         name: a model's name, with or without a tag, or a source.
-        cache_dir: folder for downloads; None for the Hugging Face client's default.
+        cache_dir: folder for downloads. None: that of the Hugging Face client.
 
     Raises:
-        ValueError: if no weights have that name, or what is there is not a checkpoint.
+        ValueError: if no weights have that name, or they are not a valid checkpoint.
         OSError: if they are missing or cannot be reached.
     """
     return load_checkpoint(parse_source(name, pretrained=True), cache_dir=cache_dir)
 
 
-def load_checkpoint(source: Source, *, cache_dir: str | None = None) -> Checkpoint:
+def load_checkpoint(source: WeightsSource, *, cache_dir: str | None = None) -> Checkpoint:
     """Read the weights of a source from the package, a folder, the Hub's cache or the Hub.
 
-    Published weights are looked for in that order; the log "saltzoo" says at level INFO where they were found.
+    Published weights are searched in that order; the log "saltzoo" says at level INFO where they were found.
 
     Raises:
-        ValueError: if what is there is not a checkpoint.
+        ValueError: if they are not a valid checkpoint.
         OSError: if they are missing or cannot be reached.
     """
     if isinstance(source, LocalFolder):
         return load_folder(source.path)
     if isinstance(source, HubRepository):
         return load_from_hub(source.repo_id, revision=source.revision, cache_dir=cache_dir)
-    if isinstance(source, ModelSpec):
-        raise TypeError(f"the model {source.name!r} without weights has no checkpoint")
     return _load_published(source, cache_dir)
 
 
@@ -122,6 +126,6 @@ def _load_from_hub(weights: WeightsSpec, cache_dir: str | None) -> Checkpoint:
         if not weights.repo_id.startswith("saltzoo/"):
             raise
         raise OSError(
-            f"{error}. Or take them from a clone of saltzoo's repository, which holds all of its weights: install it "
+            f"{error}. Or take them from a clone of saltzoo's repository, which holds all its weights: install it "
             f"with `pip install -e .`"
         ) from error

@@ -1,4 +1,4 @@
-"""What the zoo knows of a model and of its weights, before anything is built. Standard library only."""
+"""Descriptions of models and of weights, before anything is built. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A named model: a builder and the options that make the name.
+    """A named model: a builder with options.
 
     Attributes:
-        name: letters, digits and underscores; the dot is kept for weights.
-        builder: a function of keywords (at least `in_chans` and `num_classes`) that returns the model; or a
-            dataclass of such options whose `build()` returns it; or where either is, as "package.module:name": then
-            nothing is imported before the model is built.
+        name: letters, digits and underscores; a dot separates a tag of weights.
+        builder: function of keywords (at least `in_chans` and `num_classes`) that returns the model; or a dataclass
+            of such options whose `build()` returns it; or the place of either, "package.module:name", which is
+            imported only when the model is built.
         options: keywords of the builder.
-        paper: where the network was published.
-        source: who used it on salt, and how well.
+        paper: publication of the network.
+        source: who used it on salt, with which score.
     """
 
     name: str
@@ -31,11 +31,11 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise ValueError(f"a model's name is letters, digits and underscores, got {self.name!r}")
+            raise ValueError(f"a model's name must be letters, digits and underscores, got {self.name!r}")
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     def load_builder(self) -> Callable[..., Any]:
-        """The builder itself, imported now if it was given by its place."""
+        """Return the builder, imported if it was given by its place."""
         if not isinstance(self.builder, str):
             return self.builder
         module, _, function = self.builder.partition(":")
@@ -47,10 +47,10 @@ class WeightsSpec:
     """Published weights of a named model. A tag is never changed: new weights get a new tag.
 
     Attributes:
-        model: the model's name.
-        tag: what they were trained on, and how if there are several: "tgs".
-        repo_id: where on the Hugging Face Hub, "org/name"; by default "saltzoo/" and the name of the weights.
-        revision: a commit, so that the name always means the same weights; "main" only until they are published.
+        model: name of the model.
+        tag: what the weights were trained on, such as "tgs", and how if there are several.
+        repo_id: repository on the Hugging Face Hub; by default "saltzoo/" and the name of the weights.
+        revision: commit, so that the name always means the same weights; "main" only until they are published.
 
     Example:
         >>> WeightsSpec("unet_resnet34_scse", "tgs").repo_id
@@ -67,5 +67,5 @@ class WeightsSpec:
 
     @property
     def name(self) -> str:
-        """As users write it: "unet_resnet34_scse.tgs"."""
+        """Model and tag, such as "unet_resnet34_scse.tgs"."""
         return f"{self.model}.{self.tag}"

@@ -1,4 +1,4 @@
-"""Checkpoints made to fit other input channels or classes: which tensors change, how, and what stays strict."""
+"""Checkpoints adapted to other input channels or classes: which tensors change, how, and what is refused."""
 
 import logging
 import re
@@ -24,14 +24,14 @@ FILTERS = {
     "resunet_101": "encoder.stages.0.conv.weight",
     "unet_plain": "encoder.stages.0.0.conv.weight",
 }
-"""Families, and which of their keys are first filters."""
+"""First filters of a model of each family."""
 
 SMALL = {
     "unet": {"encoder": "test_resnet", "decoder_channels": (8,) * 5},
     "saltnet_s": {"channels": (8, 8, 8, 8), "decoder_channels": (8, 8, 8)},
     "unet_plain": {"channels": (4, 8)},
 }
-"""Options that make them quick."""
+"""Options that make the models small."""
 
 
 def make(name, **options):
@@ -61,7 +61,7 @@ def test_filters_keep_their_sum_over_channels(before, after, block):
 
 @given(CHANNELS, CHANNELS)
 @settings(max_examples=20, deadline=None)
-def test_more_channels_and_back_are_the_same_filters(before, more):
+def test_more_channels_and_back_give_the_same_filters(before, more):
     weight = torch.randn(2, before, 3, 3)
     there = adapt_filters(weight, before, before + more)
     torch.testing.assert_close(adapt_filters(there, before + more, before), weight, rtol=1e-5, atol=1e-6)
@@ -93,7 +93,7 @@ def test_unshuffled_pixels_stay_with_their_channel():
     )
 
 
-def test_preprocess_follows():
+def test_the_preprocess_is_adapted():
     colour = Preprocess(mean=(0.1, 0.2, 0.6), std=(0.5, 0.25, 1.0), multiple=32, pad_mode="replicate")
     for asked, mean, std in (
         (1, (0.3,), (1.75 / 3,)),
@@ -108,7 +108,7 @@ def test_preprocess_follows():
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_gray_image_in_all_channels_gives_what_it_gave(name, tmp_path, caplog):
+def test_a_gray_image_in_all_channels_gives_the_same_logits(name, tmp_path, caplog):
     gray = make(name)
     images = torch.rand(2, 1, 64, 50)
     want = logits(gray, gray.preprocess(images))
@@ -130,7 +130,7 @@ def test_a_gray_image_in_all_channels_gives_what_it_gave(name, tmp_path, caplog)
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "anew"),
+    ("name", "options", "untrained"),
     [
         ("unet", {}, {"head.conv"}),
         ("unet", {"hypercolumn": True, "classifier": "fused"}, {"head.classify.conv"}),
@@ -139,15 +139,15 @@ def test_a_gray_image_in_all_channels_gives_what_it_gave(name, tmp_path, caplog)
         ("saltnet_s", {}, {"head.classify.conv"}),
     ],
 )
-def test_what_gives_the_classes_starts_anew(name, options, anew, tmp_path, caplog):
+def test_layers_of_other_classes_start_untrained(name, options, untrained, tmp_path, caplog):
     model = make(name, **options)
     source = saved(model, tmp_path)
     torch.manual_seed(1)
     other = saltzoo.create_model(source, num_classes=3)
-    keys = {f"{layer}.{part}" for layer in anew for part in ("weight", "bias")}
+    keys = {f"{layer}.{part}" for layer in untrained for part in ("weight", "bias")}
     (message,) = caplog.messages
     assert caplog.records[0].levelno == logging.WARNING
-    assert set(re.search(r"start anew and are to be trained: (.*)", message)[1].split(", ")) == keys
+    assert set(re.search(r"these layers start untrained: (.*)", message)[1].split(", ")) == keys
     assert "num_classes=3 (saved with 1)" in message
     kept = {key: value for key, value in model.state_dict().items() if key not in keys}
     assert all(torch.equal(value, other.state_dict()[key]) for key, value in kept.items())
@@ -168,16 +168,18 @@ def test_the_same_numbers_change_nothing(tmp_path, caplog):
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
 
 
-def test_channels_that_reach_more_than_first_filters_are_refused(tmp_path):
+def test_refuses_other_channels_if_more_than_first_filters_depend_on_them(tmp_path):
     source = saved(make("unet", input_skip=True), tmp_path)
-    words = r"decoder.blocks.\d.conv1.conv.weight is .*saved with in_chans=1, and only first filters.*drop in_chans, or"
+    words = (
+        r"decoder.blocks.\d.conv1.conv.weight is .*saved with in_chans=1, and only the first filters.*drop in_chans, or"
+    )
     with pytest.raises(ValueError, match=words):
         saltzoo.create_model(source, in_chans=3)
 
 
 @pytest.fixture
 def by_hand(monkeypatch):
-    """A model of a user's own, in whose net the image's channels and the classes are mixed up in several ways."""
+    """Save a model of a user with a layer whose shape depends on the channels or classes in an unusual way."""
     monkeypatch.setattr(registry, "_models", dict(registry._models))
 
     @saltzoo.register_model
@@ -213,16 +215,16 @@ def by_hand(monkeypatch):
         ("layer_for_each", {"num_classes": 3}, r"odd.1.weight is missing.*drop num_classes"),
     ],
 )
-def test_what_no_rule_explains_is_refused(by_hand, odd, asked, words, tmp_path):
+def test_refuses_shapes_that_no_rule_explains(by_hand, odd, asked, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         saltzoo.create_model(by_hand(tmp_path, odd), **asked)
 
 
-def test_sides_that_both_hold_the_classes_start_anew(by_hand, tmp_path, caplog):
+def test_a_tensor_with_the_classes_in_both_dimensions_starts_untrained(by_hand, tmp_path, caplog):
     saltzoo.create_model(by_hand(tmp_path, "between_classes"), num_classes=3)
-    assert "trained: last.weight, last.bias, odd.weight, odd.bias" in caplog.messages[0]
+    assert "untrained: last.weight, last.bias, odd.weight, odd.bias" in caplog.messages[0]
 
 
-def test_a_model_of_fewer_tensors_names_five_and_counts_the_rest():
+def test_the_error_names_five_tensors_and_counts_the_rest():
     with pytest.raises(ValueError, match=r"mine do not fit: 0.weight is missing;.* and 3 more. Look again"):
         load_strictly(nn.Sequential(*(nn.Linear(1, 1) for _ in range(4))), {}, what="mine", hint="Look again")

@@ -1,6 +1,7 @@
-"""The command line: what it prints, and what it says of wrong words."""
+"""The command line: output and error messages."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import torch
 from minihub import MiniHub
 
 import saltzoo
-from saltzoo.checkpoints import hub
+from saltzoo.checkpoints import hub as hub_package
 from saltzoo.cli import main
 from saltzoo.zoo import sources
 
@@ -19,13 +20,13 @@ def test_list(capsys):
     assert main(["list", "saltnet*"]) == 0
     assert capsys.readouterr().out.split() == ["saltnet_m", "saltnet_s"]
     assert main(["list", "nothing*"]) == 1
-    assert "no name fits 'nothing*'" in capsys.readouterr().out
+    assert "no name matches 'nothing*'" in capsys.readouterr().out
     assert main(["list"]) == 0
     assert capsys.readouterr().out.split() == saltzoo.list_models()
 
 
-def test_listing_needs_no_torch():
-    code = "from saltzoo.cli import main; import sys; main(['list']); assert 'torch' not in sys.modules"
+def test_list_imports_neither_torch_nor_timm():
+    code = "from saltzoo.cli import main; import sys; main(['list']); assert not {'torch', 'timm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, timeout=60)
 
 
@@ -63,69 +64,66 @@ def folder(tmp_path):
     return saltzoo.save_pretrained(model, tmp_path / "unet.mine", metrics=[metric])
 
 
-def pushed(folder, hub, *words):
-    """In a process of its own: the client reads its settings when it is imported."""
-    env = {
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": "secret",
-        "HF_HOME": str(folder.parent / "hf"),
-        "HF_HUB_DISABLE_XET": "1",
-    }
-    command = [sys.executable, "-m", "saltzoo.cli", "push", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**env, "PATH": ""})
-
-
-def no_hub(monkeypatch):
-    """What push_folder is given, in its place."""
+@pytest.fixture
+def pushed(monkeypatch):
+    """The arguments of each call of push_folder, which is replaced."""
     given = []
 
     def push_folder(folder, to, **options):
         given.append((str(folder), to, options))
-        return hub.PushedCommit("https://hub/commit/abc", "abc")
+        return hub_package.PushedCommit("https://hub/commit/abc", "abc")
 
-    monkeypatch.setattr(hub, "push_folder", push_folder)
+    monkeypatch.setattr(hub_package, "push_folder", push_folder)
     return given
 
 
-def test_push(folder):
-    with MiniHub(writers={"secret": "org"}) as hub:
-        done = pushed(folder, hub, str(folder), "--to", "org/unet.mine")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1].startswith("hf-hub:org/unet.mine@")
-        files = hub.repos["org/unet.mine"].files("main")
-        assert {*files} >= {"README.md", "config.json", "model.safetensors"}
-        assert json.loads(files["config.json"])["metrics"][0]["value"] == 0.8
-        assert not hub.repos["org/unet.mine"].private
-        wrong = pushed(folder, hub, str(folder), "--to", "not an id")
-        assert wrong.returncode == 1
-        assert wrong.stderr.startswith("error: ")
+def test_push(folder, hub, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    assert main(["push", str(folder), "--to", "org/unet.mine"]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out.splitlines()[-1].startswith("hf-hub:org/unet.mine@")
+    files = hub.repos["org/unet.mine"].files("main")
+    assert {*files} >= {"README.md", "config.json", "model.safetensors"}
+    assert json.loads(files["config.json"])["metrics"][0]["value"] == 0.8
+    assert not hub.repos["org/unet.mine"].private
+    assert main(["push", str(folder), "--to", "not an id"]) == 1
+    assert capsys.readouterr().err.startswith("error: not a repository of the Hub: 'not an id'")
+
+
+def test_push_to_a_private_branch_and_over_other_weights(folder, hub, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    command = ["push", str(folder), "--to", "org/unet.mine", "--private", "--revision", "trial"]
+    assert main(command) == 0, capsys.readouterr().err
+    repo = hub.repos["org/unet.mine"]
+    assert repo.private
+    assert "model.safetensors" not in repo.files("main")
+    first = (folder / "model.safetensors").read_bytes()
+    assert repo.files("trial")["model.safetensors"] == first
+    other = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    saltzoo.save_pretrained(other, folder)
+    assert main(command) == 1
+    message = capsys.readouterr().err
+    assert "error: org/unet.mine@trial holds other weights" in message
+    assert "--replace" in message
+    assert repo.files("trial")["model.safetensors"] == first
+    assert main([*command, "--replace"]) == 0, capsys.readouterr().err
+    assert repo.files("trial")["model.safetensors"] == (folder / "model.safetensors").read_bytes() != first
 
 
 @pytest.mark.slow
-def test_push_to_a_private_branch_and_over_other_weights(folder):
-    other = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
-    where = ("--to", "org/unet.mine", "--private", "--revision", "trial")
-    with MiniHub(writers={"secret": "org"}) as hub:
-        done = pushed(folder, hub, str(folder), *where)
-        assert done.returncode == 0, done.stderr
-        repo = hub.repos["org/unet.mine"]
-        assert repo.private
-        assert "model.safetensors" not in repo.files("main")
-        first = (folder / "model.safetensors").read_bytes()
-        assert repo.files("trial")["model.safetensors"] == first
-        saltzoo.save_pretrained(other, folder)
-        refused = pushed(folder, hub, str(folder), *where)
-        assert refused.returncode == 1
-        assert "error: org/unet.mine@trial holds other weights" in refused.stderr
-        assert "--replace" in refused.stderr
-        assert repo.files("trial")["model.safetensors"] == first
-        done = pushed(folder, hub, str(folder), *where, "--replace")
-        assert done.returncode == 0, done.stderr
-        assert repo.files("trial")["model.safetensors"] == (folder / "model.safetensors").read_bytes() != first
+def test_push_and_load_with_settings_from_the_environment(folder):
+    """In fresh processes, because the client reads its settings when it is imported."""
+    load = [sys.executable, "-c", "import saltzoo; saltzoo.create_model('hf-hub:org/unet.mine')"]
+    push = [sys.executable, "-m", "saltzoo.cli", "push", str(folder), "--to", "org/unet.mine"]
+    with MiniHub(writers={"secret": ["org"]}) as hub:
+        env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(folder.parent / "hf"), "HF_HUB_DISABLE_XET": "1"}
+        for command, settings in ((push, {"HF_TOKEN": "secret"}), (load, {}), (load, {"HF_HUB_OFFLINE": "1"})):
+            hub.asked()
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**env, **settings})
+            assert done.returncode == 0, done.stderr
+            assert bool(hub.asked()) == ("HF_HUB_OFFLINE" not in settings)
 
 
-def test_push_says_what_goes_where(folder, capsys, monkeypatch):
-    given = no_hub(monkeypatch)
+def test_push_prints_what_it_pushes_and_where(folder, capsys, pushed):
     assert main(["push", str(folder), "--to", "org/unet.mine", "--revision", "trial", "--private"]) == 0
     parameters = sum(value.numel() for value in saltzoo.create_model(f"local-dir:{folder}").parameters())
     megabytes = (folder / "model.safetensors").stat().st_size / 1e6
@@ -135,11 +133,10 @@ def test_push_says_what_goes_where(folder, capsys, monkeypatch):
         "https://hub/commit/abc",
         "hf-hub:org/unet.mine@abc",
     ]
-    assert given == [(str(folder), "org/unet.mine", {"private": True, "revision": "trial", "replace": False})]
+    assert pushed == [(str(folder), "org/unet.mine", {"private": True, "revision": "trial", "replace": False})]
 
 
-def test_a_published_name_is_the_packages_and_a_path_is_a_path(folder, capsys, monkeypatch, tmp_path):
-    given = no_hub(monkeypatch)
+def test_push_tells_bundled_weights_from_folders(folder, capsys, monkeypatch, tmp_path, pushed):
     monkeypatch.setattr(sources, "BUNDLED", tmp_path / "pretrained")
     shutil.copytree(folder, tmp_path / "pretrained" / "saltnet_s.tgs")
     monkeypatch.chdir(tmp_path)
@@ -149,21 +146,24 @@ def test_a_published_name_is_the_packages_and_a_path_is_a_path(folder, capsys, m
         ("./unet.mine", "unet.mine"),
     ):
         assert main(["push", weights, "--to", "org/name"]) == 0, capsys.readouterr().err
-        assert given.pop()[0] == pushes
+        assert pushed.pop()[0] == pushes
     shutil.copytree(folder, "saltnet_s.tgs")
     assert main(["push", "saltnet_s.tgs", "--to", "org/name"]) == 1
-    assert "error: 'saltnet_s.tgs' is here and in the package: say ./saltnet_s.tgs, or /" in capsys.readouterr().err
+    assert (
+        "error: 'saltnet_s.tgs' is a folder here and a name of bundled weights: write ./saltnet_s.tgs or /"
+        in capsys.readouterr().err
+    )
     assert main(["push", "./saltnet_s.tgs", "--to", "org/name"]) == 0
-    assert given.pop()[0] == "saltnet_s.tgs"
+    assert pushed.pop()[0] == "saltnet_s.tgs"
     monkeypatch.chdir(folder)
-    assert main(["push", ".", "--to", "org/name"]) == 0  # the folder that one is in
-    assert given == [(".", "org/name", {"private": False, "revision": None, "replace": False})]
+    assert main(["push", ".", "--to", "org/name"]) == 0  # the current folder
+    assert pushed == [(".", "org/name", {"private": False, "revision": None, "replace": False})]
 
 
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ("saltnet_s.nothing", "no weights 'saltnet_s.nothing': neither a name that `saltzoo list --pretrained` knows"),
+        ("saltnet_s.nothing", "no weights 'saltnet_s.nothing': neither a name that `saltzoo list --pretrained` prints"),
         ("saltnet_s", "no weights 'saltnet_s': neither"),
         ("", "no weights '': neither"),
         (".", "no config.json in ."),
@@ -171,8 +171,7 @@ def test_a_published_name_is_the_packages_and_a_path_is_a_path(folder, capsys, m
         ("saltnet_s.tgs", "the weights 'saltnet_s.tgs' are not in"),
     ],
 )
-def test_what_is_no_weights(weights, words, capsys, tmp_path, monkeypatch):
-    given = no_hub(monkeypatch)
+def test_push_refuses_what_is_not_a_checkpoint(weights, words, capsys, tmp_path, monkeypatch, pushed):
     here = tmp_path / "work" / "here"
     here.mkdir(parents=True)
     shutil.copytree(sources.BUNDLED / "saltnet_s.tgs", tmp_path / "bundled", dirs_exist_ok=True)
@@ -180,20 +179,19 @@ def test_what_is_no_weights(weights, words, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "BUNDLED", tmp_path / "bundled")
     assert main(["push", weights, "--to", "org/name"]) == 1
     assert f"error: {words}" in capsys.readouterr().err
-    assert given == []
+    assert pushed == []
 
 
-def test_what_can_not_be_loaded_is_not_pushed(folder, capsys, monkeypatch):
-    given = no_hub(monkeypatch)
+def test_push_refuses_a_checkpoint_that_cannot_be_loaded(folder, capsys, pushed):
     config = json.loads((folder / "config.json").read_text())
     config["model_args"]["decoder_channels"] = [16] * 5
     (folder / "config.json").write_text(json.dumps(config))
     assert main(["push", str(folder), "--to", "org/name"]) == 1
     assert "and 'unet' do not fit" in capsys.readouterr().err
-    assert given == []
+    assert pushed == []
 
 
-def test_a_command_is_needed(capsys):
+def test_without_a_command_it_exits_with_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main([])
     assert stop.value.code == 2

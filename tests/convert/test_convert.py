@@ -1,4 +1,4 @@
-"""Unets of segmentation_models_pytorch: the same logits here, and a clear no to what has no counterpart."""
+"""from_smp: the same logits as segmentation_models_pytorch, and refusals of what has no counterpart."""
 
 import re
 
@@ -13,10 +13,10 @@ UNUSED = "decoder.blocks.4.attention1."
 
 
 def smp_unet(encoder="resnet18", *, seed=0, calibrate=None, **options):
-    """A Unet with norms that are not trivial; calibrated on noise of a size, its activations are of order one."""
+    """Return a Unet with random norms; `calibrate` is the size of noise from which norms take their statistics."""
     torch.manual_seed(seed)
     model = smp.Unet(encoder, encoder_weights=None, **{"in_channels": 1, **options})
-    model.requires_divisible_input_shape = False  # theirs refuses 101, though its decoder takes it
+    model.requires_divisible_input_shape = False  # SMP refuses 101, although its decoder takes it
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.bias is not None:
@@ -43,8 +43,7 @@ def both(theirs, ours, size, dtype=torch.float32):
     return theirs(x), ours(x)
 
 
-@pytest.mark.parametrize("attention", ["scse", None])
-@pytest.mark.parametrize("size", [128, 101])
+@pytest.mark.parametrize(("attention", "size"), [("scse", 101), (None, 128)])
 def test_resnet34_has_the_same_logits(attention, size):
     theirs = smp_unet("resnet34", calibrate=size, decoder_attention_type=attention)
     want, got = both(theirs, from_smp(theirs), size)
@@ -72,25 +71,31 @@ def test_the_same_function_in_float64(encoder, options):
     assert (got - want).abs().max() < 1e-6 * want.abs().max()
 
 
-def test_from_a_state_dict_and_config_as_from_the_model():
+@pytest.fixture(scope="module")
+def plain():
+    """A Unet without attention, for tests that do not change it."""
+    return smp_unet()
+
+
+def test_a_state_dict_with_a_config_gives_the_same_as_the_model():
     theirs = smp_unet(decoder_attention_type="scse", classes=2)
     given = theirs.state_dict()
     keys = set(given)
-    config = {**theirs.config, "_model_class": "Unet", "decoder_channels": [256, 128, 64, 32, 16]}  # as JSON has it
+    config = {**theirs.config, "_model_class": "Unet", "decoder_channels": [256, 128, 64, 32, 16]}  # as in JSON
     want, got = from_smp(theirs).state_dict(), from_smp(given, config).state_dict()
     assert got.keys() == want.keys()
     assert all(torch.equal(value, want[key]) for key, value in got.items())
     assert set(given) == keys
 
 
-def test_leaves_behind_the_unused_attention_and_nothing_else():
+def test_drops_only_the_attention_that_smp_never_uses():
     theirs = smp_unet(decoder_attention_type="scse")
     ours = from_smp(theirs)
     unused = [key for key in theirs.state_dict() if key.startswith(UNUSED)]
     assert len(unused) == 6
     assert len(ours.state_dict()) == len(theirs.state_dict()) - len(unused)
-    with torch.no_grad():  # it really is unused there
-        x = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():  # SMP never uses it
+        x = torch.randn(1, 1, 32, 32)
         before = theirs(x)
         for key in unused:
             theirs.get_parameter(key).fill_(9.0)
@@ -109,7 +114,7 @@ def test_weights_are_copies():
     assert all(torch.equal(value, before[key]) for key, value in ours.state_dict().items())
 
 
-def test_describes_itself_so_that_it_can_be_saved():
+def test_the_config_is_complete_so_that_the_model_can_be_saved():
     ours = from_smp(smp_unet(decoder_attention_type="scse", classes=3))
     assert ours.config.architecture == "unet"
     wanted = {"encoder": "resnet18", "attention": "scse", "attention_sites": ["concat", "decoder"]}
@@ -130,31 +135,28 @@ def test_describes_itself_so_that_it_can_be_saved():
         ({"decoder_attention_type": "cbam"}, "no attention 'cbam'"),
         ({"_model_class": "Linknet"}, "one of Linknet"),
         ({"decoder_attention_type": "scse"}, "keys differ"),
-        ({"classes": 3}, "head.conv.weight is (1, 16, 3, 3) there and (3, 16, 3, 3) here"),
+        ({"classes": 3}, "head.conv.weight is (1, 16, 3, 3) in SMP and (3, 16, 3, 3) here"),
         ({"decoder_channels": (256, 128, 64, 32, 8)}, "decoder.blocks.4.conv1.conv.weight is"),
-        ({"in_channels": 3}, "conv1.weight is (64, 1, 7, 7) there and (64, 3, 7, 7) here"),
+        ({"in_channels": 3}, "conv1.weight is (64, 1, 7, 7) in SMP and (64, 3, 7, 7) here"),
     ],
 )
-def test_refuses_a_config_without_a_counterpart(change, words):
-    theirs = smp_unet()
+def test_refuses_a_config_without_a_counterpart(plain, change, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        from_smp(theirs.state_dict(), {**theirs.config, **change})
+        from_smp(plain.state_dict(), {**plain.config, **change})
 
 
-def test_refuses_weights_that_would_fit_only_by_their_number():
-    theirs = smp_unet()
-    weights = theirs.state_dict()
+def test_refuses_a_shape_with_the_right_number_of_values_only(plain):
+    weights = plain.state_dict()
     key = "decoder.blocks.0.conv1.0.weight"
     weights[key] = weights[key].transpose(0, 1).contiguous()
     with pytest.raises(ValueError, match=r"decoder.blocks.0.conv1.conv.weight is"):
-        from_smp(weights, theirs.config)
+        from_smp(weights, plain.config)
 
 
 @pytest.mark.parametrize("key", ["stray", "decoder.blocks.5", "module.encoder.conv1.weight"])
-def test_refuses_a_stray_key(key):
-    theirs = smp_unet()
+def test_refuses_an_unknown_key(plain, key):
     with pytest.raises(ValueError, match=re.escape(f"1 keys differ, such as ['{key}")):
-        from_smp({**theirs.state_dict(), key: torch.zeros(1)}, theirs.config)
+        from_smp({**plain.state_dict(), key: torch.zeros(1)}, plain.config)
 
 
 def test_refuses_other_models():
@@ -162,7 +164,7 @@ def test_refuses_other_models():
         from_smp(smp.UnetPlusPlus("resnet18", encoder_weights=None))
     with pytest.raises(ValueError, match="only the config of a Unet"):
         from_smp(smp.FPN("resnet18", encoder_weights=None))
-    with pytest.raises(ValueError, match=r"6 keys differ|is .* there and"):  # theirs drops a tap of six
+    with pytest.raises(ValueError, match=r"6 keys differ|is .* in SMP and"):  # SMP uses five of its six maps
         from_smp(smp_unet("tu-darknet17"))
 
 
@@ -170,6 +172,6 @@ def test_refuses_other_models():
     ("model", "config", "kind"),
     [(nn.Conv2d(1, 1, 1), None, "Conv2d"), ({}, None, "dict"), (5, {"encoder_name": "resnet18"}, "int")],
 )
-def test_refuses_what_is_no_model(model, config, kind):
+def test_refuses_an_argument_without_a_config(model, config, kind):
     with pytest.raises(TypeError, match=f"{kind} came without"):
         from_smp(model, config)

@@ -1,4 +1,4 @@
-"""Files of weights that saltzoo did not save: read for their tensors alone, loaded strictly."""
+"""load_foreign and read_state_dict: only tensors are read, and loading is strict."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def wrapped(table, *prefixes):
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.bin", "a.ckpt", "a.safetensors", "noending"])
-def test_a_file_of_any_ending(tmp_path, name):
+def test_every_suffix(tmp_path, name):
     weights = tiny().state_dict()
     (save_file if name.endswith("safetensors") else torch.save)(weights, tmp_path / name)
     assert same(read_state_dict(tmp_path / name), weights)
@@ -47,28 +47,28 @@ def test_a_file_of_any_ending(tmp_path, name):
         lambda table: {"state_dict": wrapped(table, "module.", "_orig_mod.")},
     ],
 )
-def test_tables_and_wrappers_are_taken_off(tmp_path, wrap):
+def test_tables_and_prefixes_are_removed(tmp_path, wrap):
     weights = tiny().state_dict()
     torch.save(wrap(weights), tmp_path / "last.pt")
     assert same(load_foreign(tiny(1), tmp_path / "last.pt").state_dict(), weights)
 
 
-def test_a_prefix_that_only_some_keys_have_is_theirs(tmp_path):
+def test_a_prefix_that_only_some_keys_have_stays(tmp_path):
     table = {"module.weight": torch.ones(1), "weight": torch.zeros(1)}
     torch.save(table, tmp_path / "a.pt")
     assert same(read_state_dict(tmp_path / "a.pt"), table)
-    torch.save({"model": torch.ones(1), "state_dict": torch.ones(2)}, tmp_path / "a.pt")  # tensors, and no tables
+    torch.save({"model": torch.ones(1), "state_dict": torch.ones(2)}, tmp_path / "a.pt")  # tensors, not tables
     assert list(read_state_dict(tmp_path / "a.pt")) == ["model", "state_dict"]
 
 
-def test_wrappers_of_torch_itself(tmp_path):
+def test_prefixes_of_torch_itself(tmp_path):
     model = tiny()
     torch.save(torch.nn.DataParallel(torch.compile(model)).state_dict(), tmp_path / "a.pt")
     assert same(read_state_dict(tmp_path / "a.pt"), model.state_dict())
 
 
 class Trap:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, place):
         self.place = place
@@ -80,7 +80,7 @@ class Trap:
 @pytest.mark.parametrize("where", ["weight", "epoch"])
 def test_no_pickled_code_is_run(tmp_path, where):
     torch.save({"weight": torch.ones(1), where: Trap(str(tmp_path / "sprung"))}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=r"a.pt can't be read as tensors.*pickled objects.*save model.state_dict\(\)"):
+    with pytest.raises(ValueError, match=r"a.pt cannot be read as tensors.*pickled objects.*save model.state_dict\(\)"):
         read_state_dict(tmp_path / "a.pt")
     assert not (tmp_path / "sprung").exists()
     torch.load(tmp_path / "a.pt", weights_only=False)
@@ -95,40 +95,40 @@ def test_a_whole_pickled_model_is_refused(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a file of weights"])
 @pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
-def test_damaged_files(tmp_path, name, content):
+def test_refuses_a_damaged_file(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name} .*damaged"):
         read_state_dict(tmp_path / name)
 
 
-def test_a_truncated_file(tmp_path):
+def test_refuses_a_truncated_file(tmp_path):
     torch.save(tiny().state_dict(), tmp_path / "a.pt")
     content = (tmp_path / "a.pt").read_bytes()
     (tmp_path / "a.pt").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"a.pt can't be read"):
+    with pytest.raises(ValueError, match=r"a.pt cannot be read"):
         read_state_dict(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([torch.ones(1)], "holds list and no state dict"),
-        (torch.ones(1), "holds Tensor and no state dict"),
-        ({}, "holds dict and no state dict"),
+        ([torch.ones(1)], "holds a list and no state dict"),
+        (torch.ones(1), "holds a Tensor and no state dict"),
+        ({}, "holds a dict and no state dict"),
         (
             {"epoch": 3, "net": {"weight": torch.ones(1)}},
-            r"\['epoch', 'net'\] are not tensors.*'state_dict' and 'model'",
+            r"\['epoch', 'net'\] are not tensors.*'state_dict' or 'model'",
         ),
         ({"state_dict": {"weight": torch.ones(1), "lr": 0.1}}, r"\['lr'\] are not tensors"),
     ],
 )
-def test_what_is_no_state_dict(tmp_path, content, words):
+def test_refuses_a_file_without_a_state_dict(tmp_path, content, words):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(ValueError, match=words):
         read_state_dict(tmp_path / "a.pt")
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_refuses_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=re.escape(f"no file {tmp_path}/a.pt: give")):
         load_foreign(tiny(), tmp_path / "a.pt")
     with pytest.raises(FileNotFoundError, match="no file"):
@@ -153,8 +153,8 @@ def test_loading_is_strict(tmp_path, change, words):
     assert same(model.state_dict(), before)
 
 
-def test_from_a_file_of_pickles_to_a_checkpoint(tmp_path):
-    """What the error about a folder of pickles tells to do, does it."""
+def test_converts_a_pickled_file_to_a_checkpoint(tmp_path):
+    """The steps that the error about a folder of pickles names."""
     torch.save({"model": tiny().state_dict()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(FileNotFoundError, match=r"no config.json"):
         saltzoo.create_model(f"local-dir:{tmp_path}")

@@ -1,4 +1,4 @@
-"""predict: every form of input, against the model called by hand."""
+"""predict: every kind of input, compared with the model called directly."""
 
 import re
 
@@ -12,7 +12,9 @@ from saltzoo import Preprocess, predict
 
 def tiny(**options):
     torch.manual_seed(0)
-    model = saltzoo.create_model("unet", encoder="test_resnet", attention="scse", **options)
+    model = saltzoo.create_model(
+        "unet", encoder="test_resnet", attention="scse", decoder_channels=(16, 16, 8, 8, 8), **options
+    )
     with torch.no_grad():
         for norm in model.modules():
             if isinstance(norm, torch.nn.BatchNorm2d):
@@ -33,7 +35,7 @@ def tiles(count=3, height=37, width=50, dtype=np.uint8, seed=0):
 
 @torch.no_grad()
 def by_hand(model, unit):
-    """N C H W in 0..1, float32, normalised and run without any help of predict."""
+    """Return probabilities of float32 images N C H W in 0..1 without any code of predict."""
     twin = tiny(in_chans=model.in_chans, num_classes=model.head.conv.out_channels).eval()
     twin.load_state_dict(model.state_dict())
     logits = twin((unit - 0.47) / 0.16)
@@ -55,7 +57,7 @@ def test_equals_the_model_by_hand(model, dtype, scale, kind):
     assert type(got) is (np.ndarray if kind == "numpy" else torch.Tensor)
     assert got.dtype == (np.float32 if kind == "numpy" else torch.float32)
     torch.testing.assert_close(torch.as_tensor(got), want, rtol=1e-4, atol=1e-5)
-    assert torch.as_tensor(got).std() > 0.01  # the comparison is of something
+    assert torch.as_tensor(got).std() > 0.01  # the outputs are not constant
 
 
 @pytest.mark.parametrize("wrap", [lambda a: a, torch.from_numpy])
@@ -91,7 +93,7 @@ def test_a_list_of_mixed_sizes_kinds_and_dtypes_keeps_its_order(model):
     assert predict(model, tuple(images[:1]))[0].shape == (37, 50)
 
 
-def test_nothing_in_nothing_out(model):
+def test_no_tiles_give_no_probabilities(model):
     assert predict(model, []) == []
     empty = predict(model, np.zeros((0, 40, 50), np.uint8))
     assert (empty.shape, empty.dtype) == ((0, 40, 50), np.float32)
@@ -100,7 +102,7 @@ def test_nothing_in_nothing_out(model):
 
 
 @pytest.mark.filterwarnings("error")
-def test_takes_arrays_as_they_lie_in_memory(model):
+def test_takes_read_only_strided_and_big_endian_arrays(model):
     images = tiles()
     want = predict(model, images)
     frozen = images.copy()
@@ -113,7 +115,7 @@ def test_takes_arrays_as_they_lie_in_memory(model):
     np.testing.assert_array_equal(frozen, images)
 
 
-def test_torch_results_are_plain_tensors(model):
+def test_torch_results_can_be_changed_and_have_no_gradient(model):
     images = torch.rand(2, 40, 40, requires_grad=True)
     got = predict(model, images)
     assert not got.requires_grad
@@ -121,7 +123,7 @@ def test_torch_results_are_plain_tensors(model):
     got.add_(1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
 @pytest.mark.parametrize("tta", [None, "hflip"])
 def test_batch_size_changes_nothing(model, batch_size, tta):
     images = tiles(5)
@@ -141,7 +143,7 @@ def test_hflip_is_the_average_with_the_mirror_image(model):
     assert np.abs(got - mirrored).max() > 1e-3
 
 
-def test_leaves_every_module_in_its_mode():
+def test_restores_the_mode_of_every_module():
     model = tiny().train()
     model.encoder.eval()
     model.decoder.blocks[1].conv1.norm.eval()
@@ -161,7 +163,7 @@ def test_leaves_every_module_in_its_mode():
 
 
 @pytest.mark.parametrize("tta", [None, "hflip"])
-def test_what_preprocess_pads_is_cut_off_again(tta):
+def test_padding_is_removed(tta):
     model = tiny()
     model.preprocess = Preprocess(mean=(0.4,), std=(0.2,), multiple=32, pad_mode="replicate")
     images = tiles(2, 37, 101)
@@ -177,7 +179,7 @@ def test_what_preprocess_pads_is_cut_off_again(tta):
     np.testing.assert_allclose(got, want[:, 13:50, 13:114], atol=1e-5)
 
 
-def test_several_classes_share_one_probability():
+def test_probabilities_of_several_classes_sum_to_1():
     model = tiny(num_classes=3)
     images = tiles()
     got = predict(model, images)
@@ -188,7 +190,7 @@ def test_several_classes_share_one_probability():
     assert predict(model, [images[0], images[1][:33]])[1].shape == (3, 33, 50)
 
 
-def test_gray_tiles_are_repeated_for_a_model_of_colours():
+def test_gray_tiles_are_repeated_for_a_model_of_three_channels():
     model = tiny(in_chans=3)
     images = tiles()
     repeated = np.repeat(images[:, None], 3, axis=1)
@@ -200,7 +202,7 @@ def test_gray_tiles_are_repeated_for_a_model_of_colours():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_a_model_of_another_precision_answers_in_float32(model, dtype):
+def test_a_model_of_another_precision_gives_float32(model, dtype):
     images = tiles()
     got = predict(tiny().to(dtype), images)
     assert got.dtype == np.float32
@@ -226,17 +228,17 @@ def test_a_model_of_another_precision_answers_in_float32(model, dtype):
         (tiles(), {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
     ],
 )
-def test_refuses_with_what_was_given(model, images, options, kind, words):
+def test_errors_name_the_given_value(model, images, options, kind, words):
     with pytest.raises(kind, match=re.escape(words)):
         predict(model, images, **options)
 
 
-def test_refuses_a_model_that_is_not_of_saltzoo(model):
-    with pytest.raises(TypeError, match=r"Conv2d is no saltzoo model.*`.module`"):
+def test_refuses_a_model_without_a_preprocess(model):
+    with pytest.raises(TypeError, match=r"Conv2d is not a saltzoo model.*`.module`"):
         predict(torch.nn.Conv2d(1, 1, 1), tiles())
 
 
-def test_a_model_of_ones_own_needs_only_a_preprocess():
+def test_a_model_of_a_user_needs_only_a_preprocess():
     torch.manual_seed(0)
     model = torch.nn.Conv2d(1, 1, 3, padding=1)
     model.preprocess = saltzoo.Preprocess(mean=(0.5,), std=(0.25,))

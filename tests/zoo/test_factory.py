@@ -1,4 +1,4 @@
-"""create_model: names, options and their refusals. Sources of weights are in test_hub."""
+"""create_model: names, options and their refusals. Sources of weights are tested in tests/checkpoints."""
 
 import inspect
 import json
@@ -104,7 +104,7 @@ def test_a_spec_with_its_builder_by_place():
         ("unet_resnet43", {}, ValueError, "unknown model 'unet_resnet43'. Did you mean"),
         ("resnet34", {}, ValueError, 'create_model("unet", encoder='),
         ("", {}, ValueError, "unknown model ''"),
-        ("unet.tgs", {}, ValueError, "'unet.tgs' names weights: say pretrained=True"),
+        ("unet.tgs", {}, ValueError, "'unet.tgs' names weights: add pretrained=True"),
         ("nothing.tgs", {}, ValueError, "unknown model 'nothing'"),
         ("unet", {"pretrained": True}, ValueError, "no weights of 'unet' are published"),
         ("unet", {"attentoin": "scse"}, TypeError, "no option 'attentoin': did you mean 'attention'?"),

@@ -1,4 +1,4 @@
-"""Names: looked up, listed, added; weights by tag."""
+"""Names of models and of weights: looked up, listed and registered."""
 
 import dataclasses
 import re
@@ -13,16 +13,16 @@ from saltzoo.zoo.catalog import MODELS, WEIGHTS
 
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch):
-    """What a test registers is gone after it."""
+    """Remove what a test registers."""
     monkeypatch.setattr(registry, "_models", dict(registry._models))
     monkeypatch.setattr(registry, "_weights", dict(registry._weights))
 
 
 def builder(*, in_chans=1, num_classes=1):
-    raise AssertionError("no test here builds")
+    raise AssertionError("nothing is built here")
 
 
-def test_the_catalog_is_what_is_listed():
+def test_the_catalog_is_listed():
     names = [spec.name for spec in MODELS]
     assert len(set(names)) == len(names)
     assert saltzoo.list_models() == sorted(names)
@@ -31,14 +31,14 @@ def test_the_catalog_is_what_is_listed():
     for spec in MODELS:
         assert saltzoo.is_model(spec.name)
         assert callable(spec.load_builder())
-        assert spec.paper or spec.name.startswith("saltnet")  # our own
+        assert spec.paper or spec.name.startswith("saltnet")  # a network of this project
     for weights in WEIGHTS:
         assert saltzoo.is_model(weights.model)
         assert weights.repo_id == f"saltzoo/{weights.name}"
         assert weights.revision == "main" or re.fullmatch("[0-9a-f]{40}", weights.revision)
 
 
-def test_lists_by_pattern():
+def test_lists_names_by_pattern():
     assert saltzoo.list_models("*resnet34_scse*") == [
         "unet_resnet34_scse",
         "unet_resnet34_scse_ds",
@@ -62,14 +62,14 @@ def test_registers_a_builder_a_spec_and_a_place():
 
 
 def test_refuses_a_taken_or_impossible_name():
-    with pytest.raises(ValueError, match="a model named 'unet' already"):
+    with pytest.raises(ValueError, match="a model named 'unet' is already registered"):
         saltzoo.register_model(ModelSpec("unet", builder))
     for name in ("a.b", "", "a-b", "a/b", "1a", "hf-hub:a"):
         with pytest.raises(ValueError, match="letters, digits and underscores"):
             ModelSpec(name, builder)
 
 
-def test_a_spec_can_not_be_changed():
+def test_a_spec_cannot_be_changed():
     options = {"encoder": "resnet18"}
     spec = ModelSpec("mine", builder, options)
     options["encoder"] = "resnet50"
@@ -80,7 +80,7 @@ def test_a_spec_can_not_be_changed():
         spec.name = "other"
 
 
-def test_an_unknown_model_answers_with_close_names_and_how_to_compose():
+def test_an_unknown_model_names_close_models_and_how_to_compose_one():
     with pytest.raises(ValueError, match="unknown model 'unet_resnet34_sces'") as error:
         registry.find_model("unet_resnet34_sces")
     assert "Did you mean 'unet_resnet34_scse'" in str(error.value)
@@ -105,11 +105,11 @@ def test_weights_are_found_by_model_and_tag():
     assert "unet_resnet18.tgs" not in saltzoo.list_models()
     with pytest.raises(ValueError, match=r"no weights 'unet_resnet18.tsg' are published; .*\['tgs', 'tgs_v2.5'\]"):
         registry.find_weights("unet_resnet18", "tsg")
-    with pytest.raises(ValueError, match=r"weights named 'unet_resnet18.tgs' already"):
+    with pytest.raises(ValueError, match=r"weights named 'unet_resnet18.tgs' are already registered"):
         saltzoo.register_weights(WeightsSpec("unet_resnet18", "tgs", "org/c", "main"))
 
 
-def test_weights_that_are_not_there_say_so():
+def test_unknown_weights():
     with pytest.raises(ValueError, match=r"no weights of 'unet_resnet50_scse' are published.*local-dir:PATH"):
         registry.find_weights("unet_resnet50_scse")
     with pytest.raises(ValueError, match="unknown model 'nothing'"):

@@ -1,7 +1,6 @@
-"""The Hugging Face Hub, both ways. The only package that imports huggingface_hub.
+"""Push checkpoints to the Hugging Face Hub and fetch them. The only package that imports huggingface_hub.
 
-Where the cache is, which Hub is asked and by what token is the client's own: HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE,
-HF_TOKEN and `hf auth login` work as everywhere.
+The client's own settings apply: HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN and `hf auth login`.
 """
 
 from .fetch import load_from_hub

@@ -1,4 +1,4 @@
-"""What each call tells the Hub of its caller, and what the client's refusals mean."""
+"""How saltzoo identifies itself to the Hub, and how errors of the client are explained."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
@@ -22,17 +23,17 @@ from ..folder import what_is_there
 
 CALLER: dict[str, Any] = {"library_name": "saltzoo", "library_version": __version__}
 
-# What goes wrong is the client's own error, or one of the HTTP library under it, and that is not always the same one:
-# both ways turn whatever comes into a ValueError for what was given wrong, and an OSError for what was not to be had.
+# The client raises its own errors and those of the HTTP library under it, which depends on the client's version. Both
+# context managers therefore catch every error: a malformed argument becomes a ValueError, all else an OSError.
 
 
 @contextmanager
 def fetching(repo_id: str, revision: str | None, name: str) -> Iterator[None]:
-    """Explains why a file can't be fetched.
+    """Explain why a file cannot be fetched.
 
     Raises:
         ValueError: if `repo_id` is malformed.
-        OSError: for everything else.
+        OSError: for every other error.
     """
     try:
         yield
@@ -44,11 +45,11 @@ def fetching(repo_id: str, revision: str | None, name: str) -> Iterator[None]:
 
 @contextmanager
 def pushing(repo_id: str) -> Iterator[None]:
-    """Explains why nothing can be pushed.
+    """Explain why nothing can be pushed.
 
     Raises:
         ValueError: if `repo_id` is malformed.
-        OSError: for everything else.
+        OSError: for every other error.
     """
     try:
         yield
@@ -65,7 +66,7 @@ def _malformed(repo_id: str, error: Exception) -> ValueError:
 def _why_not_fetched(error: Exception, repo_id: str, revision: str | None, name: str) -> str:
     where = f"{repo_id}@{revision or 'main'}"
     if isinstance(error, ValueError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # of a download that was forced, the client says "due to the above error"
+        error = error.__cause__  # with force_download, the client hides the reason behind a ValueError
     if isinstance(error, GatedRepoError):
         return f"{repo_id} is gated: ask for access on its page, then log in with `hf auth login`"
     if isinstance(error, RepositoryNotFoundError):
@@ -81,34 +82,35 @@ def _why_not_fetched(error: Exception, repo_id: str, revision: str | None, name:
             f"check the network, HF_ENDPOINT and HF_HUB_OFFLINE, or the cache_dir"
         )
     if isinstance(error, RemoteEntryNotFoundError):
-        return f"{where} has no {name}, so it is no checkpoint of saltzoo. {_what_is_on_hub(repo_id, revision)}"
+        return f"{where} has no {name}, so it is not a saltzoo checkpoint. {_what_is_on_hub(repo_id, revision)}"
     if _status(error) == 401:
-        return f"the Hub does not know the token that {where} was asked for with: log in again with `hf auth login`"
-    return f"{name} of {where} could not be fetched: {_words(error)}. If the network is to blame, try again"
+        return f"the Hub rejected the token that was sent for {where}: log in again with `hf auth login`"
+    return f"{name} of {where} could not be fetched: {_words(error)}. Check the network, and try again"
 
 
 def _why_not_pushed(error: Exception, repo_id: str) -> str:
     if isinstance(error, OfflineModeIsEnabled):
-        return f"{repo_id} can't be pushed to, as HF_HUB_OFFLINE is set: unset it"
+        return f"{repo_id} cannot be pushed to, because HF_HUB_OFFLINE is set: unset it"
     if isinstance(error, RepositoryNotFoundError) or _status(error) == 401:
         return (
-            f"the Hub lets nobody push to {repo_id} without a token that it knows: log in with `hf auth login`, set "
-            f"HF_TOKEN, or give token="
+            f"a push to {repo_id} needs a token that the Hub accepts: log in with `hf auth login`, set HF_TOKEN, or "
+            f"give token="
         )
     if _status(error) == 403:
         return (
-            f"this token may not write to {repo_id}: push to a name of your own, or use a token with the right to "
-            f"write for {repo_id.partition('/')[0]}"
+            f"this token may not write to {repo_id}: push to a repository of your own, or use a token with write "
+            f"access to {repo_id.partition('/')[0]}"
         )
     return f"{repo_id} could not be pushed to: {_words(error)}. Check the network and HF_ENDPOINT, and try again"
 
 
-def _status(error: BaseException) -> int | None:
-    """The answer's status; an error of an upload stands behind one that only names the file."""
-    response = getattr(error, "response", None)
-    if response is None and error.__cause__ is not None:
-        return _status(error.__cause__)
-    return getattr(response, "status_code", None)
+def _status(error: BaseException | None) -> int | None:
+    """Return the HTTP status of an error or of its cause: the client wraps errors of uploads in a RuntimeError."""
+    while error is not None:
+        if isinstance(error, HfHubHTTPError):
+            return error.response.status_code
+        error = error.__cause__
+    return None
 
 
 def _words(error: Exception) -> str:
@@ -118,6 +120,6 @@ def _words(error: Exception) -> str:
 def _what_is_on_hub(repo_id: str, revision: str | None) -> str:
     try:
         names = HfApi(**CALLER).list_repo_files(repo_id, revision=revision)
-    except Exception:  # the list only makes the message better
-        return "Give one that push_to_hub made"
+    except Exception:  # the list only improves the message
+        return "Give one that push_to_hub wrote"
     return what_is_there(names)

@@ -1,4 +1,4 @@
-"""load_from_hub: a checkpoint from the Hugging Face Hub, or from what its client keeps of it."""
+"""load_from_hub: read a checkpoint from the Hub or from the client's cache, and repair the cache."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _log = logging.getLogger("saltzoo")
 
 
 def load_from_hub(repo_id: str, *, revision: str | None = None, cache_dir: str | None = None) -> Checkpoint:
-    """Reads a checkpoint from the Hugging Face Hub, or from its cache: a commit that is there asks nobody.
+    """Read a checkpoint from the Hub, or from the cache: for a commit that is cached, no request is sent.
 
-    A file is checked by its hash when it is fetched. One that lies in the cache is only read: if it can't be, it is
-    fetched once more; if its size is right and its tensors are not, nobody sees it but `hf cache verify REPO_ID`.
+    A downloaded file is checked against its hash. A cached file is not: if it cannot be read, it is fetched again, but
+    changed numbers in a file of the right size go unnoticed. `hf cache verify REPO_ID` finds them.
 
     Raises:
-        ValueError: if the id is malformed or a file is not what it should be.
-        OSError: if repository, revision or file do not exist, or can't be reached, or came damaged.
+        ValueError: if the id is malformed, or a file is damaged or not part of a saltzoo checkpoint.
+        OSError: if the repository, revision or file does not exist, cannot be reached, or was damaged in transit.
     """
     source = f"hf-hub:{repo_id}@{revision}" if revision else f"hf-hub:{repo_id}"
     files: list[Path] = []
@@ -39,46 +39,50 @@ def load_from_hub(repo_id: str, *, revision: str | None = None, cache_dir: str |
             _verify(file)
             fresh.add(file)
         files.append(file)
-        # The folder is named after the commit: both files come from one, even if the branch moves meanwhile.
+        # The folder is named after the commit. Asking for that makes both files of one commit if the branch moves.
         commit = files[0].parent.name
     _log.info("weights of %s: from the %s, commit %s", source, "Hub" if fresh else "cache", commit)
-    while True:
+    while True:  # at most three times: each file is fetched again once
         try:
             return read_checkpoint(*files, source=source)
         except DamagedFileError as error:
             if error.file in fresh:
                 raise ValueError(
-                    f"{error.file} {error.why}, and so it is on the Hub: tell who made {repo_id}"
+                    f"{error.file} {error.why}, and so is the file on the Hub: tell the owner of {repo_id}"
                 ) from error
             _fetch_again(error, repo_id, cache_dir)
             fresh.add(error.file)
 
 
 def _fetch_again(damaged: DamagedFileError, repo_id: str, cache_dir: str | None) -> None:
-    """Replaces a file of the cache that can't be read. It stays where nothing better is to be had.
+    """Replace a cached file that cannot be read. If no other can be fetched, it stays.
 
     Raises:
-        OSError: if that can't be done.
+        OSError: if it cannot be replaced.
     """
     name, commit = damaged.file.name, damaged.file.parent.name
-    _log.warning("%s %s: fetching it once more", damaged.file, damaged.why)
+    _log.warning("%s %s: fetching it again", damaged.file, damaged.why)
     try:
         with fetching(repo_id, commit, name):
             hf_hub_download(repo_id, name, revision=commit, cache_dir=cache_dir, force_download=True, **CALLER)
     except OSError as error:
         raise OSError(
-            f"{damaged.file.resolve()} {damaged.why}, and it can't be replaced now: {error}. It is replaced the next "
-            f"time that the Hub can be reached; or delete that file"
+            f"{damaged.file.resolve()} {damaged.why}, and it cannot be replaced now: {error}. It will be replaced when "
+            f"the Hub can be reached; or delete that file"
         ) from error
     _verify(damaged.file)
 
 
 def _verify(file: Path) -> None:
-    """Checks a file that was just fetched by its hash, which a large file has for its name in the cache.
+    """Compare a file that was just fetched with its SHA-256, which is the name of a large file in the cache.
 
-    Tensors whose bytes were changed on the way would load, and the client checks no more than the size.
+    The client compares only sizes, and safetensors would load tensors whose bytes were changed in transit.
+
+    Raises:
+        OSError: if the hash differs. The file is removed first, or it would be taken as good the next time.
     """
-    # One step and no further: what bears the hash may itself be a link to content that repositories share.
+    # Follow one link only: the file that is named after its hash may itself be a link to content shared between
+    # repositories.
     blob = file.parent / os.readlink(file) if file.is_symlink() else file
     if len(blob.name) != _SHA256_DIGITS:
         return
@@ -86,7 +90,6 @@ def _verify(file: Path) -> None:
     with open(content, "rb") as data:
         if hashlib.file_digest(data, "sha256").hexdigest() == blob.name:
             return
-    # Left there, it would be taken for good the next time.
     for path in (file, blob, content):
         path.unlink(missing_ok=True)
-    raise OSError(f"{file.name} was damaged on its way: its hash is not {blob.name}. It was removed: try again")
+    raise OSError(f"{file.name} was damaged in transit: its hash is not {blob.name}. It was removed: try again")

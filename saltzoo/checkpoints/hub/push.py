@@ -1,13 +1,15 @@
-"""push_to_hub: a checkpoint from here to the Hugging Face Hub."""
+"""push_to_hub: write a model, or a checkpoint's folder, to the Hub."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
 
 from ..card import card_on_hub, model_card
 from ..folder import CARD, CONFIG, WEIGHTS, load_folder
@@ -16,11 +18,11 @@ from .client import CALLER, pushing
 
 
 class PushedCommit(NamedTuple):
-    """What `push_to_hub` made.
+    """The commit that a push made.
 
     Attributes:
-        url: its page.
-        sha: its hash: "hf-hub:org/name@SHA" is these weights for ever.
+        url: address of its page.
+        sha: its hash; "hf-hub:org/name@SHA" always means these weights.
     """
 
     url: str
@@ -36,30 +38,40 @@ def push_to_hub(
     replace: bool = False,
     commit_message: str = "Checkpoint of saltzoo",
     token: str | None = None,
-    **options: Any,
+    labels: Sequence[str] | None = None,
+    license: str = "other",
+    metrics: Sequence[Mapping[str, Any]] = (),
+    recipe: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
 ) -> PushedCommit:
-    """Puts a model on the Hugging Face Hub, where `create_model("hf-hub:REPO_ID")` finds it.
+    """Push a model to the Hugging Face Hub, for `create_model("hf-hub:REPO_ID")`.
 
     Args:
         model: made by `create_model`.
-        repo_id: "org/name", or "name" for your own. It is made if it is not there.
-        private: whether a new repository is; one that is there stays as it is.
-        revision: a branch, made if it is not there. None: "main".
-        replace: whether other weights that are there already may be replaced. The commits before keep them.
-        commit_message: the title of the one commit that holds all three files.
-        token: None for that of HF_TOKEN or `hf auth login`.
-        **options: of `save_pretrained`: labels, license, metrics, recipe, dtype.
+        repo_id: "org/name", or "name" for a repository of your own; created if it does not exist.
+        private: create a private repository. An existing one keeps its visibility.
+        revision: branch, created if it does not exist. None: "main".
+        replace: replace other weights. They stay in the branch's earlier commits.
+        commit_message: title of the commit, which holds all three files.
+        token: access token. None: HF_TOKEN, or that of `hf auth login`.
+        labels: see `save_pretrained`, as for the arguments below.
+        license: licence of the weights.
+        metrics: scores.
+        recipe: how the model was trained.
+        dtype: "float32" or "float16".
 
     Returns:
         The commit's address and hash.
 
     Raises:
-        ValueError: if the model can't be saved, or `repo_id` is malformed.
-        FileExistsError: if other weights are there already, and `replace` does not say that they may go.
-        OSError: if the Hub refuses or can't be reached; says what to do.
+        ValueError: if the model cannot be saved, or `repo_id` is malformed.
+        FileExistsError: if the branch holds other weights and `replace` is False.
+        OSError: if the Hub refuses the push or cannot be reached.
     """
     with TemporaryDirectory() as place:
-        folder = save_pretrained(model, place, **options)
+        folder = save_pretrained(
+            model, place, labels=labels, license=license, metrics=metrics, recipe=recipe, dtype=dtype
+        )
         return push_folder(
             folder,
             repo_id,
@@ -81,23 +93,23 @@ def push_folder(
     commit_message: str = "Checkpoint of saltzoo",
     token: str | None = None,
 ) -> PushedCommit:
-    """Puts a folder that `save_pretrained` wrote on the Hugging Face Hub, as it is, in one commit.
+    """Push a folder that `save_pretrained` wrote, in one commit.
 
-    Only the three files of a checkpoint are taken. The card's usage then names the repository.
+    Only the three files of a checkpoint are pushed. In the card, the repository replaces the local path.
 
     Args:
         folder: the checkpoint.
-        repo_id: as in `push_to_hub`, and so are the other arguments.
-        private: whether a new repository is.
-        revision: a branch.
-        replace: whether other weights may go.
-        commit_message: the commit's title.
-        token: None for the client's own.
+        repo_id: see `push_to_hub`, as for the arguments below.
+        private: create a private repository.
+        revision: branch.
+        replace: replace other weights.
+        commit_message: title of the commit.
+        token: access token.
 
     Raises:
-        ValueError: if the folder holds no checkpoint, or `repo_id` is malformed.
-        FileExistsError: if other weights are there already, and `replace` is False.
-        OSError: if the Hub refuses or can't be reached; says what to do.
+        ValueError: if the folder holds no valid checkpoint, or `repo_id` is malformed.
+        FileExistsError: if the branch holds other weights and `replace` is False.
+        OSError: if the Hub refuses the push or cannot be reached.
     """
     checkpoint = load_folder(folder)
     card_file = folder / CARD
@@ -106,14 +118,14 @@ def push_folder(
     with pushing(repo_id):
         repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         weights = CommitOperationAdd(path_in_repo=WEIGHTS, path_or_fileobj=str(folder / WEIGHTS))
-        there = _weights_there(api, repo, revision)
-    if not replace and there not in (None, weights.upload_info.sha256.hex()):
+        present = _hash_of_weights(api, repo, revision)
+    if not replace and present not in (None, weights.upload_info.sha256.hex()):
         raise FileExistsError(
-            f"{repo}@{revision or 'main'} holds other weights, and a name is to mean the same weights for ever: push "
-            f"to a new name or a new branch (revision), or say that they may go (replace=True, or --replace)"
+            f"{repo}@{revision or 'main'} holds other weights, and a name should always mean the same weights: push to "
+            f"a new name or a new branch (revision), or replace them (replace=True, or --replace)"
         )
     with pushing(repo_id):
-        # After the look at what is there: a new branch starts with the files of the main one.
+        # After the comparison, because a new branch starts with the files of the main branch.
         if revision is not None and revision != "main":
             api.create_branch(repo, branch=revision, exist_ok=True)
         commit = api.create_commit(
@@ -129,12 +141,11 @@ def push_folder(
     return PushedCommit(commit.commit_url, commit.oid)
 
 
-def _weights_there(api: HfApi, repo: str, revision: str | None) -> str | None:
-    """The hash of the weights that a branch holds; None if it holds none, or is not there."""
+def _hash_of_weights(api: HfApi, repo: str, revision: str | None) -> str | None:
+    """Return the SHA-256 of the weights in a branch, "" if they are not in LFS, or None without weights or branch."""
     try:
-        for file in api.get_paths_info(repo, [WEIGHTS], revision=revision):
-            lfs = getattr(file, "lfs", None)
-            return lfs.sha256 if lfs else "of another kind"
+        files = api.get_paths_info(repo, [WEIGHTS], revision=revision)
     except RevisionNotFoundError:
-        return None  # the branch is yet to be made
-    return None
+        return None
+    hashes = [file.lfs.sha256 if file.lfs else "" for file in files if isinstance(file, RepoFile)]
+    return hashes[0] if hashes else None

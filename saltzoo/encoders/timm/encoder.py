@@ -31,9 +31,9 @@ class TimmEncoder(nn.Module):
     Args:
         name: name of a timm model, such as "resnet34" or "convnext_tiny.fb_in22k".
         in_chans: channels of the image. timm adapts the first filters of pretrained weights.
-        pretrained: True for timm's weights, from the Hugging Face Hub or its cache; "hf-hub:ORG/NAME" for those of another
-            repository; or a state dict with the keys of `timm.create_model(name)`, where those of the classifier may be
-            missing.
+        pretrained: True for timm's weights, from the Hugging Face Hub or its cache; "hf-hub:ORG/NAME" for those of
+            another repository; or a state dict with the keys of `timm.create_model(name)`, where those of the
+            classifier may be missing.
         attention: "none" or a name in `saltzoo.layers.ATTENTIONS`; placed after every stage.
         attention_reduction: factor by which the channel branch of the attention narrows; None for its default.
         stem_stride: factor by which the stem reduces the image: 1, 2 or 4; None keeps that of the network. In a ResNet

@@ -1,19 +1,15 @@
-"""Checkpoints that are damaged, or are none."""
+"""Folders that hold a damaged checkpoint, or none."""
 
 import json
 
 import pytest
 import torch
+from _tiny import tiny
 from safetensors.torch import load_file, save_file
 
 import saltzoo
 from saltzoo import create_model, save_pretrained
 from saltzoo.checkpoints import folder as folder_module
-
-
-def tiny():
-    torch.manual_seed(0)
-    return create_model("unet", encoder="test_resnet", decoder_channels=(32, 16, 8, 8, 8))
 
 
 @pytest.fixture
@@ -27,7 +23,7 @@ def refused(folder, kind, *words):
     assert [word for word in words if word not in str(error.value)] == []
 
 
-def test_folder_or_file_is_not_there(folder, tmp_path):
+def test_a_folder_or_a_file_is_missing(folder, tmp_path):
     refused(tmp_path / "nothing", FileNotFoundError, "nothing: not a folder", "config.json and model.safetensors")
     refused(folder / "config.json", FileNotFoundError, "not a folder")
     (folder / "config.json").unlink()
@@ -56,7 +52,7 @@ def test_a_truncated_file(folder, keep):
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04not a tensor", b"version https://git-lfs.github.com/spec/v1\n" * 3])
-def test_a_file_of_something_else(folder, content):
+def test_a_weights_file_of_another_format(folder, content):
     (folder / "model.safetensors").write_bytes(content)
     refused(folder, ValueError, "is damaged or cut short")
 
@@ -73,7 +69,7 @@ def test_a_file_of_something_else(folder, content):
         (b'{"architecture": "unet", "model_args": [], "preprocess": {}}', "is not a saltzoo config"),
     ],
 )
-def test_a_config_of_something_else(folder, content, words):
+def test_a_config_of_another_format(folder, content, words):
     (folder / "config.json").write_bytes(content)
     refused(folder, ValueError, "config.json", words)
 
@@ -83,10 +79,10 @@ def test_a_config_of_something_else(folder, content, words):
     [
         ({"architecture": "unet9"}, ValueError, "unknown model 'unet9'"),
         ({"preprocess": {"mean": [0.5]}}, ValueError, "not a preprocess description"),
-        ({"preprocess": {"mean": [0.5] * 3, "std": [0.5] * 3}}, ValueError, "is for 3 channels and its model has 1"),
+        ({"preprocess": {"mean": [0.5] * 3, "std": [0.5] * 3}}, ValueError, "is for 3 channels, but its model has 1"),
         ({"model_args": {"encoder": "test_resnet", "wings": 2}}, TypeError, "no option 'wings'"),
         ({"model_args": {"encoder": "test_resnet", "pretrained_encoder": True}}, TypeError, "pretrained_encoder"),
-        ({"model_args": {"encoder": "test_resnet"}}, ValueError, "is (32, 288, 3, 3), the model's (256, 288, 3, 3)"),
+        ({"model_args": {"encoder": "test_resnet"}}, ValueError, "is (8, 288, 3, 3), the model's (256, 288, 3, 3)"),
     ],
 )
 def test_a_config_that_does_not_fit(folder, change, kind, words):
@@ -129,7 +125,7 @@ def test_which_versions_are_newer(monkeypatch, version, newer):
     assert not folder_module.is_newer([])
 
 
-def test_a_newer_checkpoint_that_can_not_be_read_says_so(folder, caplog):
+def test_a_newer_checkpoint_says_that_it_is_newer(folder, caplog):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "saltzoo_version": "99.0"}))
     create_model(f"local-dir:{folder}")
