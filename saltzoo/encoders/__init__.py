@@ -1,19 +1,7 @@
-"""Encoders: an image in, a pyramid of features out."""
+"""Encoders that several networks can use: an image in, a pyramid of features out."""
 
-from .frrn import FRRNEncoder
 from .input_skip import InputSkip
 from .plain import PlainEncoder
-from .pspunet import PSPUNetEncoder
-from .resunet import ResUnetEncoder
-from .saltnet import SaltnetEncoder
 from .timm.encoder import TimmEncoder
 
-__all__ = [
-    "FRRNEncoder",
-    "InputSkip",
-    "PSPUNetEncoder",
-    "PlainEncoder",
-    "ResUnetEncoder",
-    "SaltnetEncoder",
-    "TimmEncoder",
-]
+__all__ = ["InputSkip", "PlainEncoder", "TimmEncoder"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..contracts import FeatureSpec
+from ..contracts import Encoder, FeatureSpec
 
 
 class InputSkip(nn.Module):
@@ -21,10 +21,10 @@ class InputSkip(nn.Module):
         ValueError: if the encoder gives a map of full size already.
     """
 
-    def __init__(self, encoder: nn.Module, *, in_chans: int) -> None:
+    def __init__(self, encoder: Encoder, *, in_chans: int) -> None:
         super().__init__()
         spec = encoder.spec
-        if not isinstance(spec, FeatureSpec) or spec.channels_at(1):
+        if spec.channels_at(1):
             raise ValueError("this encoder gives a map of full size already: drop input_skip=True")
         self.encoder = encoder
         self.spec = FeatureSpec((in_chans, *spec.channels), (1, *spec.reductions))

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from saltzoo import SegOutput, cost
-from saltzoo.contracts import FeatureSpec
 from saltzoo.data import synthetic_tiles
-from saltzoo.decoders import PSPUNetDecoder
 from saltzoo.layers import CBAM, SCSE, GuidedUpsample, sample_at_offsets
-from saltzoo.models import pspunet
+from saltzoo.models import PSPUNetOptions
 
 FULL = {"attention": "scse", "guided_upsample": True}
 CHEAP = {**FULL, "guide_channels": 8}
@@ -25,7 +23,7 @@ VARIANTS = [{}, {"attention": "scse"}, CHEAP, {**CHEAP, "auxiliary": False}, {"a
 
 def built(**options):
     torch.manual_seed(0)
-    return pspunet(**options)
+    return PSPUNetOptions(**options).build()
 
 
 def count(model):
@@ -38,7 +36,7 @@ def full():
 
 
 def test_has_as_many_parameters_as_published():
-    assert count(pspunet(num_classes=2, **FULL)) == 2_000_470
+    assert count(PSPUNetOptions(num_classes=2, **FULL).build()) == 2_000_470
 
 
 def test_parameters_are_where_the_solution_has_them():
@@ -54,7 +52,7 @@ def test_parameters_are_where_the_solution_has_them():
     def gates(channels):
         return w(1, channels, channels // 2) + w(1, channels // 2, channels) + w(1, channels, 1)
 
-    model = pspunet(num_classes=2, **FULL)
+    model = PSPUNetOptions(num_classes=2, **FULL).build()
     encoder, decoder = model.encoder, model.decoder
     assert count(encoder.stem) == w(3, 1, 32)
     widths = [(32, 16, 64), (64, 32, 128), (128, 64, 256)]
@@ -76,7 +74,7 @@ def upsampling_first(module, x, guide):
 
 def gflops(**options):
     with torch.device("meta"):
-        model = pspunet(num_classes=2, **options)
+        model = PSPUNetOptions(num_classes=2, **options).build()
     return cost(model, (129, 129)).flops / 1e9
 
 
@@ -93,7 +91,7 @@ def test_costs_what_is_published_when_arranged_as_the_solution_is(monkeypatch):
     assert 0.68 < 1 - without / ours < 0.72  # "seven tenths of the multiplications"
     assert narrow == pytest.approx(1.84, rel=0.005)
     assert 0.88 < (ours - narrow) / (ours - without) < 0.92  # "save nine tenths of its cost"
-    assert count(pspunet(num_classes=2, **FULL, guide_channels=32)) == 1_775_958
+    assert count(PSPUNetOptions(num_classes=2, **FULL, guide_channels=32).build()) == 1_775_958
 
 
 @pytest.mark.parametrize("size", [(129, 129), (101, 67)])
@@ -161,18 +159,18 @@ def test_every_parameter_learns_and_of_one_image_too(options):
 
 def test_options_are_in_the_network():
     def kinds(**options):
-        model = pspunet(**options)
+        model = PSPUNetOptions(**options).build()
         found = [type(m) for m in model.modules()]
         return found.count(SCSE), found.count(GuidedUpsample), found.count(CBAM), model.auxiliary is not None
 
     assert kinds() == (0, 0, 0, True)
     assert kinds(**FULL) == (7, 1, 0, True)
     assert kinds(attention="cbam", auxiliary=False) == (0, 0, 7, False)
-    stages = [*(s[0] for s in pspunet().encoder.stages), *pspunet().decoder.context[:2]]
+    stages = [*(s[0] for s in PSPUNetOptions().build().encoder.stages), *PSPUNetOptions().build().decoder.context[:2]]
     assert [{block.look.conv.dilation[0] for block in stage} for stage in stages] == [{1}, {1}, {1}, {2}, {4}]
-    rates = [m.p for m in pspunet(drop_rate=0.3).modules() if isinstance(m, nn.Dropout2d)]
+    rates = [m.p for m in PSPUNetOptions(drop_rate=0.3).build().modules() if isinstance(m, nn.Dropout2d)]
     assert rates == [0.3, 0.3]
-    assert pspunet(in_chans=3).preprocess.mean == (0.47,) * 3
+    assert PSPUNetOptions(in_chans=3).build().preprocess.mean == (0.47,) * 3
 
 
 @torch.no_grad()
@@ -248,17 +246,12 @@ def test_learns_one_batch_by_heart():
     ("options", "words"),
     [
         ({"attention": "gum"}, "unknown attention 'gum': choose one of ['none'"),
-        ({"guide_channels": 32}, "guide_channels=32 is of the guided upsampling: say guided_upsample=True"),
-        ({**FULL, "guide_channels": 2}, "guide_channels must be at least 4, or None for the solution's 128, got 2"),
+        ({"guide_channels": 32}, "an option of the guided upsampling, which is off: leave it at None, or say guided"),
+        ({**FULL, "guide_channels": 2}, "guide_channels must be at least 4, or None, got 2"),
         ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),
         ({"drop_rate": -0.1}, "got -0.1"),
     ],
 )
 def test_refuses_options_that_make_no_sense(options, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        pspunet(**options)
-
-
-def test_the_decoder_refuses_another_pyramid():
-    with pytest.raises(ValueError, match=re.escape("spec must be that of maps at 1, 1/2, 1/4, 1/8")):
-        PSPUNetDecoder(FeatureSpec((8, 16), (1, 2)))
+        PSPUNetOptions(**options).build()

@@ -14,12 +14,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from saltzoo import create_model
 from saltzoo.data import synthetic_tiles
-from saltzoo.encoders import SaltnetEncoder
 from saltzoo.heads import SegmentationHead
 from saltzoo.layers import ATTENTIONS
 from saltzoo.losses import DeepSupervisionLoss, bce_loss, lovasz_hinge
 from saltzoo.metrics import salt_map
 from saltzoo.models import SaltnetOptions, Segmenter
+from saltzoo.models.saltnet import SaltnetEncoder
 
 SMALL = {"channels": (8, 12, 16, 24), "decoder_channels": (12, 10, 8)}
 SMALLER = {"channels": (8, 12, 16), "decoder_channels": (10, 8), "blocks": 1}
@@ -328,11 +328,11 @@ def test_learns_one_batch_by_heart():
         ({"channels": (8, 8)}, "got (12, 10, 8) for (8, 8)"),
         ({"channels": (), "decoder_channels": ()}, "channels must be at least two"),
         ({"channels": (8,), "decoder_channels": ()}, "channels must be at least two"),
-        ({"channels": (8, 12, 16, 0)}, "channels and blocks must be at least 1, got (8, 12, 16, 0) and 2"),
-        ({"decoder_channels": (12, 10, 0)}, "positive numbers, coarsest first; got (12, 10, 0)"),
-        ({"blocks": 0}, "channels and blocks must be at least 1"),
+        ({"channels": (8, 12, 16, 0)}, "channels must be at least 1, got 0"),
+        ({"decoder_channels": (12, 10, 0)}, "decoder_channels must be at least 1, got 0"),
+        ({"blocks": 0}, "blocks must be at least 1, got 0"),
         ({"attention": "sces"}, "unknown attention 'sces'"),
-        ({"attention_reduction": 0}, "reduction must be at least 1"),
+        ({"attention_reduction": 0}, "attention_reduction must be at least 1, or None, got 0"),
     ],
 )
 def test_refuses_options_that_make_no_sense(options, words):

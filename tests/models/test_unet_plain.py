@@ -160,8 +160,8 @@ def test_is_exported_with_free_sizes():
     ("options", "words"),
     [
         ({"channels": (8,)}, "channels must be at least two numbers, got (8,)"),
-        ({"channels": (8, 0, 8)}, "channels must be at least 1, got (8, 0, 8)"),
-        ({"upsample": "bicubic"}, "unknown upsample 'bicubic'"),
+        ({"channels": (8, 0, 8)}, "channels must be at least 1, got 0"),
+        ({"upsample": "bicubic"}, "must be one of 'deconv', 'nearest', 'bilinear', got 'bicubic'"),
         ({"attention": "sces"}, "unknown attention 'sces'"),
     ],
 )

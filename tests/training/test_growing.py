@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from saltzoo.layers import SCSE, GuidedUpsample
-from saltzoo.models.pspunet import pspunet
+from saltzoo.models import PSPUNetOptions
 from saltzoo.models.saltnet import SaltnetOptions
 from saltzoo.models.unet import UnetOptions
 from saltzoo.training import Growth, grow
@@ -72,8 +72,10 @@ def test_attention_that_starts_as_the_identity_leaves_the_function_alone():
 
 def test_guided_upsampling_leaves_the_function_alone_and_learns():
     torch.manual_seed(0)
-    smaller = lived(pspunet(attention="scse", auxiliary=False, drop_rate=0.0))
-    model = pspunet(attention="scse", auxiliary=False, drop_rate=0.0, guided_upsample=True, guide_channels=8)
+    smaller = lived(PSPUNetOptions(attention="scse", auxiliary=False, drop_rate=0.0).build())
+    model = PSPUNetOptions(
+        attention="scse", auxiliary=False, drop_rate=0.0, guided_upsample=True, guide_channels=8
+    ).build()
     growth = grow(model, smaller)
     assert_complete(growth, model, smaller)
     assert all(name.startswith("decoder.guided_upsample.") for name in growth.new)
@@ -177,8 +179,8 @@ def test_a_state_dict_in_half_precision():
 
 
 def test_what_may_be_left_out_is_told():
-    smaller = pspunet()
-    model = pspunet(auxiliary=False)
+    smaller = PSPUNetOptions().build()
+    model = PSPUNetOptions(auxiliary=False).build()
     before = snapshot(model)
     with pytest.raises(ValueError, match=r"tensors of the smaller network have no place.*drop=\('auxiliary',\)"):
         grow(model, smaller)

@@ -69,30 +69,30 @@ def test_which_heads_a_model_has(name):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"classifier": "both"}, "unknown classifier 'both': choose one of ['none', 'beside', 'fused']"),
+        ({"classifier": "both"}, "unknown classifier 'both': choose one of 'none', 'beside', 'fused'"),
         ({"classifier": "fused", "hypercolumn": False}, 'add hypercolumn=True, or say classifier="beside"'),
         (
             {"hypercolumn_channels": 0},
-            "hypercolumn_channels must be at least 1, or None to leave maps as they are, got 0",
+            "hypercolumn_channels must be at least 1, or None, got 0",
         ),
         ({"hypercolumn_channels": -4, "hypercolumn": False}, "got -4"),
         (
             {"hypercolumn_channels": 8, "hypercolumn": False},
-            "hypercolumn_channels=8 is an option of the hypercolumn, and there is none: leave it at 16, or "
+            "hypercolumn_channels=8 is an option of the hypercolumn, which is off: leave it at 16, or "
             "say hypercolumn=True",
         ),
         (
             {"deep_supervision_channels": 8},
-            "=8 is an option of the deep supervision, and there is none",
+            "=8 is an option of the deep supervision, which is off",
         ),
         (
             {"deep_supervision_channels": 0, "deep_supervision": True},
-            "at least 1, or None for a 1x1 convolution, got 0",
+            "deep_supervision_channels must be at least 1, or None, got 0",
         ),
         ({"hypercolumn_channels": None, "hypercolumn": False}, "hypercolumn_channels=None is an option of"),
         (
             {"attention": "none", "attention_reduction": 4},
-            "attention_reduction=4 is an option of the attention, and there is none: leave it at None, or say which, "
+            "attention_reduction=4 is an option of the attention, which is off: leave it at None, or say which, "
             'such as attention="scse"',
         ),
         ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),
