@@ -206,18 +206,18 @@ def check_limits(options: Any, *, prefix: str = "") -> None:
         _check_limit(hint, getattr(options, name), prefix + name)
 
 
-def _check_limit(hint: Any, value: Any, name: str, or_none: str = "") -> None:
+def _check_limit(hint: Any, value: Any, name: str) -> None:
     origin, inner = get_origin(hint), get_args(hint)
     if value is None:
         return
     if origin is Annotated:
         for limit in inner[1:]:
             if isinstance(limit, Range) and value not in limit:
-                raise ValueError(f"{name} must be {limit}{or_none}, got {value}")
+                raise ValueError(f"{name} must be {limit}, got {value}")
     elif origin in (Union, UnionType):
         for kind in inner:
             if matches(value, kind):
-                _check_limit(kind, value, name, ", or None" if type(None) in inner else "")
+                _check_limit(kind, value, name)
     elif origin is Literal and value not in inner:
         raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(repr, inner))}")
     elif origin in (tuple, Sequence):

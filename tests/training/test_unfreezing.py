@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from saltzoo.models import Segmenter
-from saltzoo.models import FRRNOptions, PSPUNetOptions, ResUnetOptions
+from saltzoo.models import FRRNOptions, PSPUNetOptions, ResUnetOptions, Segmenter
 from saltzoo.models.saltnet import SaltnetOptions
 from saltzoo.models.unet import PlainUnetOptions, UnetOptions
 from saltzoo.training import GradualUnfreezing, freeze, keep_batch_norm_frozen, parameter_groups, unfreezing_stages
