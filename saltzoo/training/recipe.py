@@ -20,7 +20,7 @@ from .recipe_parts import (
     StudentPart,
     SupervisionPart,
 )
-from .schedule import check_share, cycle_ends
+from .techniques.schedule import check_share, cycle_ends
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .pseudo_labels import check_options
-from .schedule import Curve, check_share
+from .techniques.pseudo_labels import check_options
+from .techniques.schedule import Curve, check_share
 
 
 @dataclass(frozen=True)

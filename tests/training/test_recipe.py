@@ -17,7 +17,7 @@ from saltzoo.losses import bce_loss, lovasz_hinge
 from saltzoo.training import Curve, Recipe, ScheduledSum, agreement, rate_factor, read_recipe
 from saltzoo.training.objective import build_objective
 from saltzoo.training.recipe_parts import AveragePart, LossPart, StudentPart
-from saltzoo.training.schedule import cycle_ends
+from saltzoo.training.techniques.schedule import cycle_ends
 from saltzoo.training.trainer import build_optimizer
 
 RECIPES = sorted((Path(__file__).parents[2] / "examples" / "recipes").glob("*.toml"))

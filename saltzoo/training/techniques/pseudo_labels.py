@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .._checks import check_counts
+from ..._checks import check_counts
 
 A = TypeVar("A", Tensor, npt.NDArray[Any])
 

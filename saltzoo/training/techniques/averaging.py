@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from .._torch import modes_restored
+from ..._torch import modes_restored
 from .freezing import learning_batch_norms
 
 

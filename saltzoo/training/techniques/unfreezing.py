@@ -9,7 +9,7 @@ import copy
 
 import torch
 
-from ..models import Segmenter
+from ...models import Segmenter
 from .freezing import set_learning
 
 

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saltzoo.training import agreement, pseudo_labels
+from saltzoo.training import agreement
+from saltzoo.training.techniques import pseudo_labels
 
 
 def some_probabilities(models=3, tiles=40, size=6, seed=0, noise=0.12):
