@@ -131,7 +131,7 @@ def test_values_that_make_no_sense_are_refused_before_anything_is_built(kind, op
         (
             "saltnet_s",
             {"drop_rate": "x"},
-            "'drop_rate' of model 'saltnet_s' must be float (at least 0 and below 1), got 'x'",
+            "of model 'saltnet_s' must be float (at least 0 and below 1), got 'x'",
         ),
         ("saltnet_s", {"drop_rate": False}, "must be float (at least 0 and below 1), got False"),
         ("saltnet_s", {"hypercolumn": "no"}, "'hypercolumn' of model 'saltnet_s' must be bool, got 'no'"),
