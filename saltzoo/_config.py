@@ -242,12 +242,9 @@ def check_finite_table(table: Any, where: str = "") -> None:
 def _words(hint: Any) -> str:
     """Return an annotation as a person writes it: `int | None`, `Sequence[float]`."""
     origin, inner = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return f"{_words(inner[0])} ({', '.join(map(str, inner[1:]))})"
+    if origin in (Annotated, Sequence):
+        word = _words(inner[0])
+        return f"Sequence[{word}]" if origin is Sequence else f"{word} ({', '.join(map(str, inner[1:]))})"
     if origin in (Union, UnionType):
-        return " | ".join(map(_words, inner))
-    if origin is Sequence:
-        return f"Sequence[{_words(inner[0])}]"
-    if hint is type(None):
-        return "None"
+        return " | ".join("None" if kind is type(None) else _words(kind) for kind in inner)
     return inspect.formatannotation(hint).replace("collections.abc.", "").replace("typing.", "")

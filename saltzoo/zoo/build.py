@@ -45,21 +45,24 @@ def build_model(spec: ModelSpec, asked: Mapping[str, Any], **loading: Any) -> Se
     check_keys(args, keys, f"model {spec.name!r}", word="option", error=TypeError)
     for name, value in args.items():
         check_type(keys[name].hint, value, f"option {name!r} of model {spec.name!r}")
-    build = builder(**args).build if is_dataclass(builder) else _build_of_function(spec.name, builder, args)
+    build = _builder_of(spec.name, builder, args)
     taken = inspect.signature(build).parameters
     if loading.get("pretrained_encoder") and "pretrained_encoder" not in taken:
         raise ValueError(f"{spec.name!r} has no pretrained encoder: drop pretrained_encoder=True")
-    model: Segmenter = build(**{name: value for name, value in loading.items() if name in taken})
+    model = build(**{name: value for name, value in loading.items() if name in taken})
     model.config = ModelConfig(spec.name, to_table(args))
     return model
 
 
-def _build_of_function(name: str, function: Callable[..., Any], args: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return what `build` is for a dataclass of options: for a user's function, the call with its options filled in."""
+def _builder_of(name: str, builder: Callable[..., Any], args: Mapping[str, Any]) -> Callable[..., Segmenter]:
+    """Return `build` of a dataclass of options; a user's function becomes the like, with its options filled in."""
+    if is_dataclass(builder):
+        options: Any = builder(**args)
+        return options.build
     for key in ("in_chans", "num_classes"):
         check_type(Count, args[key], f"option {key!r} of model {name!r}")  # the function may have no annotations
     check_counts(in_chans=args["in_chans"], num_classes=args["num_classes"])
-    return partial(function, **args)
+    return partial(builder, **args)
 
 
 def _allows_none(keys: Mapping[str, Any], name: str) -> bool:

@@ -111,8 +111,8 @@ def test_a_spec_with_its_builder_by_place():
         ("unet", {"zzz": 1}, TypeError, "It has in_chans, num_classes, hypercolumn"),
         ("unet", {"in_chans": 0}, ValueError, "in_chans must be at least 1, got 0"),
         ("unet", {"num_classes": -1}, ValueError, "num_classes must be at least 1, got -1"),
-        ("unet", {"num_classes": 1.0}, TypeError, "option 'num_classes' of model 'unet' must be int, got 1.0"),
-        ("unet", {"in_chans": "1"}, TypeError, "option 'in_chans' of model 'unet' must be int, got '1'"),
+        ("unet", {"num_classes": 1.0}, TypeError, "option 'num_classes' of model 'unet' must be int (at least 1), got 1.0"),
+        ("unet", {"in_chans": "1"}, TypeError, "option 'in_chans' of model 'unet' must be int (at least 1), got '1'"),
         ("unet", {"encoder": "resnet43"}, ValueError, "timm"),
         (
             "unet",
