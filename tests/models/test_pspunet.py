@@ -1,4 +1,4 @@
-"""The 15th-place network: its published count, its cost, every size, and that it compiles, exports and learns."""
+"""The 15th-place network: published parameters and cost, any size, training, compiling and exporting."""
 
 import re
 from copy import deepcopy
@@ -36,11 +36,12 @@ def full():
 
 
 def test_has_as_many_parameters_as_published():
-    assert count(PSPUNetOptions(num_classes=2, **FULL).build()) == 2_000_470
+    with torch.device("meta"):
+        assert count(PSPUNetOptions(num_classes=2, **FULL).build()) == 2_000_470
 
 
 def test_parameters_are_where_the_solution_has_them():
-    """Each part by its own sum: w for a convolution without bias and its norm."""
+    """Each part counted alone; w is a convolution without bias and its norm."""
 
     def w(kernel, below, above):
         return kernel * kernel * below * above + 2 * above
@@ -66,7 +67,7 @@ def test_parameters_are_where_the_solution_has_them():
 
 
 def upsampling_first(module, x, guide):
-    """Guided upsampling as the solution arranges it: the filter goes over the upsampled map."""
+    """Guided upsampling in the solution's order: the filter runs over the upsampled map."""
     up = F.interpolate(module.narrow(x), size=guide.shape[-2:], mode="bilinear", align_corners=False)
     offsets = module.offsets(F.relu(module.from_map(up) + module.from_guide(guide)))
     return sample_at_offsets(module.project(x), offsets)
@@ -94,7 +95,7 @@ def test_costs_what_is_published_when_arranged_as_the_solution_is(monkeypatch):
     assert count(PSPUNetOptions(num_classes=2, **FULL, guide_channels=32).build()) == 1_775_958
 
 
-@pytest.mark.parametrize("size", [(129, 129), (101, 67)])
+@pytest.mark.parametrize("size", [(101, 67)])
 @torch.no_grad()
 def test_logits_are_those_of_the_solutions_arrangement(monkeypatch, size):
     single = _proofs.wake_norms(built(**FULL)).eval()
@@ -104,15 +105,15 @@ def test_logits_are_those_of_the_solutions_arrangement(monkeypatch, size):
     monkeypatch.setattr(GuidedUpsample, "forward", upsampling_first)
     theirs, want = single(x).logits, double(x.double()).logits
     torch.testing.assert_close(ours_exact, want, rtol=0, atol=1e-10)
-    # In single precision some pixels look a little elsewhere, in either arrangement
+    # In single precision some pixels are sampled a little elsewhere, in either order.
     assert (ours - want).abs().mean() < 2 * (theirs - want).abs().mean()
     assert (ours - theirs).abs().mean() < 1e-5
     assert (ours - theirs).abs().max() < 3e-5 * want.std()
     double.decoder.guided_upsample.reset_offsets()
-    assert (double(x.double()).logits - want).abs().max() > 0.01  # the offsets did something
+    assert (double(x.double()).logits - want).abs().max() > 0.01  # the offsets had an effect
 
 
-@pytest.mark.parametrize("size", [(101, 101), (128, 128), (97, 131), (32, 32), (33, 70)])
+@pytest.mark.parametrize("size", [(101, 101), (32, 32), (33, 70)])
 @torch.no_grad()
 def test_logits_have_the_size_of_the_image(size):
     model = built(num_classes=3, in_chans=2, **CHEAP).eval()
@@ -124,7 +125,7 @@ def test_logits_have_the_size_of_the_image(size):
 
 
 @given(st.integers(32, 140), st.integers(32, 140))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @torch.no_grad()
 def test_any_size_from_32(full, height, width):
     assert full(torch.randn(1, 1, height, width)).logits.shape == (1, 1, height, width)
@@ -146,14 +147,14 @@ def test_encoder_and_decoder_keep_their_contracts():
 def test_every_parameter_learns_and_of_one_image_too(options):
     model = built(**options)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    for images in (1, 2):  # after the step no gate and no offset is at zero
+    for images in (1, 2):  # the first step moves gates and offsets away from zero
         y = model(torch.randn(images, 1, 40, 47))
         logits = y if isinstance(y, torch.Tensor) else torch.cat([y.logits.flatten(), y.auxiliary.flatten()])
         optimizer.zero_grad()
         (logits * torch.randn_like(logits)).sum().backward()
         _proofs.gradients_are_finite(model)
         optimizer.step()
-    if options.get("attention") != "cbam":  # one hidden unit of 16 channels, which a ReLU may switch off
+    if options.get("attention") != "cbam":  # its one hidden unit at 16 channels may be off
         assert [name for name, p in model.named_parameters() if not p.grad.any()] == []
 
 
