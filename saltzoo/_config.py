@@ -204,16 +204,16 @@ def check_limits(options: Any, *, prefix: str = "") -> None:
         _check_limit(hint, getattr(options, name), prefix + name)
 
 
-def _check_limit(hint: Any, value: Any, name: str) -> None:
+def _check_limit(hint: Any, value: Any, name: str, or_none: str = "") -> None:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated and value is not None:
         for limit in inner[1:]:
             if isinstance(limit, Range) and value not in limit:
-                raise ValueError(f"{name} must be {limit}, got {value}")
+                raise ValueError(f"{name} must be {limit}{or_none}, got {value}")
     elif origin in (Union, UnionType):
         for kind in inner:
             if matches(value, kind):
-                _check_limit(kind, value, name)
+                _check_limit(kind, value, name, ", or None" if type(None) in inner else "")
     elif origin is Literal:
         check_choice(name, value, inner)
     elif origin in (Sequence, tuple, Mapping):
@@ -242,8 +242,9 @@ def check_finite_table(table: Any, where: str = "") -> None:
 def _words(hint: Any) -> str:
     """Return an annotation as a person writes it: `int | None`, `Sequence[float]`."""
     origin, inner = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return f"{_words(inner[0])} ({', '.join(map(str, inner[1:]))})"
+    if origin in (Annotated, Sequence):
+        word = _words(inner[0])
+        return f"Sequence[{word}]" if origin is Sequence else f"{word} ({', '.join(map(str, inner[1:]))})"
     if origin in (Union, UnionType):
-        return " | ".join(map(_words, inner))
+        return " | ".join("None" if kind is type(None) else _words(kind) for kind in inner)
     return inspect.formatannotation(hint).replace("collections.abc.", "").replace("typing.", "")

@@ -1,4 +1,4 @@
-"""How the parts of a model fit together: what an encoder, a decoder, a head and a whole model give each other."""
+"""How the parts of a model fit together: what an encoder, a decoder, a head and a whole model take and return."""
 
 from __future__ import annotations
 
@@ -38,9 +38,11 @@ class FeatureSpec:
     def __post_init__(self) -> None:
         powers = all(r > 0 and r & (r - 1) == 0 for r in self.reductions)
         if not self.channels or len(self.channels) != len(self.reductions):
-            raise ValueError(f"give one reduction for each map: got {self.channels} and {self.reductions}")
+            raise ValueError(
+                f"channels and reductions must hold one number for each map, got {self.channels} and {self.reductions}"
+            )
         if not powers or list(self.reductions) != sorted(set(self.reductions)):
-            raise ValueError(f"reductions must be rising powers of two, got {self.reductions}")
+            raise ValueError(f"reductions must be increasing powers of two, got {self.reductions}")
 
     @property
     def coarsest(self) -> int:
@@ -48,20 +50,20 @@ class FeatureSpec:
         return self.reductions[-1]
 
     def channels_at(self, reduction: int) -> int:
-        """Channels of the map at `reduction`, 0 if there is no such map."""
+        """Return the channels of the map at `reduction`, 0 if there is none."""
         return dict(zip(self.reductions, self.channels, strict=True)).get(reduction, 0)
 
 
 class SegOutput(NamedTuple):
     """Output of a model that returns more than a mask: deep supervision, image classifier or auxiliary head.
 
-    Which of them a model returns is decided when it is built and is the same in training and evaluation.
+    Which of them a model returns is decided when it is built, and is the same in training and evaluation.
 
     Attributes:
-        logits: N K H W, for each pixel.
-        maps: N K h w each, from every decoder map at its own size, coarsest first (deep supervision).
-        image: N 1, whether the image holds any salt.
-        auxiliary: N K h w, from a stage of the encoder.
+        logits: logits of each pixel, N K H W.
+        maps: logits from every decoder map at the map's size, N K h w each, coarsest first (deep supervision).
+        image: logit of whether the image holds any salt, N 1.
+        auxiliary: logits from a stage of the encoder, N K h w.
     """
 
     logits: Tensor

@@ -1,4 +1,4 @@
-"""Pictures of tiles and masks, as arrays; nothing here needs a plotting library."""
+"""Pictures of tiles and masks as arrays, without a plotting library."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from ._checks import check_counts
 
 Color = tuple[int, int, int]
 Picture = npt.NDArray[np.uint8]
@@ -25,13 +27,13 @@ def overlay(
     truth: npt.NDArray[Any] | None = None,
     opacity: float = 0.4,
 ) -> Picture:
-    """A gray tile with its mask in orange and, where it is known, the outline of the truth in blue.
+    """Return a gray tile with its mask in orange and, if given, the outline of the true mask in blue.
 
     Args:
         image: H W, uint8.
-        mask: H W, bool, or probabilities in 0..1, which are shown as they are.
+        mask: H W, bool, or probabilities in 0..1.
         truth: H W, bool.
-        opacity: of the orange where the mask is 1.
+        opacity: opacity of the orange where the mask is 1.
 
     Returns:
         H W 3, uint8.
@@ -41,12 +43,12 @@ def overlay(
     """
     if image.dtype != np.uint8 or (mask.size and not (mask.min() >= 0 and mask.max() <= 1)):
         raise ValueError(
-            f"an overlay takes a uint8 image and a mask in 0..1, got {image.dtype} and {mask.min()} to {mask.max()}: "
-            f"of a mask of 0 and 255 give mask > 0"
+            f"image must be uint8 and mask in 0..1, got {image.dtype} and {mask.min()} to {mask.max()}: "
+            f"for a mask of 0 and 255 give mask > 0"
         )
     if image.ndim != 2 or mask.shape != image.shape or (truth is not None and truth.shape != image.shape):
         shapes = [array.shape for array in (image, mask, truth) if array is not None]
-        raise ValueError(f"image, mask and truth must be of one shape H W, got {shapes}")
+        raise ValueError(f"image, mask and truth must have one shape H W, got {shapes}")
     alpha = opacity * np.asarray(mask, dtype=np.float32)[..., None]
     picture = (image[..., None] * (1 - alpha) + np.array(SALT, dtype=np.float32) * alpha).round().astype(np.uint8)
     if truth is not None:
@@ -55,24 +57,20 @@ def overlay(
 
 
 def contact_sheet(pictures: Sequence[Picture], *, columns: int, scale: int = 2, gap: int = 4) -> Picture:
-    """Pictures of one size in rows, on white.
+    """Return one picture, uint8, of pictures of one size in rows on white.
 
     Args:
-        pictures: each H W 3, uint8.
+        pictures: pictures H W 3, uint8.
         columns: pictures in a row.
-        scale: pixels of the sheet for one pixel of a picture.
+        scale: side in the sheet of one pixel of a picture.
         gap: white pixels between pictures.
 
-    Returns:
-        One picture, uint8.
-
     Raises:
-        ValueError: if there are none, their sizes differ, or there is no column.
+        ValueError: if there are no pictures, their sizes differ, or columns is below 1.
     """
     if not pictures or len({picture.shape for picture in pictures}) > 1:
-        raise ValueError(f"a sheet needs pictures of one size, got {[p.shape for p in pictures]}")
-    if columns < 1:
-        raise ValueError(f"columns must be at least 1, got {columns}")
+        raise ValueError(f"pictures must be one or more of one size, got {[p.shape for p in pictures]}")
+    check_counts(columns=columns)
     height, width = pictures[0].shape[0] * scale, pictures[0].shape[1] * scale
     rows = -(-len(pictures) // columns)
     shape = (rows * (height + gap) + gap, min(columns, len(pictures)) * (width + gap) + gap, 3)
@@ -85,7 +83,10 @@ def contact_sheet(pictures: Sequence[Picture], *, columns: int, scale: int = 2, 
 
 
 def save_png(picture: Picture, path: str | os.PathLike[str]) -> Path:
-    """Writes H W or H W 3, uint8, as a PNG file: the whole file or nothing. Makes missing folders."""
+    """Write H W or H W 3, uint8, as a PNG file, and return its path. Missing folders are created.
+
+    The file is renamed when it is complete, so an error leaves the old one.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -98,7 +99,7 @@ def save_png(picture: Picture, path: str | os.PathLike[str]) -> Path:
 
 
 def _outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Pixels of the mask with a neighbour outside it; the tile's border is no outline."""
+    """Return the pixels of the mask with a neighbour outside it; the tile's border does not count as outside."""
     padded = np.pad(mask, 1, mode="edge")
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside

@@ -1,4 +1,4 @@
-"""Preprocess: from images in 0..1 to what a network wants, and back. It travels with the weights."""
+"""Preprocess: from images in 0..1 to a network's input, and back. It is saved with the weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ _PAD_MODES = ("reflect", "replicate", "constant")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Normalises and pads images; `unpad` takes maps of the padded size back.
+    """Normalises and pads images; `unpad` crops maps of the padded size to the image's.
 
     Attributes:
         mean: mean of each channel, of images in 0..1.
-        std: deviation of each channel.
-        multiple: H and W are padded, equally on both sides, up to a multiple of this; 1 pads nothing.
+        std: standard deviation of each channel.
+        multiple: number to a multiple of which H and W are padded, equally on both sides; 1 pads nothing.
         pad_mode: "reflect", "replicate" or "constant" (zero after normalising).
+
+    Raises:
+        ValueError: if a value is outside its limits, or mean and std differ in length.
 
     Example:
         >>> prepare = Preprocess(mean=(0.5,), std=(0.25,), multiple=32)
@@ -39,7 +42,9 @@ class Preprocess:
     def __post_init__(self) -> None:
         finite = all(isinstance(value, int | float) and isfinite(value) for value in (*self.mean, *self.std))
         if not finite or len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
-            raise ValueError(f"one mean and one positive deviation a channel: got {self.mean} and {self.std}")
+            raise ValueError(
+                f"mean and std must hold a finite number for each channel, std above 0, got {self.mean} and {self.std}"
+            )
         if not isinstance(self.multiple, int) or self.multiple < 1 or self.pad_mode not in _PAD_MODES:
             raise ValueError(
                 f"multiple must be a whole number of at least 1 and pad_mode one of {_PAD_MODES}: "
@@ -53,12 +58,12 @@ class Preprocess:
 
     @classmethod
     def gray(cls, in_chans: int = 1) -> Preprocess:
-        """The statistics of seismic tiles (mean .47, deviation .16), the same for every channel."""
+        """Return the statistics of seismic tiles (mean .47, deviation .16), the same for every channel."""
         return cls(mean=(0.47,) * in_chans, std=(0.16,) * in_chans)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
-        """The inverse of `to_dict`.
+        """Return the Preprocess that `to_dict` described.
 
         Raises:
             ValueError: if the values are not those of a Preprocess.
@@ -69,20 +74,20 @@ class Preprocess:
             raise ValueError(f"not a preprocess description: {dict(values)} ({error})") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Prepares a batch.
+        """Normalise and pad a batch.
 
         Args:
-            images: N C H W, floating point, in 0..1; C is the number of means.
+            images: N C H W, floating point, in 0..1.
 
         Returns:
             N C H' W', where H' and W' are multiples of `multiple`.
 
         Raises:
-            ValueError: if the shape or dtype is another.
+            ValueError: if the shape or dtype differs, or images are too small for padding by reflection.
         """
         if images.ndim != 4 or images.shape[1] != len(self.mean) or not images.is_floating_point():
             raise ValueError(
@@ -102,16 +107,16 @@ class Preprocess:
         return F.pad(normalised, (left, right, top, bottom), mode=self.pad_mode)
 
     def unpad(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """The part of `maps` (... H' W') that an image of `size` (H, W) covers: ... H W."""
+        """Return the part of `maps` (... H' W') that belongs to an image of `size` (H, W): ... H W."""
         top, _, left, _ = self._margins(*size)
         return maps[..., top : top + size[0], left : left + size[1]]
 
     def _margins(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Padding at the top, bottom, left and right; an odd pixel goes to the bottom and the right."""
+        """Return the padding at the top, bottom, left and right; an odd pixel goes to the bottom and the right."""
         rows, columns = -height % self.multiple, -width % self.multiple
         return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
 
 
 def _constants(values: tuple[float, ...], like: Tensor) -> Tensor:
-    """C 1 1, filled on the device: a copy from the host would make a GPU wait in every training step."""
+    """Return C 1 1, filled on the device: a copy from the host would make a GPU wait in every training step."""
     return torch.stack([like.new_full((1, 1), value) for value in values])

@@ -111,8 +111,8 @@ class Whole:
     ("changes", "message"),
     [
         ({"kind": "none"}, "^unknown part.kind 'none': choose one of 'ema', 'swa'$"),
-        ({"decay": 1.0}, "^part.decay must be at least 0 and below 1, got 1.0$"),
-        ({"decay": math.nan}, "^part.decay must be at least 0 and below 1, got nan$"),
+        ({"decay": 1.0}, "^part.decay must be at least 0 and below 1, or None, got 1.0$"),
+        ({"decay": math.nan}, "^part.decay must be at least 0 and below 1, or None, got nan$"),
         ({"betas": (0.9, 0)}, "^part.betas must be above 0, got 0$"),
         ({"betas": (1, 1)}, "^part.betas must be at least 0 and below 1, got 1$"),
         ({"sizes": (3, 0)}, "^part.sizes must be at least 1, got 0$"),

@@ -74,9 +74,9 @@ def test_a_sheet_has_every_picture_in_its_place():
 
 
 def test_a_sheet_refuses_none_or_mixed():
-    with pytest.raises(ValueError, match="pictures of one size, got"):
+    with pytest.raises(ValueError, match="one or more of one size, got"):
         contact_sheet([], columns=2)
-    with pytest.raises(ValueError, match="pictures of one size, got"):
+    with pytest.raises(ValueError, match="one or more of one size, got"):
         contact_sheet([np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)], columns=2)
     with pytest.raises(ValueError, match="columns must be at least 1"):
         contact_sheet([np.zeros((2, 2, 3), np.uint8)], columns=0)

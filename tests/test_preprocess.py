@@ -95,7 +95,7 @@ def test_comes_back_from_json_as_it_was():
     ],
 )
 def test_refuses_values_that_are_no_preprocess(change):
-    with pytest.raises(ValueError, match=r"a channel|multiple must|not a preprocess description"):
+    with pytest.raises(ValueError, match=r"for each channel|multiple must|not a preprocess description"):
         Preprocess.from_dict({"mean": [0.5], "std": [0.1], **change})
 
 

@@ -1,8 +1,5 @@
-"""Decoders: a pyramid of features in, a list of maps out, coarsest first."""
+"""Decoders that several networks can use: a pyramid of features in, a list of maps out, coarsest first."""
 
-from .frrn import FRRNDecoder
-from .pspunet import PSPUNetDecoder
-from .resunet import ResUnetBlock
 from .unet import UnetDecoder
 
-__all__ = ["FRRNDecoder", "PSPUNetDecoder", "ResUnetBlock", "UnetDecoder"]
+__all__ = ["UnetDecoder"]

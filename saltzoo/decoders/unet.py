@@ -1,4 +1,4 @@
-"""The U-Net decoder: climb the pyramid, at each step joined by the encoder's map of that size.
+"""The U-Net decoder: from the coarsest map upwards, joined at each step with the encoder's map of that size.
 
 Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", arXiv 1505.04597.
 """
@@ -16,23 +16,23 @@ MakeBlock = Callable[[int, int, int], nn.Module]
 
 
 class UnetDecoder(nn.Module):
-    """Blocks from the coarsest map upwards, one for each doubling.
+    """A block for each doubling, from the coarsest map upwards.
 
     Args:
-        spec: what the encoder returns. A reduction that it skips gets a block without a skip.
-        channels: channels of the blocks, coarsest first. As many as the encoder halves the image reach full size;
-            fewer stop before it.
-        make_block: `(in_channels, skip_channels, out_channels)` -> a block that is called with a map, a skip or
-            None, and the size to reach. UnetBlock and its like; options by `functools.partial`.
-        center: a module for the coarsest map, which keeps its channels and size.
-        with_center: whether the (attended) coarsest map is returned too, as the first.
+        spec: FeatureSpec of the encoder. Where it has no map of a size, the block gets no skip.
+        channels: channels of the blocks, coarsest first. One for each halving of the encoder reaches full size; with
+            fewer the last map is smaller than the image.
+        make_block: `(in_channels, skip_channels, out_channels)` -> a block, which is called with a map, a skip or
+            None, and the size to reach. UnetBlock and the like; set their options by `functools.partial`.
+        center: module for the coarsest map; it keeps channels and size.
+        with_center: return the coarsest map, after `center`, too, as the first.
 
     Attributes:
         channels: channels of the maps that `forward` returns.
-        reduction: how many times smaller than the image the last of them is.
+        reduction: factor by which the last map is smaller than the image.
 
     Raises:
-        ValueError: if there are more channels than doublings, or one is not positive.
+        ValueError: if there are more channels than doublings, or one is below 1.
     """
 
     def __init__(
@@ -63,14 +63,11 @@ class UnetDecoder(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor], size: Size) -> list[Tensor]:
-        """Decodes a pyramid.
+        """Return the map after each block, coarsest first; the last is N channels[-1] H/reduction W/reduction.
 
         Args:
             features: the encoder's maps, finest first.
             size: H and W of the image.
-
-        Returns:
-            One map a block, coarsest first; the last is N channels[-1] H/reduction W/reduction.
         """
         skips = dict(zip(self.spec.reductions, features, strict=True))
         x = self.center(features[-1])
@@ -78,12 +75,12 @@ class UnetDecoder(nn.Module):
         for step, block in enumerate(self.blocks):
             reduction = self.spec.coarsest >> (step + 1)
             skip = skips.get(reduction)
-            # Never a factor: the skip's own size, so that odd sizes and valid padding meet exactly.
+            # The skip's size and never a factor, so that odd sizes and valid padding meet exactly.
             x = block(x, skip, _reduced(size, reduction) if skip is None else skip.shape[-2:])
             maps.append(x)
         return maps
 
 
 def _reduced(size: Size, reduction: int) -> tuple[int, int]:
-    """H and W after halving, rounded up, down to `reduction`."""
+    """Return H and W after the halvings that make up `reduction`, each rounded up."""
     return (size[0] + reduction - 1) // reduction, (size[1] + reduction - 1) // reduction

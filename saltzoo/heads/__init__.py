@@ -1,4 +1,4 @@
-"""Heads: decoder maps in, logits out."""
+"""Heads: maps in, logits out."""
 
 from .classification import ClassificationHead
 from .deep_supervision import AuxiliaryHead, DeepSupervisionHead

@@ -1,4 +1,4 @@
-"""The image classifier: is there any salt?"""
+"""The classifier of whole images: is there any salt?"""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 
 class ClassificationHead(nn.Module):
-    """One logit an image, from the globally averaged deepest features.
+    """One logit for each image, from the global average of the deepest map.
 
     Args:
         in_channels: channels of the deepest map.
-        drop_rate: dropout before the linear layer.
+        drop_rate: probability of the dropout before the linear layer.
 
     Shape:
         N in_channels h w -> N 1

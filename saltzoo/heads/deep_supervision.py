@@ -1,4 +1,4 @@
-"""Heads that only training needs: logits from maps on the way, so that gradients reach them directly.
+"""Heads that only training needs: logits from inner maps, so that gradients reach these directly.
 
 Lee, Xie, Gallagher, Zhang, Tu: "Deeply-Supervised Nets", arXiv 1409.5185.
 """
@@ -13,13 +13,13 @@ from ..layers import ConvNormAct, PooledBatchNorm
 
 
 class DeepSupervisionHead(nn.Module):
-    """Logits from every decoder map, each at its own size.
+    """Logits from every decoder map, at the map's size.
 
     Args:
         channels: channels of the decoder's maps.
         num_classes: logits for each pixel.
-        hidden: None reads logits by a 1x1 convolution; a number by a 3x3 convolution to so many channels, ReLU,
-            batch norm and another 3x3, as the 21st place of the TGS Salt challenge did.
+        hidden: channels of a hidden layer: 3x3 convolution, ReLU, batch norm, 3x3 convolution, as in the 21st place
+            of the TGS Salt challenge. None for a single 1x1 convolution.
 
     Shape:
         A list of maps N channels[i] h w -> a tuple of N num_classes h w
@@ -51,16 +51,16 @@ def _head(channels: int, num_classes: int, hidden: int | None) -> nn.Module:
 
 
 class AuxiliaryHead(nn.Module):
-    """Logits from one stage of the encoder, at that stage's size.
+    """Logits from one stage of the encoder, at the stage's size, as in PSPNet (arXiv 1612.01105).
 
-    As in PSPNet (arXiv 1612.01105), which weighs their loss by .4.
+    PSPNet weights their loss by .4.
 
     Args:
-        in_channels: channels of that stage.
+        in_channels: channels of the stage.
         num_classes: logits for each pixel.
-        stage: which of the encoder's maps, finest first.
-        hidden: channels of the 3x3 convolution in front of the logits.
-        drop_rate: whole channels are dropped with this probability in training.
+        stage: index of the encoder's map, finest first.
+        hidden: channels of the 3x3 convolution before the logits.
+        drop_rate: probability with which whole channels are dropped in training.
 
     Shape:
         The encoder's list of maps -> N num_classes h w

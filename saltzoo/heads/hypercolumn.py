@@ -1,4 +1,4 @@
-"""The hypercolumn head: every decoder map has a say at every pixel.
+"""The hypercolumn head: logits of a pixel from all decoder maps at that pixel.
 
 Hariharan, Arbeláez, Girshick, Malik: "Hypercolumns for Object Segmentation and Fine-grained Localization",
 arXiv 1411.5752.
@@ -18,17 +18,20 @@ from .segmentation import SegmentationHead
 
 
 class HypercolumnHead(nn.Module):
-    """Brings all decoder maps to the size of the last, concatenates them, and reads logits from the columns.
+    """Resizes all decoder maps to the size of the last, concatenates them, and makes logits from the columns.
 
     Args:
         channels: channels of the decoder's maps, coarsest first.
         num_classes: logits for each pixel.
-        reduced: each map is first narrowed to so many channels by a 1x1 convolution, batch norm and ReLU: at its
-            own size, which makes the head many times cheaper. None concatenates the maps as they are.
+        reduced: channels to which a 1x1 convolution, batch norm and ReLU narrow each map before it is resized, which
+            makes the head many times cheaper. None concatenates the maps as they are.
         hidden: channels between the column and the logits.
-        reads_image: the image classifier's logit is one more channel of the column, the same at every pixel.
+        reads_image: add the image classifier's logit to the column as one more channel, the same at every pixel.
         drop_rate: as in SegmentationHead.
         scale: as in SegmentationHead.
+
+    Raises:
+        ValueError: from `forward`, if the image's logit is to be read and is not given.
 
     Shape:
         A list of maps N channels[i] h w, (H, W), and N 1 if the image's logit is read -> N num_classes H W
@@ -67,7 +70,7 @@ class HypercolumnHead(nn.Module):
         if self.reads_image:
             if image is None:
                 raise ValueError("this head was built with reads_image=True: give it the image's logit, N 1")
-            # In the layout of the others: torch.cat keeps channels_last only if all its parts are in it.
+            # In the layout of the other maps: torch.cat keeps channels_last only if all its parts have it.
             last = finest.is_contiguous(memory_format=torch.channels_last)
             layout = torch.channels_last if last else torch.contiguous_format
             salt = image.to(finest.dtype)[:, :, None, None].expand(-1, -1, height, width)  # N 1 H W

@@ -1,4 +1,4 @@
-"""The plain head."""
+"""The plain head: logits from the last decoder map."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from ..contracts import Size
 
 
 class SegmentationHead(nn.Module):
-    """Logits from the last decoder map by one convolution.
+    """One convolution from the last decoder map to logits.
 
     Args:
         in_channels: channels of the last map.
         num_classes: logits for each pixel; 1 for binary masks.
-        kernel_size: of the convolution, odd.
-        drop_rate: whole channels are dropped with this probability in training.
-        scale: how many times smaller than the image the last map is, rounded up. Then the convolution makes
-            `scale**2` logits for each pixel of the map, which are set beside each other (pixel shuffle,
-            arXiv 1609.05158) and cropped to the image.
+        kernel_size: side of the convolution's kernel, odd.
+        drop_rate: probability with which whole channels are dropped in training.
+        scale: factor by which the last map is smaller than the image, sizes rounded up. The convolution then makes
+            `scale**2` logits for each pixel of the map, which pixel shuffle (arXiv 1609.05158) sets beside each other;
+            the result is cropped to the image.
+
+    Raises:
+        ValueError: if the kernel size is even.
 
     Shape:
         A list of maps, the last N in_channels H/scale W/scale, and (H, W) -> N num_classes H W
@@ -49,5 +52,5 @@ class SegmentationHead(nn.Module):
         if self.scale == 1:
             return logits
         logits = F.pixel_shuffle(logits, self.scale)
-        # A crop. torch.export can't prove that a slice of a free size fits; by padding it is given the result's.
+        # A crop by negative padding: torch.export cannot prove that a slice of a free size lies inside the map.
         return F.pad(logits, (0, size[1] - logits.shape[3], 0, size[0] - logits.shape[2]))  # N classes H W

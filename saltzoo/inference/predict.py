@@ -83,7 +83,7 @@ def _predict_list(
     tiles = []
     for position, image in enumerate(images):
         if not isinstance(image, (np.ndarray, Tensor)) or image.ndim not in (2, 3):
-            given = getattr(image, "shape", type(image).__name__)
+            given = tuple(image.shape) if isinstance(image, (np.ndarray, Tensor)) else type(image).__name__
             raise TypeError(f"a list must hold tiles (H, W) or (C, H, W) of numpy or torch, item {position} is {given}")
         tile = _checked(image[None, None] if image.ndim == 2 else image[None], model.preprocess.in_chans)
         groups.setdefault((tile.shape, tile.dtype, tile.device), []).append(position)

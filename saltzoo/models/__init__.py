@@ -1,20 +1,20 @@
-"""Whole networks: the builders that the catalog names, and the wiring they share."""
+"""Whole networks: a dataclass of options each, whose `build()` returns a Segmenter, and the wiring they share."""
 
 from ..contracts import ModelConfig
-from .frrn import frrn
-from .pspunet import pspunet
-from .resunet import resunet
+from .frrn import FRRNOptions
+from .pspunet import PSPUNetOptions
+from .resunet import ResUnetOptions
 from .saltnet import SaltnetOptions
 from .segmenter import Segmenter
 from .unet import PlainUnetOptions, UnetOptions
 
 __all__ = [
+    "FRRNOptions",
     "ModelConfig",
+    "PSPUNetOptions",
     "PlainUnetOptions",
+    "ResUnetOptions",
     "SaltnetOptions",
     "Segmenter",
     "UnetOptions",
-    "frrn",
-    "pspunet",
-    "resunet",
 ]

@@ -1,4 +1,4 @@
-"""cost: how large a model is, and how much it computes."""
+"""cost: parameters and operations of a model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .segmenter import Segmenter
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs.
+    """Size of a model and work of its forward pass.
 
     Attributes:
-        parameters: numbers that training changes, those of heads that only training needs among them.
+        parameters: numbers that training changes, including those of heads that only training needs.
         flops: floating-point operations of the forward pass of one image.
     """
 
@@ -27,18 +27,18 @@ class Cost:
 
 
 def cost(model: Segmenter, size: tuple[int, int] = (101, 101)) -> Cost:
-    """Parameters of a model, and operations of its forward pass in evaluation.
+    """Count the parameters of a model, and the operations of its forward pass in evaluation mode.
 
-    Convolutions, matrix products and dot-product attention are counted, a multiply-add as two. Nothing else is:
-    no bias, norm, activation, gate, pooling or resampling (of guided upsampling its convolutions, but not its
-    sampling). They are few operations beside, though their time, which goes into memory, is not as small.
+    Convolutions, matrix products and dot-product attention are counted, a multiply-add as two operations. Biases,
+    norms, activations, gates, pooling and resampling are not (guided upsampling counts by its convolutions, not by its
+    sampling): they are few operations, although they take more time than that, as they are bound by memory.
 
-    Nothing is computed and no memory of the model is touched: only shapes go through it. So it may be on any
-    device, and one that is only to be counted is best built on "meta", where it has no memory at all.
+    Only shapes go through the model: nothing is computed, and its memory is not touched. It may be on any device;
+    build a model that is only to be counted on "meta", where it takes no memory.
 
     Args:
-        model: a saltzoo model, in any mode; it is left in the mode it was in. With `model.mask_only()` the heads
-            that only training needs do not count.
+        model: a saltzoo model; it keeps its mode. Give `model.mask_only()` to leave out the heads that only training
+            needs.
         size: H and W of the image.
 
     Raises:
@@ -53,8 +53,8 @@ def cost(model: Segmenter, size: tuple[int, int] = (101, 101)) -> Cost:
     """
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size must be H and W of the image, such as (101, 101), got {size!r}")
-    # Fake tensors and not those of "meta": autocast, which layers switch off around what has to be exact, knows no such
-    # device. The counter goes inside, so that it sees what the layers call.
+    # Fake tensors instead of "meta" ones: layers switch autocast off where results must be exact, and autocast does not
+    # know "meta". The counter goes inside, so that it sees what the layers call.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with modes_restored(model), fake, FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()

@@ -1,7 +1,7 @@
-"""saltnet: a small U-Net of our own for gray tiles, made for speed.
+"""saltnet: saltzoo's own small U-Net for gray tiles, made for speed.
 
-No convolution works at full resolution: the image is folded to half its size at the entrance (pixel-unshuffle), and
-the logits are unfolded at the exit (pixel-shuffle).
+No convolution works at full resolution: pixel-unshuffle halves the image at the entrance, and pixel-shuffle brings the
+logits to full size at the exit.
 """
 
 from __future__ import annotations
@@ -9,29 +9,93 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .._config import Count
+from ..contracts import FeatureSpec
 from ..decoders import UnetDecoder
-from ..encoders import SaltnetEncoder
+from ..layers import BasicBlock, ConvNormAct, build_attention
 from .options import AttentionOptions
 from .segmenter import Segmenter
 
 
-@dataclass(frozen=True, kw_only=True)
-class SaltnetOptions(AttentionOptions):
-    """Options of saltnet, besides its heads.
+class SaltnetEncoder(nn.Module):
+    """Pixel-unshuffle, a 3x3 convolution, and residual stages at /2, /4, /8, ... with attention after each.
+
+    An image with an odd side is made even by repeating its last row or column, so half sizes are rounded up.
+
+    Args:
+        channels: channels of the stages, finest first.
+        in_chans: channels of the image.
+        blocks: residual blocks in each stage.
+        attention: "none" or a name of `saltzoo.layers.ATTENTIONS`.
+        attention_reduction: how far the channel branch narrows; None for the attention's own default.
 
     Attributes:
-        channels: of the encoder's stages, at /2, /4, /8, ...
+        spec: the FeatureSpec of what `forward` returns.
+
+    Shape:
+        N in_chans H W -> a list of maps N channels[i] H/2^(i+1) W/2^(i+1), finest first.
+
+    Example:
+        >>> import torch
+        >>> [tuple(x.shape) for x in SaltnetEncoder((8, 16))(torch.randn(2, 1, 101, 101))]
+        [(2, 8, 51, 51), (2, 16, 26, 26)]
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        in_chans: int = 1,
+        blocks: int = 2,
+        attention: str = "none",
+        attention_reduction: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = FeatureSpec(tuple(channels), tuple(2 << i for i in range(len(channels))))
+        self.stem = ConvNormAct(4 * in_chans, channels[0])
+        before = (channels[0], *channels)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                BasicBlock(before[i], width, stride=2 if i else 1),
+                *(BasicBlock(width, width) for _ in range(blocks - 1)),
+                build_attention(attention, width, reduction=attention_reduction),
+            )
+            for i, width in enumerate(channels)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:  # noqa: D102
+        height, width = x.shape[-2:]
+        # Not `height % 2`: torch.export cannot prove for a free size that the sum of the two is even.
+        below, right = 2 * ((height + 1) // 2) - height, 2 * ((width + 1) // 2) - width
+        x = F.pad(x, (0, right, 0, below), mode="replicate")
+        x = self.stem(F.pixel_unshuffle(x, 2))  # N c H/2 W/2
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaltnetOptions(AttentionOptions):
+    """Options of saltnet.
+
+    Attributes:
+        channels: channels of the encoder's stages, at /2, /4, /8, ...
         blocks: residual blocks in each stage.
-        decoder_channels: of the decoder's blocks, coarsest first: one fewer than stages.
+        decoder_channels: channels of the decoder's blocks, coarsest first; one fewer than stages.
         attention: "none" or a name of `saltzoo.layers.ATTENTIONS`, after every stage, in the path.
 
     Raises:
-        ValueError: for a value or a combination that makes no sense.
+        ValueError: if a value is outside its limits, or two options contradict each other.
     """
 
-    channels: Sequence[int] = (32, 64, 128, 192)
-    blocks: int = 2
-    decoder_channels: Sequence[int] = (64, 48, 32)
+    channels: Sequence[Count] = (32, 64, 128, 192)
+    blocks: Count = 2
+    decoder_channels: Sequence[Count] = (64, 48, 32)
     attention: str = "scse"
     hypercolumn: bool = True
 
@@ -46,7 +110,11 @@ class SaltnetOptions(AttentionOptions):
             )
 
     def build(self) -> Segmenter:
-        """The network."""
+        """Return the network.
+
+        Raises:
+            ValueError: if the attention is unknown.
+        """
         encoder = SaltnetEncoder(
             self.channels,
             in_chans=self.in_chans,
@@ -54,6 +122,6 @@ class SaltnetOptions(AttentionOptions):
             attention=self.attention,
             attention_reduction=self.attention_reduction,
         )
-        # The coarsest map belongs to the column: the decoder's own are only three.
+        # With the center the hypercolumn reads four maps; the decoder's blocks give only three.
         decoder = UnetDecoder(encoder.spec, self.decoder_channels, with_center=True)
         return self.wire(encoder, decoder)

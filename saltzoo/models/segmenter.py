@@ -1,4 +1,4 @@
-"""Segmenter: the one wiring of every model, encoder to decoder to head."""
+"""Segmenter: the wiring of every network, encoder to decoder to head."""
 
 from __future__ import annotations
 
@@ -6,63 +6,80 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from ..contracts import ModelConfig, SegOutput
+from ..contracts import Decoder, Encoder, Head, ModelConfig, SegOutput
 from ..preprocess import Preprocess
 
 MIN_SIZE = 32
 
 
 class Segmenter(nn.Module):
-    """An encoder, a decoder and a head in a row, and heads beside it that help to train them.
+    """An encoder, a decoder and a head in a row, and heads beside them that help to train them.
 
     Args:
-        encoder: N C H W -> pyramid of maps, finest first.
-        decoder: (pyramid, (H, W)) -> list of maps, coarsest first.
-        head: (maps, (H, W), the image's logit or None) -> logits.
-        in_chans: C.
-        preprocess: how images in 0..1 become this network's input; by default as seismic tiles.
-        classifier: the coarsest map -> N 1, whether there is any salt.
-        deep_supervision: list of decoder maps -> tuple of logits.
-        auxiliary: pyramid -> logits.
+        encoder: N C H W -> maps, finest first.
+        decoder: (the encoder's maps, (H, W)) -> maps, coarsest first.
+        head: (the decoder's maps, (H, W), the image's logit or None) -> logits.
+        in_chans: C; None for that of `preprocess`, or 1 without one.
+        preprocess: how images in 0..1 become the network's input; None for the statistics of seismic tiles.
+        classifier: coarsest map -> N 1, whether there is any salt.
+        deep_supervision: the decoder's maps -> tuple of logits.
+        auxiliary: the encoder's maps -> logits.
 
     Attributes:
-        preprocess: used by `saltzoo.predict` and by training; `forward` takes what it puts out.
+        preprocess: used by `saltzoo.predict` and by training; `forward` takes its output.
         config: set by `create_model`; None for a model wired by hand.
-        returns_mask: whether `forward` returns logits alone: decided here, and never by training or evaluation.
+        returns_mask: whether `forward` returns logits alone. It is decided here, never by training or evaluation.
+
+    Raises:
+        TypeError: if encoder, decoder or head is not a torch module.
+        ValueError: if the head reads the image's logit and there is no classifier, or `in_chans` is not that of
+            `preprocess`.
 
     Shape:
-        N C H W -> N num_classes H W logits, or a SegOutput if there is one of the last three heads. For any H and W
-        of at least 32 that the encoder itself takes: those with windows of a fixed size (maxvit, for one) take fewer.
+        N C H W -> N num_classes H W logits, or a SegOutput if there is one of the last three heads. H and W are at
+        least 32; encoders with windows of a fixed size (maxvit, for one) take only some sizes.
     """
 
     def __init__(
         self,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        head: nn.Module,
+        encoder: Encoder,
+        decoder: Decoder,
+        head: Head,
         *,
-        in_chans: int = 1,
+        in_chans: int | None = None,
         preprocess: Preprocess | None = None,
         classifier: nn.Module | None = None,
         deep_supervision: nn.Module | None = None,
         auxiliary: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if getattr(head, "reads_image", False) and classifier is None:
+        if not (isinstance(encoder, nn.Module) and isinstance(decoder, nn.Module) and isinstance(head, nn.Module)):
+            kinds = ", ".join(type(part).__name__ for part in (encoder, decoder, head))
+            raise TypeError(f"encoder, decoder and head must be torch modules, got {kinds}")
+        if head.reads_image and classifier is None:
             raise ValueError(f"this {type(head).__name__} reads the image's logit: give a classifier that makes it")
+        preprocess = preprocess or Preprocess.gray(1 if in_chans is None else in_chans)
+        if in_chans not in (None, preprocess.in_chans):
+            raise ValueError(
+                f"in_chans must be the {preprocess.in_chans} channel(s) of preprocess, got {in_chans}: leave it out"
+            )
         self.encoder = encoder
         self.decoder = decoder
         self.head = head
         self.classifier = classifier
         self.deep_supervision = deep_supervision
         self.auxiliary = auxiliary
-        self.in_chans = in_chans
-        self.preprocess = preprocess or Preprocess.gray(in_chans)
+        self.preprocess = preprocess
         self.config: ModelConfig | None = None
         self.returns_mask = classifier is None and deep_supervision is None and auxiliary is None
 
+    @property
+    def in_chans(self) -> int:
+        """Channels of the image."""
+        return self.preprocess.in_chans
+
     def forward(self, x: Tensor) -> Tensor | SegOutput:
-        """Logits of a prepared batch.
+        """Return the logits of a prepared batch.
 
         Raises:
             ValueError: if the batch is not N C H W with this model's C and H, W of at least 32.
@@ -83,10 +100,10 @@ class Segmenter(nn.Module):
         )
 
     def mask_only(self) -> Segmenter:
-        """The same network without what only training needs: `forward` returns logits alone.
+        """Return the same network without what only training needs: its `forward` returns logits alone.
 
-        Deep supervision and auxiliary heads are dropped, and a classifier that the mask's head does not read. What
-        stays is shared with this model, not copied.
+        Deep supervision, the auxiliary head and a classifier that the mask's head does not read are left out. The
+        other parts are shared with this model, not copied.
         """
         if self.returns_mask:
             return self
@@ -94,9 +111,8 @@ class Segmenter(nn.Module):
             self.encoder,
             self.decoder,
             self.head,
-            in_chans=self.in_chans,
             preprocess=self.preprocess,
-            classifier=self.classifier if getattr(self.head, "reads_image", False) else None,
+            classifier=self.classifier if self.head.reads_image else None,
         )
         plain.returns_mask = True
         plain.training = self.training

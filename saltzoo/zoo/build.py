@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from .._checks import check_counts
-from .._config import check_keys, check_type, keys_of, matches, to_table
+from .._config import Count, check_keys, check_type, keys_of, matches, to_table
 from ..contracts import ModelConfig
 from ..models import Segmenter
 from .spec import ModelSpec
@@ -43,24 +43,26 @@ def build_model(spec: ModelSpec, asked: Mapping[str, Any], **loading: Any) -> Se
         **{name: value for name, value in asked.items() if value is not None or _allows_none(keys, name)},
     }
     check_keys(args, keys, f"model {spec.name!r}", word="option", error=TypeError)
-    for name in ("in_chans", "num_classes"):
-        check_type(int, args[name], f"option {name!r} of model {spec.name!r}")
-    check_counts(in_chans=args["in_chans"], num_classes=args["num_classes"])
     for name, value in args.items():
         check_type(keys[name].hint, value, f"option {name!r} of model {spec.name!r}")
-    model = _network(spec.name, partial(builder, **args), loading)
+    build = _builder_of(spec.name, builder, args)
+    taken = inspect.signature(build).parameters
+    if loading.get("pretrained_encoder", False) is not False and "pretrained_encoder" not in taken:
+        raise ValueError(f"{spec.name!r} has no pretrained encoder: drop pretrained_encoder=True")
+    model = build(**{name: value for name, value in loading.items() if name in taken})
     model.config = ModelConfig(spec.name, to_table(args))
     return model
 
 
-def _network(name: str, build: Callable[..., Any], loading: Mapping[str, Any]) -> Segmenter:
-    """Call a builder function, or make a dataclass of options and call its `build`."""
-    if is_dataclass(build.func):  # type: ignore[attr-defined]  # a partial
-        build = build().build
-    how = {key: value for key, value in loading.items() if key in inspect.signature(build).parameters}
-    if loading.get("pretrained_encoder", False) is not False and "pretrained_encoder" not in how:
-        raise ValueError(f"{name!r} has no pretrained encoder: drop pretrained_encoder=True")
-    return build(**how)
+def _builder_of(name: str, builder: Callable[..., Any], args: Mapping[str, Any]) -> Callable[..., Segmenter]:
+    """Return `build` of a dataclass of options; a user's function becomes the like, with its options filled in."""
+    if is_dataclass(builder):
+        options: Any = builder(**args)
+        return options.build
+    for key in ("in_chans", "num_classes"):
+        check_type(Count, args[key], f"option {key!r} of model {name!r}")  # the function may have no annotations
+    check_counts(in_chans=args["in_chans"], num_classes=args["num_classes"])
+    return partial(builder, **args)
 
 
 def _allows_none(keys: Mapping[str, Any], name: str) -> bool:

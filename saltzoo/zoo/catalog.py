@@ -34,7 +34,7 @@ def _row(name: str, builder: str, paper: str, source: str = "", **options: Any) 
     return ModelSpec(name, f"saltzoo.models.{builder}", options, paper, source)
 
 
-_PSPUNET = "pspunet:pspunet"
+_PSPUNET = "pspunet:PSPUNetOptions"
 _PSPUNET_PAPERS = "arXiv 1612.01105, 1808.08127"
 
 MODELS: tuple[ModelSpec, ...] = (
@@ -108,9 +108,9 @@ MODELS: tuple[ModelSpec, ...] = (
         attention="scse",
         guided_upsample=True,
     ),
-    _row("resunet_101", "resunet:resunet", "arXiv 1711.10684, 1603.05027", "S4"),
-    _row("frrn_a", "frrn:frrn", "arXiv 1611.08323", variant="a"),
-    _row("frrn_b", "frrn:frrn", "arXiv 1611.08323", "S1", variant="b"),
+    _row("resunet_101", "resunet:ResUnetOptions", "arXiv 1711.10684, 1603.05027", "S4"),
+    _row("frrn_a", "frrn:FRRNOptions", "arXiv 1611.08323", variant="a"),
+    _row("frrn_b", "frrn:FRRNOptions", "arXiv 1611.08323", "S1", variant="b"),
     _row("saltnet_s", "saltnet:SaltnetOptions", ""),
     _row(
         "saltnet_m",

@@ -1,4 +1,4 @@
-"""Heads: each against a transcription with loops, and what they promise of layouts and gradients."""
+"""Heads: each against a transcription with loops, and memory layouts and gradients."""
 
 import itertools
 import re
@@ -28,14 +28,14 @@ def decoder_maps(channels=CHANNELS, count=2):
 
 
 def conv_norm_relu(x, block, padding):
-    """A ConvNormAct in evaluation, in torch's words."""
+    """A ConvNormAct in evaluation, in plain torch."""
     norm = block.norm
     y = F.conv2d(x, block.conv.weight, padding=padding)
     return F.batch_norm(y, norm.running_mean, norm.running_var, norm.weight, norm.bias).relu()
 
 
 def by_hand(head, maps, size, image=None):
-    """The hypercolumn of arXiv 1411.5752: every map brought to one size, concatenated, read."""
+    """The hypercolumn of arXiv 1411.5752: maps resized to one size, concatenated, and a head on the columns."""
     columns = []
     for position, x in enumerate(maps):
         y = conv_norm_relu(x, head.reduce[position], 0) if len(list(head.reduce[position].children())) else x
@@ -88,10 +88,10 @@ def test_a_map_may_be_narrowed_before_it_grows():
     torch.testing.assert_close(head(maps, SIZES[-1]), head.classify([head.mix(late)], SIZES[-1]), rtol=1e-9, atol=1e-9)
 
 
-def test_every_map_and_the_image_have_a_say_at_every_pixel():
+def test_every_map_and_the_image_affect_every_pixel():
     head = woken(HypercolumnHead(CHANNELS, 1, reduced=4, reads_image=True))
     with torch.no_grad():
-        head.mix.norm.bias.fill_(50.0)  # no ReLU is asleep
+        head.mix.norm.bias.fill_(50.0)  # inputs of the ReLUs are positive
     maps = [x.requires_grad_() for x in decoder_maps(count=1)]
     image = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
     head(maps, SIZES[-1], image).sum().backward()
@@ -104,7 +104,7 @@ def test_every_map_and_the_image_have_a_say_at_every_pixel():
         change = (other - logits)[..., 1:-1, 1:-1]
         assert (change.abs() > 1e-6).all()
         torch.testing.assert_close(change, change[..., :1, :1].expand_as(change))
-        # The logit of one image is not read by another.
+        # Images of a batch do not see the logits of others.
         maps2 = [x.repeat(2, 1, 1, 1) for x in maps]
         pair = head(maps2, SIZES[-1], torch.tensor([[0.0], [1.0]], dtype=torch.float64))
         torch.testing.assert_close(pair, torch.cat([logits, other]))
@@ -258,6 +258,7 @@ def test_all_parameters_learn_from_a_small_batch(count):
     assert [name for name, p in heads.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+@pytest.mark.slow
 def test_compiles_with_free_sizes():
     class All(nn.Module):
         def __init__(self):

@@ -28,6 +28,8 @@ class Decoder(nn.Module):
 
 
 class Head(nn.Module):
+    reads_image = False
+
     def forward(self, maps, size, image=None):
         return maps[-1]
 

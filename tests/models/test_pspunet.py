@@ -1,4 +1,4 @@
-"""The 15th-place network: its published count, its cost, every size, and that it compiles, exports and learns."""
+"""The 15th-place network: published parameters and cost, any size, training, compiling and exporting."""
 
 import re
 from copy import deepcopy
@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from saltzoo import SegOutput, cost
-from saltzoo.contracts import FeatureSpec
 from saltzoo.data import synthetic_tiles
-from saltzoo.decoders import PSPUNetDecoder
 from saltzoo.layers import CBAM, SCSE, GuidedUpsample, sample_at_offsets
-from saltzoo.models import pspunet
+from saltzoo.models import PSPUNetOptions
 
 FULL = {"attention": "scse", "guided_upsample": True}
 CHEAP = {**FULL, "guide_channels": 8}
@@ -25,7 +23,7 @@ VARIANTS = [{}, {"attention": "scse"}, CHEAP, {**CHEAP, "auxiliary": False}, {"a
 
 def built(**options):
     torch.manual_seed(0)
-    return pspunet(**options)
+    return PSPUNetOptions(**options).build()
 
 
 def count(model):
@@ -38,11 +36,12 @@ def full():
 
 
 def test_has_as_many_parameters_as_published():
-    assert count(pspunet(num_classes=2, **FULL)) == 2_000_470
+    with torch.device("meta"):
+        assert count(PSPUNetOptions(num_classes=2, **FULL).build()) == 2_000_470
 
 
 def test_parameters_are_where_the_solution_has_them():
-    """Each part by its own sum: w for a convolution without bias and its norm."""
+    """Each part counted alone; w is a convolution without bias and its norm."""
 
     def w(kernel, below, above):
         return kernel * kernel * below * above + 2 * above
@@ -54,7 +53,7 @@ def test_parameters_are_where_the_solution_has_them():
     def gates(channels):
         return w(1, channels, channels // 2) + w(1, channels // 2, channels) + w(1, channels, 1)
 
-    model = pspunet(num_classes=2, **FULL)
+    model = PSPUNetOptions(num_classes=2, **FULL).build()
     encoder, decoder = model.encoder, model.decoder
     assert count(encoder.stem) == w(3, 1, 32)
     widths = [(32, 16, 64), (64, 32, 128), (128, 64, 256)]
@@ -68,7 +67,7 @@ def test_parameters_are_where_the_solution_has_them():
 
 
 def upsampling_first(module, x, guide):
-    """Guided upsampling as the solution arranges it: the filter goes over the upsampled map."""
+    """Guided upsampling in the solution's order: the filter runs over the upsampled map."""
     up = F.interpolate(module.narrow(x), size=guide.shape[-2:], mode="bilinear", align_corners=False)
     offsets = module.offsets(F.relu(module.from_map(up) + module.from_guide(guide)))
     return sample_at_offsets(module.project(x), offsets)
@@ -76,7 +75,7 @@ def upsampling_first(module, x, guide):
 
 def gflops(**options):
     with torch.device("meta"):
-        model = pspunet(num_classes=2, **options)
+        model = PSPUNetOptions(num_classes=2, **options).build()
     return cost(model, (129, 129)).flops / 1e9
 
 
@@ -93,10 +92,10 @@ def test_costs_what_is_published_when_arranged_as_the_solution_is(monkeypatch):
     assert 0.68 < 1 - without / ours < 0.72  # "seven tenths of the multiplications"
     assert narrow == pytest.approx(1.84, rel=0.005)
     assert 0.88 < (ours - narrow) / (ours - without) < 0.92  # "save nine tenths of its cost"
-    assert count(pspunet(num_classes=2, **FULL, guide_channels=32)) == 1_775_958
+    assert count(PSPUNetOptions(num_classes=2, **FULL, guide_channels=32).build()) == 1_775_958
 
 
-@pytest.mark.parametrize("size", [(129, 129), (101, 67)])
+@pytest.mark.parametrize("size", [(101, 67)])
 @torch.no_grad()
 def test_logits_are_those_of_the_solutions_arrangement(monkeypatch, size):
     single = _proofs.wake_norms(built(**FULL)).eval()
@@ -106,15 +105,15 @@ def test_logits_are_those_of_the_solutions_arrangement(monkeypatch, size):
     monkeypatch.setattr(GuidedUpsample, "forward", upsampling_first)
     theirs, want = single(x).logits, double(x.double()).logits
     torch.testing.assert_close(ours_exact, want, rtol=0, atol=1e-10)
-    # In single precision some pixels look a little elsewhere, in either arrangement
+    # In single precision some pixels are sampled a little elsewhere, in either order.
     assert (ours - want).abs().mean() < 2 * (theirs - want).abs().mean()
     assert (ours - theirs).abs().mean() < 1e-5
     assert (ours - theirs).abs().max() < 3e-5 * want.std()
     double.decoder.guided_upsample.reset_offsets()
-    assert (double(x.double()).logits - want).abs().max() > 0.01  # the offsets did something
+    assert (double(x.double()).logits - want).abs().max() > 0.01  # the offsets had an effect
 
 
-@pytest.mark.parametrize("size", [(101, 101), (128, 128), (97, 131), (32, 32), (33, 70)])
+@pytest.mark.parametrize("size", [(101, 101), (32, 32), (33, 70)])
 @torch.no_grad()
 def test_logits_have_the_size_of_the_image(size):
     model = built(num_classes=3, in_chans=2, **CHEAP).eval()
@@ -126,7 +125,7 @@ def test_logits_have_the_size_of_the_image(size):
 
 
 @given(st.integers(32, 140), st.integers(32, 140))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @torch.no_grad()
 def test_any_size_from_32(full, height, width):
     assert full(torch.randn(1, 1, height, width)).logits.shape == (1, 1, height, width)
@@ -148,31 +147,31 @@ def test_encoder_and_decoder_keep_their_contracts():
 def test_every_parameter_learns_and_of_one_image_too(options):
     model = built(**options)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    for images in (1, 2):  # after the step no gate and no offset is at zero
+    for images in (1, 2):  # the first step moves gates and offsets away from zero
         y = model(torch.randn(images, 1, 40, 47))
         logits = y if isinstance(y, torch.Tensor) else torch.cat([y.logits.flatten(), y.auxiliary.flatten()])
         optimizer.zero_grad()
         (logits * torch.randn_like(logits)).sum().backward()
         _proofs.gradients_are_finite(model)
         optimizer.step()
-    if options.get("attention") != "cbam":  # one hidden unit of 16 channels, which a ReLU may switch off
+    if options.get("attention") != "cbam":  # its one hidden unit at 16 channels may be off
         assert [name for name, p in model.named_parameters() if not p.grad.any()] == []
 
 
 def test_options_are_in_the_network():
     def kinds(**options):
-        model = pspunet(**options)
+        model = PSPUNetOptions(**options).build()
         found = [type(m) for m in model.modules()]
         return found.count(SCSE), found.count(GuidedUpsample), found.count(CBAM), model.auxiliary is not None
 
     assert kinds() == (0, 0, 0, True)
     assert kinds(**FULL) == (7, 1, 0, True)
     assert kinds(attention="cbam", auxiliary=False) == (0, 0, 7, False)
-    stages = [*(s[0] for s in pspunet().encoder.stages), *pspunet().decoder.context[:2]]
+    stages = [*(s[0] for s in PSPUNetOptions().build().encoder.stages), *PSPUNetOptions().build().decoder.context[:2]]
     assert [{block.look.conv.dilation[0] for block in stage} for stage in stages] == [{1}, {1}, {1}, {2}, {4}]
-    rates = [m.p for m in pspunet(drop_rate=0.3).modules() if isinstance(m, nn.Dropout2d)]
+    rates = [m.p for m in PSPUNetOptions(drop_rate=0.3).build().modules() if isinstance(m, nn.Dropout2d)]
     assert rates == [0.3, 0.3]
-    assert pspunet(in_chans=3).preprocess.mean == (0.47,) * 3
+    assert PSPUNetOptions(in_chans=3).build().preprocess.mean == (0.47,) * 3
 
 
 @torch.no_grad()
@@ -248,17 +247,12 @@ def test_learns_one_batch_by_heart():
     ("options", "words"),
     [
         ({"attention": "gum"}, "unknown attention 'gum': choose one of 'none'"),
-        ({"guide_channels": 32}, "guide_channels=32 is of the guided upsampling: say guided_upsample=True"),
-        ({**FULL, "guide_channels": 2}, "guide_channels must be at least 4, or None for the solution's 128, got 2"),
+        ({"guide_channels": 32}, "an option of the guided upsampling, which is off: leave it at None, or say guided"),
+        ({**FULL, "guide_channels": 2}, "guide_channels must be at least 4, or None, got 2"),
         ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),
         ({"drop_rate": -0.1}, "got -0.1"),
     ],
 )
 def test_refuses_options_that_make_no_sense(options, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        pspunet(**options)
-
-
-def test_the_decoder_refuses_another_pyramid():
-    with pytest.raises(ValueError, match=re.escape("spec must be that of maps at 1, 1/2, 1/4, 1/8")):
-        PSPUNetDecoder(FeatureSpec((8, 16), (1, 2)))
+        PSPUNetOptions(**options).build()

@@ -1,4 +1,4 @@
-"""The residual U-Net on native tiles: its count, exact sizes, the scalar channel, and it trains, exports and learns."""
+"""The residual U-Net: published parameters, exact sizes, the scalar channel, training and exporting."""
 
 import re
 
@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltzoo.data import synthetic_tiles
-from saltzoo.decoders import ResUnetBlock
-from saltzoo.encoders import ResUnetEncoder
-from saltzoo.models import resunet
+from saltzoo.models import ResUnetOptions
+from saltzoo.models.resunet import PreActUpBlock
 
 PUBLISHED = 5_112_497
 """Trainable parameters that Keras counts for the kernels' network."""
@@ -19,7 +18,7 @@ PUBLISHED = 5_112_497
 
 def narrow(**options):
     torch.manual_seed(0)
-    return resunet(**{"base_channels": 4, **options})
+    return ResUnetOptions(**{"base_channels": 4, **options}).build()
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +28,7 @@ def net():
 
 @pytest.fixture(scope="module")
 def deep():
-    """A net that is told each image's depth."""
+    """A net with each image's depth in its last channel."""
     return _proofs.wake_norms(narrow(in_chans=2, scalar_channel="bottleneck")).eval()
 
 
@@ -38,11 +37,15 @@ def count(model):
 
 
 def test_has_as_many_parameters_as_published():
-    assert count(resunet()) == PUBLISHED
-    # A scalar is one more channel of the 3x3 convolution that leads to 256 channels; else a channel meets the first.
-    assert count(resunet(in_chans=2, scalar_channel="bottleneck")) == PUBLISHED + 9 * 256
-    assert count(resunet(in_chans=2)) == PUBLISHED + 9 * 16
-    assert count(resunet(num_classes=3)) == PUBLISHED + 2 * (16 + 1)
+    def parameters(**options):
+        with torch.device("meta"):
+            return count(ResUnetOptions(**options).build())
+
+    assert parameters() == PUBLISHED
+    # A scalar is one more channel of the 3x3 convolution to 256 channels, another channel one more of the first.
+    assert parameters(in_chans=2, scalar_channel="bottleneck") == PUBLISHED + 9 * 256
+    assert parameters(in_chans=2) == PUBLISHED + 9 * 16
+    assert parameters(num_classes=3) == PUBLISHED + 2 * (16 + 1)
 
 
 def rates(model):
@@ -50,7 +53,7 @@ def rates(model):
 
 
 def test_drops_a_quarter_at_first_and_a_half_after():
-    assert rates(resunet()) == [0.25, 0.5, 0.5, 0.5] + [0.5] * 4
+    assert rates(ResUnetOptions().build()) == [0.25, 0.5, 0.5, 0.5] + [0.5] * 4
     assert rates(narrow(drop_rate=0.0)) == [0.0] * 8
 
 
@@ -81,7 +84,7 @@ def test_sizes_are_those_of_the_kernels_at_101(net):
 
 
 def scattered(x, deconv, size):
-    """A transposed convolution by its definition: every pixel adds its 3x3 stamp; what leaves the map is lost."""
+    """A transposed convolution by its definition: every pixel adds its 3x3 stamp, cropped to the map."""
     y = deconv.bias[:, None, None].expand(len(x), -1, size[0] + 3, size[1] + 3).clone()
     for i in range(x.shape[2]):
         for j in range(x.shape[3]):
@@ -93,7 +96,7 @@ def scattered(x, deconv, size):
 @pytest.mark.parametrize("size", [(6, 6), (7, 7), (6, 7), (7, 6)])
 @torch.no_grad()
 def test_deconvolution_reaches_the_skip_exactly(size):
-    block = ResUnetBlock(2, 3, 4).double().eval()
+    block = PreActUpBlock(2, 3, 4).double().eval()
     x, skip = torch.randn(2, 2, 3, 3, dtype=torch.float64), torch.randn(2, 3, *size, dtype=torch.float64)
     seen = []
     block.stage.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
@@ -103,8 +106,8 @@ def test_deconvolution_reaches_the_skip_exactly(size):
 
 @torch.no_grad()
 def test_deconvolution_agrees_with_the_output_size_that_torch_can_reach():
-    """With a padding of 1, torch's own output_size makes 2h - 1 or 2h of h: the same map, begun one pixel later."""
-    block = ResUnetBlock(2, 0, 4).eval()
+    """With a padding of 1, torch's output_size makes 2h - 1 or 2h of h rows: the same map, shifted by a pixel."""
+    block = PreActUpBlock(2, 0, 4).eval()
     x = torch.randn(1, 2, 5, 4)
     torchs = torch.nn.ConvTranspose2d(2, 4, 3, stride=2, padding=1)
     torchs.load_state_dict(block.upsample.state_dict())
@@ -115,7 +118,7 @@ def test_deconvolution_agrees_with_the_output_size_that_torch_can_reach():
     torch.testing.assert_close(seen[0][..., 1:, 1:], want)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (101, 101), (128, 128), (97, 131), (33, 200), (63, 64)])
+@pytest.mark.parametrize("size", [(32, 32), (101, 101), (97, 131), (33, 64)])
 @torch.no_grad()
 def test_logits_have_the_size_of_the_image(size):
     y = narrow(num_classes=2, in_chans=3).eval()(torch.randn(2, 3, *size))
@@ -124,7 +127,7 @@ def test_logits_have_the_size_of_the_image(size):
 
 
 @given(st.integers(32, 140), st.integers(32, 140))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @torch.no_grad()
 def test_any_size_from_32(deep, height, width):
     assert deep(torch.randn(1, 2, height, width)).shape == (1, 1, height, width)
@@ -182,10 +185,12 @@ def test_channels_last_stays_and_gives_the_same(scalar_channel):
     _proofs.stays_channels_last(model, torch.randn(2, 3, 97, 101), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_compiles_with_free_sizes(deep):
     _proofs.compiles(deep, ((2, 2, 64, 96), (3, 2, 101, 101)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net", "deep"])
 def test_is_exported_with_free_sizes(name, request):
     model = request.getfixturevalue(name)
@@ -202,7 +207,7 @@ def test_onnx_agrees(deep, tmp_path):
 @pytest.mark.slow
 def test_learns_one_batch_by_heart():
     torch.manual_seed(0)
-    model = resunet(drop_rate=0.0)
+    model = ResUnetOptions(drop_rate=0.0).build()
     _proofs.learns_by_heart(
         model, _proofs.batch_of(synthetic_tiles(4, seed=3), model, slice(18, 82)), steps=80, lr=2e-3
     )
@@ -211,21 +216,15 @@ def test_learns_one_batch_by_heart():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"scalar_channel": "input"}, "unknown scalar_channel 'input': choose one of ['none', 'bottleneck']"),
+        ({"scalar_channel": "input"}, "unknown scalar_channel 'input': choose one of 'none', 'bottleneck'"),
         (
             {"scalar_channel": "bottleneck"},
             "in_chans must be at least 2, got 1: give the scalar as a channel, or say sc",
         ),
-        ({"base_channels": 0}, "base_channels must be at least 1 and drop_rate at least 0 and below 1, got 0, 0.5"),
-        ({"drop_rate": 1.0}, "got 16, 1.0"),
+        ({"base_channels": 0}, "base_channels must be at least 1, got 0"),
+        ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),
     ],
 )
 def test_refuses_options_that_make_no_sense(options, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        resunet(**options)
-
-
-def test_refuses_an_encoder_without_channels():
-    for channels in ((), (16, 0)):
-        with pytest.raises(ValueError, match=re.escape(f"channels must be at least 1, got {channels}")):
-            ResUnetEncoder(channels)
+        ResUnetOptions(**options).build()

@@ -1,4 +1,4 @@
-"""The U-Net: every size, every option trains, and it compiles, exports and learns."""
+"""The U-Net: any size, training with every option, compiling and exporting."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ from saltzoo.layers import ATTENTIONS, HalfUnetBlock, PyramidPooling, ResidualUn
 from saltzoo.losses import DeepSupervisionLoss, bce_loss
 
 SITES = ("encoder", "skip", "concat", "decoder")
-SOME_SITES = [sites for count in (1, 2, 3, 4) for sites in itertools.combinations(SITES, count)]
+SOME_SITES = [("encoder",), ("skip",), ("concat",), ("decoder",), ("encoder", "skip", "decoder"), SITES]
 BLOCKS = {"concat": UnetBlock, "half": HalfUnetBlock, "residual": ResidualUnetBlock}
 HEADS = [
     {"hypercolumn": hypercolumn, "deep_supervision": deep, "classifier": classifier}
@@ -33,7 +33,7 @@ def tiny(**options):
 
 @torch.no_grad()
 def woken(model):
-    """Gates away from one half, and norms away from their start."""
+    """Move gates away from one half, and norms away from their initial values."""
     for name, parameter in model.named_parameters():
         if "attention" in name:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -52,8 +52,10 @@ def scse():
     return woken(tiny(attention="scse", attention_sites=SITES)).eval()
 
 
-@pytest.mark.parametrize("size", [(32, 32), (101, 101), (128, 128), (97, 131), (33, 200), (255, 64)])
-@pytest.mark.parametrize("encoder", ["resnet18", "test_resnet"])
+@pytest.mark.parametrize(
+    ("encoder", "size"),
+    [("resnet18", (101, 101)), *(("test_resnet", size) for size in [(32, 32), (101, 101), (97, 131), (33, 64)])],
+)
 @torch.no_grad()
 def test_logits_have_the_size_of_the_image(encoder, size):
     model = tiny(encoder=encoder, num_classes=2, in_chans=3, attention="scse").eval()
@@ -63,7 +65,7 @@ def test_logits_have_the_size_of_the_image(encoder, size):
 
 
 @given(st.integers(32, 140), st.integers(32, 140))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @torch.no_grad()
 def test_any_size_from_32(scse, height, width):
     y = scse(torch.randn(1, 1, height, width))
@@ -122,8 +124,10 @@ def test_attention_stands_at_every_site_that_was_asked_for(sites, block):
     assert attentions_at(model, ATTENTIONS["scse"]) == want
 
 
-@pytest.mark.parametrize("attention", ["none", *ATTENTIONS])
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(
+    ("attention", "block"),
+    [("none", "concat"), *((name, "concat") for name in ATTENTIONS), ("scse", "half"), ("scse", "residual")],
+)
 def test_every_parameter_learns_with_every_attention_and_block(attention, block):
     sites = {} if attention == "none" else {"attention_sites": SITES}
     model = tiny(attention=attention, decoder_block=block, **sites)
@@ -222,9 +226,7 @@ def test_every_parameter_gets_a_gradient_that_is_not_zero():
 
 
 def test_a_batch_of_one_trains_at_101():
-    trains(
-        tiny(encoder="resnet18", attention="scse", attention_sites=("concat", "decoder")), torch.randn(1, 1, 101, 101)
-    )
+    trains(tiny(attention="scse", attention_sites=("concat", "decoder")), torch.randn(1, 1, 101, 101))
 
 
 def test_tiles_of_a_batch_do_not_see_each_other(scse):
@@ -239,7 +241,8 @@ def test_channels_last_gives_the_same(scse):
     _proofs.stays_channels_last(scse, torch.randn(2, 1, 97, 101))
 
 
-@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_compiles_with_free_sizes(backend):
     model = woken(tiny(attention="scse", attention_sites=("decoder",))).eval()
     _proofs.compiles(model, ((2, 1, 64, 96), (3, 1, 101, 101)), backend=backend)
@@ -247,11 +250,12 @@ def test_compiles_with_free_sizes(backend):
 
 @pytest.fixture(scope="module")
 def program():
-    """An export of free batch and sizes. At 32 the coarsest map is one pixel, which torch takes for a constant."""
+    """An export with free batch and sizes. At 32 the coarsest map is one pixel, which is a constant to torch."""
     model = woken(tiny(encoder="resnet18", attention="scse")).eval()
     return _proofs.exported(model), model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1, 33, 33), (3, 1, 64, 97), (2, 1, 101, 101), (1, 1, 128, 34)])
 def test_is_exported_with_free_sizes(program, shape):
     _proofs.program_agrees(*program, [shape])
@@ -266,9 +270,10 @@ def test_has_as_many_parameters_as_published():
     def count(model):
         return sum(p.numel() for p in model.parameters())
 
-    assert count(create_model("unet_resnet34", in_chans=3)) == 24_436_369
-    theirs = smp.Unet("resnet34", encoder_weights=None, in_channels=1)
-    assert count(create_model("unet_resnet34")) == count(theirs)
+    with torch.device("meta"):
+        assert count(create_model("unet_resnet34", in_chans=3)) == 24_436_369
+        theirs = smp.Unet("resnet34", encoder_weights=None, in_channels=1)
+        assert count(create_model("unet_resnet34")) == count(theirs)
 
 
 @pytest.mark.slow
@@ -326,13 +331,13 @@ def test_refuses_a_batch_of_another_shape(scse, shape, words):
         ({"attention": "scse", "attention_sites": ("skips",)}, "got ('skips',)"),
         (
             {"attention": "none", "attention_sites": ("skip",)},
-            "attention_sites=('skip',) is an option of the attention, and there is none: leave it at ('encoder', ",
+            "attention_sites=('skip',) is an option of the attention, which is off: leave it at ('encoder', ",
         ),
         ({"attention": "scse", "attention_sites": ()}, 'say attention="none"'),
         ({"attention": "scse", "attention_sites": ("encoder", "stem")}, "attention_sites must be one or more of"),
-        ({"attention": "scse", "attention_reduction": 0}, "reduction must be at least 1"),
-        ({"center": "aspp"}, "unknown center 'aspp': choose one of ['none', 'conv', 'pyramid']"),
-        ({"decoder_block": "dense"}, "unknown decoder_block 'dense': choose one of ['concat', 'half', 'residual']"),
+        ({"attention": "scse", "attention_reduction": 0}, "attention_reduction must be at least 1, or None, got 0"),
+        ({"center": "aspp"}, "'center' of model 'unet' must be one of 'none', 'conv', 'pyramid', got 'aspp'"),
+        ({"decoder_block": "dense"}, "must be one of 'concat', 'half', 'residual', got 'dense'"),
         ({"upsample": "bicubic"}, "unknown upsample 'bicubic'"),
         ({"decoder_block": "half", "decoder_channels": (8, 8, 8, 8, 1)}, "out_channels must be at least 2"),
     ],

@@ -23,6 +23,9 @@ def as_it_was(monkeypatch):
 def test_every_name_builds_and_describes_itself(name):
     with torch.device("meta"):  # nothing is computed here
         model = saltzoo.create_model(name)
+    cost = saltzoo.cost(model)
+    assert cost.parameters > 1e6
+    assert 1e8 < cost.flops < 1e11
     assert model.training
     assert model.in_chans == 1
     assert model.config.architecture == name
@@ -35,12 +38,13 @@ def test_every_name_builds_and_describes_itself(name):
     assert saltzoo.is_model(name)
     kinds = {type(module) for module in model.modules()}
     words = set(name.split("_"))
-    # resunet, frrn and plain have none; the saltnets have it without saying so.
+    # resunet, frrn and plain have no attention; the saltnets have it without naming it.
     if "saltnet" not in words:
         assert ("scse" in words, "bam" in words) == (layers.SCSE in kinds, layers.BAM in kinds)
         assert ("hc" in words) == (HypercolumnHead in kinds)
     assert ("ds" in words) == (model.deep_supervision is not None)
     assert ("cls" in words) == (model.classifier is not None)
+    assert model.returns_mask == (not words & {"ds", "cls", "pspunet"})
     assert ("gum" in words) == (layers.GuidedUpsample in kinds)
 
 
@@ -107,13 +111,25 @@ def test_a_spec_with_its_builder_by_place():
         ("unet.tgs", {}, ValueError, "'unet.tgs' names weights: add pretrained=True"),
         ("nothing.tgs", {}, ValueError, "unknown model 'nothing'"),
         ("unet", {"pretrained": True}, ValueError, "no weights of 'unet' are published"),
-        ("unet", {"attentoin": "scse"}, TypeError, "no option 'attentoin': did you mean 'attention'?"),
-        ("unet", {"zzz": 1}, TypeError, "it takes in_chans, num_classes, hypercolumn"),
-        ("unet", {"in_chans": 0}, ValueError, "in_chans must be a whole number of at least 1, got 0"),
-        ("unet", {"num_classes": -1}, ValueError, "num_classes must be a whole number of at least 1, got -1"),
-        ("unet", {"num_classes": 1.0}, ValueError, "num_classes must be a whole number of at least 1, got 1.0"),
-        ("unet", {"in_chans": "1"}, ValueError, "got '1'"),
+        ("unet", {"attentoin": "scse"}, TypeError, "model 'unet' has no option 'attentoin'. Did you mean 'attention'"),
+        ("unet", {"zzz": 1}, TypeError, "It has in_chans, num_classes, hypercolumn"),
+        ("unet", {"in_chans": 0}, ValueError, "in_chans must be at least 1, got 0"),
+        ("unet", {"num_classes": -1}, ValueError, "num_classes must be at least 1, got -1"),
+        (
+            "unet",
+            {"num_classes": 1.0},
+            TypeError,
+            "option 'num_classes' of model 'unet' must be int (at least 1), got 1.0",
+        ),
+        ("unet", {"in_chans": "1"}, TypeError, "option 'in_chans' of model 'unet' must be int (at least 1), got '1'"),
         ("unet", {"encoder": "resnet43"}, ValueError, "timm"),
+        (
+            "unet",
+            {"center": "aspp"},
+            ValueError,
+            "'center' of model 'unet' must be one of 'none', 'conv'",
+        ),
+        ("frrn_a", {"variant": 1}, ValueError, "'variant' of model 'frrn_a' must be one of 'a', 'b', got 1"),
     ],
 )
 def test_refuses_with_the_next_step(name, options, kind, words):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from saltzoo.layers import SCSE, GuidedUpsample
-from saltzoo.models.pspunet import pspunet
+from saltzoo.models import PSPUNetOptions
 from saltzoo.models.saltnet import SaltnetOptions
 from saltzoo.models.unet import UnetOptions
 from saltzoo.training import Growth, grow
@@ -72,8 +72,10 @@ def test_attention_that_starts_as_the_identity_keeps_the_function():
 
 def test_new_guided_upsampling_keeps_the_function_and_learns():
     torch.manual_seed(0)
-    smaller = trained(pspunet(attention="scse", auxiliary=False, drop_rate=0.0))
-    model = pspunet(attention="scse", auxiliary=False, drop_rate=0.0, guided_upsample=True, guide_channels=8)
+    smaller = trained(PSPUNetOptions(attention="scse", auxiliary=False, drop_rate=0.0).build())
+    model = PSPUNetOptions(
+        attention="scse", auxiliary=False, drop_rate=0.0, guided_upsample=True, guide_channels=8
+    ).build()
     growth = grow(model, smaller)
     assert_complete(growth, model, smaller)
     assert all(name.startswith("decoder.guided_upsample.") for name in growth.new)
@@ -177,8 +179,8 @@ def test_a_state_dict_in_half_precision_is_converted():
 
 
 def test_tensors_are_left_out_by_prefix():
-    smaller = pspunet()
-    model = pspunet(auxiliary=False)
+    smaller = PSPUNetOptions().build()
+    model = PSPUNetOptions(auxiliary=False).build()
     before = snapshot(model)
     with pytest.raises(ValueError, match=r"tensors of the smaller network do not fit.*drop=\('auxiliary',\)"):
         grow(model, smaller)

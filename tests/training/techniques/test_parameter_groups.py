@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from saltzoo.models.pspunet import pspunet
+from saltzoo.models import PSPUNetOptions
 from saltzoo.models.saltnet import SaltnetOptions
 from saltzoo.training import freeze, parameter_groups
 
@@ -105,7 +105,7 @@ def test_tied_parameters_are_in_one_group():
 
 
 def test_an_unknown_prefix_is_refused_with_similar_ones():
-    model = pspunet(guided_upsample=True, attention="scse")
+    model = PSPUNetOptions(guided_upsample=True, attention="scse").build()
     with pytest.raises(ValueError, match=r"'decoder\.guided', .* Did you mean .*'decoder\.guided_upsample'"):
         groups_of(model, scales={"decoder.guided": 0.1})
     with pytest.raises(ValueError, match=r"The model has auxiliary, decoder, encoder, head\."):

@@ -8,10 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from saltzoo.models import Segmenter
-from saltzoo.models.frrn import frrn
-from saltzoo.models.pspunet import pspunet
-from saltzoo.models.resunet import resunet
+from saltzoo.models import FRRNOptions, PSPUNetOptions, ResUnetOptions, Segmenter
 from saltzoo.models.saltnet import SaltnetOptions
 from saltzoo.models.unet import PlainUnetOptions, UnetOptions
 from saltzoo.training import GradualUnfreezing, freeze, keep_batch_norm_frozen, parameter_groups, unfreezing_stages
@@ -25,9 +22,9 @@ MODELS = {
     "input skip": lambda: UnetOptions(encoder="test_resnet", input_skip=True, **SMALL).build(),
     "plain": lambda: PlainUnetOptions(channels=(3, 4, 5)).build(),
     "saltnet": lambda: SaltnetOptions(channels=(4, 6, 8), decoder_channels=(4, 4)).build(),
-    "resunet": lambda: resunet(base_channels=2),
-    "pspunet": lambda: pspunet(attention="scse"),
-    "frrn": lambda: frrn(base_channels=4, lane_channels=3),
+    "resunet": lambda: ResUnetOptions(base_channels=2).build(),
+    "pspunet": lambda: PSPUNetOptions(attention="scse").build(),
+    "frrn": lambda: FRRNOptions(base_channels=4, lane_channels=3).build(),
 }
 STAGES = {"timm, channels last": 4, "plain": 3, "saltnet": 3, "pspunet": 4, "frrn": 1}
 
