@@ -97,7 +97,7 @@ def test_the_table_has_no_cycle():
 
 
 def test_each_heavy_library_is_imported_in_one_place():
-    assert importers_of("timm") == {"encoders/timm/encoder.py"}
+    assert importers_of("timm") == {"encoders/timm/encoder.py", "encoders/timm/weights.py"}
     assert importers_of("safetensors") == {"checkpoints/folder.py"}
     assert importers_of("huggingface_hub") == {f"checkpoints/hub/{name}.py" for name in ("client", "fetch", "push")}
     assert importers_of("torchvision", "segmentation_models_pytorch", "pickle", "requests", "matplotlib") == set()
@@ -112,7 +112,7 @@ def test_nothing_unpickles():
     doors = ("torch.load", "np.load", "numpy.load")
     calls = {(path.relative_to(ROOT).as_posix(), ast.unparse(call.func)) for path in FILES for call in calls_of(path)}
     assert ("checkpoints/hub/fetch.py", "hf_hub_download") in calls
-    places = {"convert/state_dict.py", "training/state.py"}  # weights of other software; the state of a training run
+    places = {"checkpoints/state_dict.py", "training/resume.py"}  # weights of other software; the state of a training run
     assert {(path, name) for path, name in calls if name in doors} == {(place, "torch.load") for place in places}
     for place in places:
         (load,) = [call for call in calls_of(ROOT / place) if ast.unparse(call.func) == "torch.load"]

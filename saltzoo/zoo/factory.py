@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..checkpoints.state_dict import read_state_dict
 from ..models import Segmenter
 from .build import build_model
 from .restore import leave_out_heads, restore_model
@@ -81,6 +82,4 @@ def _encoder_weights(given: bool | str | Path) -> bool | str | Mapping[str, Tens
     """Read a file of weights; leave True, False and names on the Hub as they are."""
     if isinstance(given, bool) or (isinstance(given, str) and given.startswith("hf-hub:")):
         return given
-    from ..convert.state_dict import read_state_dict
-
     return read_state_dict(given)
