@@ -1,4 +1,4 @@
-"""saltnet: saltzoo's own small U-Net for gray tiles, made for speed.
+"""saltnet: a small and fast U-Net for gray tiles, designed for saltzoo.
 
 No convolution works at full resolution: pixel-unshuffle halves the image at the entrance, and pixel-shuffle brings the
 logits to full size at the exit.

@@ -1,4 +1,4 @@
-"""The tables: every named model, and every set of published weights. Data only."""
+"""Tables of all named models and all published weights. Data only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCES = {
     "S3": "a Kaggle kernel: Xception with a residual decoder; .87 private",
     "S4": "a residual U-Net with pre-activation on native 101 x 101 tiles; .824 private",
 }
-"""Public solutions of the TGS Salt Identification Challenge that `ModelSpec.source` names."""
+"""Key of `ModelSpec.source` -> a public solution of the TGS Salt Identification Challenge."""
 
 _PAPERS = {
     "unet": "arXiv 1505.04597",

@@ -290,9 +290,8 @@ def test_stays_in_channels_last(awake):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
-def test_compiles_with_free_sizes(awake, backend):
-    _proofs.compiles(awake, ((2, 1, 64, 96), (3, 1, 101, 101), (2, 1, 33, 50)), backend=backend, graphs=1)
+def test_compiles_with_free_sizes(awake):
+    _proofs.compiles(awake, ((2, 1, 64, 96), (3, 1, 101, 101), (2, 1, 33, 50)), graphs=1)
 
 
 @pytest.mark.slow

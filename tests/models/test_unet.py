@@ -242,10 +242,9 @@ def test_channels_last_gives_the_same(scse):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
-def test_compiles_with_free_sizes(backend):
+def test_compiles_with_free_sizes():
     model = woken(tiny(attention="scse", attention_sites=("decoder",))).eval()
-    _proofs.compiles(model, ((2, 1, 64, 96), (3, 1, 101, 101)), backend=backend)
+    _proofs.compiles(model, ((2, 1, 64, 96), (3, 1, 101, 101)))
 
 
 @pytest.fixture(scope="module")

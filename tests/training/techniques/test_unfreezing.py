@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from saltzoo.heads import SegmentationHead
 from saltzoo.models import FRRNOptions, PSPUNetOptions, ResUnetOptions, Segmenter
 from saltzoo.models.saltnet import SaltnetOptions
 from saltzoo.models.unet import PlainUnetOptions, UnetOptions
@@ -116,7 +117,7 @@ def test_models_without_an_encoder_are_refused():
     with pytest.raises(ValueError, match=r"DataParallel has none: pass `\.module`"):
         unfreezing_stages(nn.DataParallel(saltnet()))
     with pytest.raises(ValueError, match="Segmenter has none"):
-        unfreezing_stages(Segmenter(nn.Identity(), nn.Identity(), nn.Identity()))
+        unfreezing_stages(Segmenter(nn.Identity(), nn.Identity(), SegmentationHead(1, 1)))
 
 
 # Unfreezing
