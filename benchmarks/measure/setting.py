@@ -69,7 +69,7 @@ def measure(setting: Setting) -> Row:
     run()
     synchronize(device)
     calls = max(1, round(setting.seconds / (time.perf_counter() - start)))
-    _forget_peak(device, setting.compile)
+    forget_peak(device, setting.compile)
     seconds = _repeat(run, repeats=setting.repeats, calls=calls, device=device)
     return {
         **Spread.of([setting.batch / value for value in seconds]).cells("images_per_s"),
@@ -99,7 +99,7 @@ def _repeat(run: Run, *, repeats: int, calls: int, device: torch.device) -> list
     return [before.elapsed_time(after) / 1e3 / calls for before, after in pairwise(events)]
 
 
-def _forget_peak(device: torch.device, how: str) -> None:
+def forget_peak(device: torch.device, how: str) -> None:
     """Reset the peak memory of the process, or of the GPU's allocator."""
     if device.type != "cuda":
         # Writing 5 resets the peak on Linux. Without this file the peak is that of the whole process.
