@@ -31,7 +31,8 @@ DEVICE = torch.device("cpu")
 
 def cached(name: str, cache: Path) -> str:
     """Copy the weights into a cache with the layout of the Hub's client, and return their source."""
-    repo_id = find_weights(name).repo_id
+    model, _, tag = name.partition(".")
+    repo_id = find_weights(model, tag).repo_id
     folder = cache / f"models--{repo_id.replace('/', '--')}" / "snapshots" / COMMIT
     shutil.copytree(BUNDLED / name, folder)
     load_from_hub(repo_id, revision=COMMIT, cache_dir=str(cache))  # raises if the cache is not found

@@ -1,4 +1,4 @@
-"""The time of a call is split among a network's parts as it was spent; how long anything takes is not tested."""
+"""The cost of a call is split among the parts that spent it. Speed is not tested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def split(load: Callable[[str], Any]) -> Any:
 
 
 class _Work(torch.autograd.Function):
-    """Costs what it is told to, and ten times as much in the backward pass."""
+    """Spends a given cost, and ten times as much in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, spent: list[int], cost: int) -> torch.Tensor:
@@ -44,7 +44,7 @@ class _Step(torch.nn.Module):
 
 
 class _Net(torch.nn.Module):
-    """Steps of two outputs, one step in another, a skip, and work outside of every step."""
+    """Steps with two outputs, a step inside another, a skip connection, and work outside every step."""
 
     def __init__(self, spent: list[int]) -> None:
         super().__init__()
@@ -74,13 +74,13 @@ def test_a_call_is_split_among_its_parts(split: Any, backward: bool) -> None:
             y.sum().backward()
 
     want = {"stem": 1, "down": 2, "inner": 4, "up": 8, "head": 0, "in": 16, "rest": 96}
-    for _ in range(2):  # nothing of one call is left for the next
+    for _ in range(2):  # no state is carried over to the next call
         assert split.split(call, net, names, meter) == {name: cost * (1 + 10 * backward) for name, cost in want.items()}
     net(torch.ones(2, 3))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
 
-def test_parts_cover_a_network_and_their_operations_are_its_own(split: Any) -> None:
+def test_operations_of_the_parts_sum_to_those_of_the_network(split: Any) -> None:
     net = saltzoo.create_model("pspunet_small_scse_gum", guide_channels=4).mask_only()
     named = split.parts_of(net)
     operations = split.operations(lambda: net(torch.randn(2, 1, 33, 33)), net, named)

@@ -55,7 +55,7 @@ def test_a_pair_shares_its_weights(alone: Any, pair: str, mode: bool) -> None:
     assert alone.Match.of((theirs(x),), (ours(x),)).difference > 1e-2
 
 
-def test_pyramid_pooling_is_compared_where_it_compares(alone: Any) -> None:
+def test_pyramid_pooling_agrees_after_aligning_the_peer(alone: Any) -> None:
     theirs, ours = alone._pyramid_pooling_pair(torch.device("cpu"))
     x = torch.randn(2, 256, 13, 9)
     with torch.no_grad():
@@ -65,7 +65,7 @@ def test_pyramid_pooling_is_compared_where_it_compares(alone: Any) -> None:
     assert (got[:, 320:] - smp[:, 64:256]).abs().max() > 1e-2  # align_corners
 
 
-def test_a_network_of_smp_gets_a_size_that_it_takes(networks: Any) -> None:
+def test_a_network_of_smp_is_padded_to_a_size_that_it_accepts(networks: Any) -> None:
     torch.manual_seed(0)
     pspnet = networks.smp.PSPNet("resnet18", encoder_weights=None, in_channels=1, classes=1).eval()
     padded, x = networks.Padded(pspnet), torch.randn(1, 1, 33, 40)
@@ -78,14 +78,14 @@ def test_a_network_of_smp_gets_a_size_that_it_takes(networks: Any) -> None:
     cost = networks._cost(padded, 33)
     assert cost["parameters"] == sum(parameter.numel() for parameter in pspnet.parameters())
     assert cost == networks._cost(padded, 40)
-    idle = sum(
+    unused = sum(
         parameter.numel() for name in ("layer3", "layer4") for parameter in getattr(pspnet.encoder, name).parameters()
     )
     x = x[..., :33].expand(2, -1, -1, -1)
     assert (
-        networks._peer_note(padded, x) == f"padded to 40 x 40, as it has to be; {idle} of its parameters take no part"
+        networks._peer_note(padded, x) == f"padded to 40 x 40, as it has to be; {unused} of its parameters take no part"
     )
-    assert networks._peer_note(padded, x[..., :24, :24]) == f"{idle} of its parameters take no part"
+    assert networks._peer_note(padded, x[..., :24, :24]) == f"{unused} of its parameters take no part"
 
 
 def test_a_network_is_in_the_mode_that_is_timed(networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
