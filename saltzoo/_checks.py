@@ -63,6 +63,19 @@ def check_fraction(**fractions: float) -> None:
             raise ValueError(f"{name} must be at least 0 and below 1, got {fraction}")
 
 
+def check_ignore_index(ignore_index: int | None) -> None:
+    """Raise TypeError unless `ignore_index` is a whole number or None.
+
+    Example:
+        >>> check_ignore_index(0.5)
+        Traceback (most recent call last):
+        ...
+        TypeError: ignore_index must be a whole number or None, got 0.5
+    """
+    if ignore_index is not None and not isinstance(ignore_index, int):
+        raise TypeError(f"ignore_index must be a whole number or None, got {ignore_index!r}")
+
+
 def closest(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """Return a hint that names the words most like an unknown one, or `otherwise` if none is close.
 

@@ -1,38 +1,30 @@
-"""The one reader of options: a plain table, as TOML and JSON hold it, to a dataclass or a function, and back.
+"""Read options: a plain table, as TOML and JSON hold it, to a dataclass or the keywords of a function, and back.
 
-Types come from the annotations, limits from `Annotated[..., Range(...)]`. The reader checks keys and types; a dataclass
-of options checks its limits in `__post_init__` by `check_limits`, so that a direct constructor call is checked too.
+Types come from the annotations, limits from `Annotated[..., Range(...)]`. The reader checks keys and types. A dataclass
+of options calls `check_limits` in `__post_init__`: limits hold for direct constructor calls too.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ._checks import closest
+from ._checks import check_choice, closest
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Range:
-    """Limits of a number, for `Annotated`.
-
-    Attributes:
-        low: smallest value, or the bound below all values if `open_low`.
-        high: likewise above.
-        open_low: `low` itself is excluded.
-        open_high: `high` itself is excluded.
+    """Limits of a number, for `Annotated`: from `low` to `high`, where an open end is excluded.
 
     Example:
         >>> print(Range(0, 1, open_high=True), "|", Range(1), "|", Range(0, open_low=True))
         at least 0 and below 1 | at least 1 | above 0
-        >>> 1 in Range(0, 1, open_high=True), 0.5 in Range(0, 1)
-        (False, True)
     """
 
     low: float = -math.inf
@@ -58,23 +50,17 @@ Positive = Annotated[float, Range(0, open_low=True)]
 NonNegative = Annotated[float, Range(0)]
 
 
-@dataclass(frozen=True)
-class Key:
-    """An option.
-
-    Attributes:
-        hint: its annotation; Any without one.
-        default: its default, MISSING if it must be given.
-    """
+class Key(NamedTuple):
+    """Annotation of an option (Any without one) and its default (MISSING if the option is required)."""
 
     hint: Any
     default: Any
 
 
 def keys_of(kind: Callable[..., Any]) -> dict[str, Key]:
-    """Return the options of a dataclass, or of a function of keywords, by name.
+    """Return the options of a dataclass or function by name.
 
-    Annotations that cannot be evaluated, as a user's function may have them, count as Any.
+    The annotations of a user's function may not evaluate; each of its options then counts as Any.
 
     Example:
         >>> def build(*, width: int, act: str = "relu"): ...
@@ -95,16 +81,16 @@ def keys_of(kind: Callable[..., Any]) -> dict[str, Key]:
 
 
 def read_options(kind: type[T], table: Any, where: str) -> T:
-    """Build a dataclass, and the dataclasses in it, from a table.
+    """Build a dataclass, and the dataclasses in its fields, from a table.
 
     Args:
-        kind: dataclass annotated with plain types, dataclasses, tuples of dataclasses, or these or None.
+        kind: dataclass. Its fields are plain values, dataclasses, tuples of dataclasses, or these or None.
         table: values by key.
-        where: what the table is, for messages.
+        where: name of the table, for messages.
 
     Raises:
-        ValueError: for a key that is unknown or missing, a word that is not a choice, or a value out of its limits.
-        TypeError: for a value of another type.
+        ValueError: if a key is unknown or missing, or a value is not a choice or not within its limits.
+        TypeError: if a value has another type.
     """
     if not isinstance(table, Mapping):
         raise TypeError(f"{where} must be a table of {kind.__name__}, got {table!r}")
@@ -116,15 +102,27 @@ def read_options(kind: type[T], table: Any, where: str) -> T:
     return kind(**{name: _read(keys[name].hint, value, f"{name} of {where}") for name, value in table.items()})
 
 
+def _read(hint: Any, value: Any, where: str) -> Any:
+    """Return a value that was checked: a table as its dataclass, a list as a tuple."""
+    check_type(hint, value, where)
+    part = next((kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind)), None)
+    if part is None or (value is None and part is not hint):
+        return _frozen(value)
+    if get_origin(hint) is tuple:
+        return tuple(read_options(part, item, where) for item in value)
+    return read_options(part, value, where)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
 def check_keys(
-    given: Mapping[str, Any],
-    known: Mapping[str, Any],
-    where: str,
-    *,
-    word: str = "key",
-    error: type[Exception] = ValueError,
+    given: Iterable[str], known: Collection[str], where: str, *, word: str = "key", error: type[Exception] = ValueError
 ) -> None:
-    """Raise `error` if a key is not known, with the closest known ones.
+    """Raise `error` if a key is unknown, and name the known keys that are most like it.
 
     Example:
         >>> check_keys({"epoch": 3}, {"epochs": int, "seed": int}, "the recipe")
@@ -139,14 +137,7 @@ def check_keys(
 
 
 def check_type(hint: Any, value: Any, where: str) -> None:
-    """Raise TypeError if a value is not what an annotation says, or ValueError if it is not one of a Literal's choices.
-
-    Example:
-        >>> check_type(int, "3", "epochs of the recipe")
-        Traceback (most recent call last):
-        ...
-        TypeError: epochs of the recipe must be int, got '3'
-    """
+    """Raise TypeError if a value does not match an annotation, ValueError if it is not a choice of a Literal."""
     if matches(value, hint):
         return
     if get_origin(hint) is Literal:
@@ -158,9 +149,9 @@ def matches(value: Any, hint: Any) -> bool:
     """Return whether a plain value has a type. An int is a float too, a bool is neither, a list may stand for a tuple.
 
     Args:
-        value: scalar, None, list, tuple or mapping of such.
-        hint: annotation of scalars, None, Literal, unions, Sequence, tuple, Mapping and Annotated. Every value matches
-            any other annotation.
+        value: scalar, None, or a list, tuple or mapping of such values.
+        hint: annotation made of scalars, None, Literal, unions, Sequence, tuple, Mapping and Annotated. Any value
+            matches any other annotation.
 
     Example:
         >>> matches([1, 2.5], Sequence[float]), matches(True, int), matches("no", bool), matches(None, int | None)
@@ -173,25 +164,32 @@ def matches(value: Any, hint: Any) -> bool:
         return any(matches(value, kind) for kind in inner)
     if origin is Literal:
         return value in inner
-    if origin is Sequence or (origin is tuple and inner[1:] == (...,)):
-        return isinstance(value, list | tuple) and all(matches(item, inner[0]) for item in value)
-    if origin is tuple:
-        return isinstance(value, list | tuple) and len(value) == len(inner) and all(map(matches, value, inner))
-    if origin is Mapping:
-        items = value.items() if isinstance(value, Mapping) else ()
-        return isinstance(value, Mapping) and all(matches(k, inner[0]) and matches(v, inner[1]) for k, v in items)
+    if origin in (Sequence, tuple, Mapping):
+        items = _items(value, hint)
+        return items is not None and all(matches(item, kind) for _, item, kind in items)
     if hint in (int, float) and isinstance(value, bool):
         return False
     kinds: dict[Any, Any] = {int: int, float: (int, float), bool: bool, str: str, type(None): type(None)}
     return isinstance(value, kinds.get(hint, object))
 
 
+def _items(value: Any, hint: Any) -> list[tuple[str, Any, Any]] | None:
+    """Return (suffix of the name, item, its annotation) for all items of a container, or None if it is another kind."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Mapping and isinstance(value, Mapping):
+        return [("", key, inner[0]) for key in value] + [(f".{key}", item, inner[1]) for key, item in value.items()]
+    if origin is Mapping or not isinstance(value, list | tuple):
+        return None
+    hints = inner if origin is tuple and inner[1:] != (...,) else inner[:1] * len(value)
+    return [("", *pair) for pair in zip(value, hints, strict=True)] if len(hints) == len(value) else None
+
+
 def check_limits(options: Any, *, prefix: str = "") -> None:
-    """Raise ValueError if a field of a dataclass is outside its `Range`, or is not one of its Literal's choices.
+    """Raise ValueError if a field of a dataclass is not within its `Range`, or is not a choice of its Literal.
 
     Args:
-        options: instance; fields that are None are not checked.
-        prefix: goes before the field's name in the message.
+        options: instance. A number that is None is not checked.
+        prefix: text before the name of the field in the message.
 
     Example:
         >>> @dataclass
@@ -208,9 +206,7 @@ def check_limits(options: Any, *, prefix: str = "") -> None:
 
 def _check_limit(hint: Any, value: Any, name: str) -> None:
     origin, inner = get_origin(hint), get_args(hint)
-    if value is None:
-        return
-    if origin is Annotated:
+    if origin is Annotated and value is not None:
         for limit in inner[1:]:
             if isinstance(limit, Range) and value not in limit:
                 raise ValueError(f"{name} must be {limit}, got {value}")
@@ -218,14 +214,11 @@ def _check_limit(hint: Any, value: Any, name: str) -> None:
         for kind in inner:
             if matches(value, kind):
                 _check_limit(kind, value, name)
-    elif origin is Literal and value not in inner:
-        raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(repr, inner))}")
-    elif origin in (tuple, Sequence):
-        for item in value:
-            _check_limit(inner[0], item, name)
-    elif origin is Mapping:
-        for key, item in value.items():
-            _check_limit(inner[1], item, f"{name}.{key}")
+    elif origin is Literal:
+        check_choice(name, value, inner)
+    elif origin in (Sequence, tuple, Mapping):
+        for suffix, item, kind in _items(value, hint) or ():
+            _check_limit(kind, item, name + suffix)
 
 
 def to_table(value: Any) -> Any:
@@ -238,41 +231,16 @@ def to_table(value: Any) -> Any:
 
 
 def check_finite_table(table: Any, where: str = "") -> None:
-    """Raise ValueError if a nested table holds NaN or infinity, which JSON cannot.
-
-    Args:
-        table: plain values.
-        where: dotted keys that lead to it, for the message.
-    """
+    """Raise ValueError if a nested table, whose dotted keys are `where`, holds NaN or infinity: JSON has neither."""
     if isinstance(table, float) and not math.isfinite(table):
         raise ValueError(f"{where} must be a finite number, as checkpoints hold no others, got {table}")
     if isinstance(table, Mapping | list | tuple):
-        items = table.items() if isinstance(table, Mapping) else enumerate(table)
-        for key, item in items:
+        for key, item in table.items() if isinstance(table, Mapping) else enumerate(table):
             check_finite_table(item, f"{where}.{key}" if where else str(key))
 
 
-def _read(hint: Any, value: Any, where: str) -> Any:
-    """A value of an annotation: dataclasses are read, everything else is checked and made immutable."""
-    inner = get_args(hint)
-    if is_dataclass(hint):
-        return read_options(hint, value, where)  # type: ignore[arg-type]  # a class, as annotations are
-    if get_origin(hint) in (Union, UnionType) and value is not None and is_dataclass(inner[0]):
-        return read_options(inner[0], value, where)  # type: ignore[arg-type]
-    if get_origin(hint) is tuple and is_dataclass(inner[0]) and isinstance(value, list | tuple):
-        return tuple(_read(inner[0], item, where) for item in value)
-    check_type(hint, value, where)
-    return _frozen(value)
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
-
-
 def _words(hint: Any) -> str:
-    """An annotation as a person writes it: `int | None`, `Sequence[float]`."""
+    """Return an annotation as a person writes it: `int | None`, `Sequence[float]`."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return f"{_words(inner[0])} ({', '.join(map(str, inner[1:]))})"

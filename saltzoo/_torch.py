@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ._checks import check_ignore_index
+
 
 def autocast_off(x: Tensor) -> AbstractContextManager[Any]:
     """Return a context that switches autocast off on the device of `x`, so that float32 code stays in float32.
@@ -68,10 +70,9 @@ def valid_pixels(target: Tensor, ignore_index: int | None) -> Tensor | None:
         >>> valid_pixels(torch.tensor([0, 255, 1], dtype=torch.uint8), 255)
         tensor([ True, False,  True])
     """
+    check_ignore_index(ignore_index)
     if ignore_index is None:
         return None
-    if not isinstance(ignore_index, int):
-        raise TypeError(f"ignore_index must be a whole number or None, got {ignore_index!r}")
     if not target.is_floating_point():
         # Without this check torch wraps the number: -100 would ignore the value 156 of a uint8 target.
         low, high = (0, 1) if target.dtype == torch.bool else _range(target.dtype)

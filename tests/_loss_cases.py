@@ -1,4 +1,4 @@
-"""Every loss, in each of its forms, with batches of the task that it is for."""
+"""Every loss in each of its forms, with batches of its task."""
 
 from functools import partial
 
@@ -23,7 +23,7 @@ IGNORED = 255
 
 
 def edges(x):
-    """Frozen maps of an image: its gray values, and their differences along both axes; pixels stay apart by one."""
+    """Return maps of an image: its gray values and their differences along both axes."""
     gray = x[:, :1]
     return gray, gray[..., 1:] - gray[..., :-1], gray[..., 1:, :] - gray[..., :-1, :]
 
@@ -38,12 +38,10 @@ MASKS = {
     "dice-smooth": partial(dice_loss, empty="smooth"),
     "dice-skip": partial(dice_loss, smooth=0.0, empty="skip"),
     "jaccard": jaccard_loss,
-    "jaccard-log": partial(jaccard_loss, log=True),
     "tversky": tversky_loss,
     "bce-dice": bce_dice_loss,
     "lovasz": lovasz_hinge,
     "lovasz-symmetric": partial(lovasz_hinge, symmetric=True),
-    "lovasz-elu": partial(lovasz_hinge, margin="elu"),
     "lovasz-elu-symmetric": partial(lovasz_hinge, margin="elu", symmetric=True),
     "bootstrapped": partial(bootstrapped_bce, k=7),
     "bootstrapped-share": partial(bootstrapped_bce, k=0.4),
@@ -52,62 +50,61 @@ LABELS = {
     "ce": ce_loss,
     "ce-smoothed": partial(ce_loss, label_smoothing=0.1),
     "focal": focal_loss,
-    "focal-half": partial(focal_loss, gamma=0.5),
     "dice": dice_loss,
     "dice-skip": partial(dice_loss, smooth=0.0, empty="skip"),
     "jaccard-log": partial(jaccard_loss, log=True),
-    "tversky": tversky_loss,
     "lovasz-softmax": lovasz_softmax,
     "lovasz-softmax-all": partial(lovasz_softmax, classes="all"),
     "bootstrapped": partial(bootstrapped_ce, k=7),
     "bootstrapped-share": partial(bootstrapped_ce, k=0.4),
 }
-MULTILABEL = ("bce", "focal-alpha", "dice", "dice-skip", "bce-dice", "lovasz-symmetric", "bootstrapped-share")
+MULTILABEL = ("bce", "dice", "dice-skip", "bce-dice", "lovasz-symmetric", "bootstrapped-share")
+TWO_CLASSES = ("ce", "focal", "dice", "lovasz-softmax", "lovasz-softmax-all")
 TOPOLOGY = partial(topology_loss, features=edges, normalize=False)
 
 CASES = {
     **{f"binary {name}": (loss, 1) for name, loss in MASKS.items()},
     **{f"multilabel {name}": (MASKS[name], -3) for name in MULTILABEL},
-    **{f"two classes {name}": (loss, 2) for name, loss in LABELS.items()},
+    **{f"two classes {name}": (LABELS[name], 2) for name in TWO_CLASSES},
     **{f"four classes {name}": (loss, 4) for name, loss in LABELS.items()},
 }
-"""name -> loss and task: 1 is binary, -C multilabel of C channels, C > 1 multiclass."""
+"""Name -> loss and task. Task 1 is binary, -C is multilabel with C channels, C > 1 is multiclass."""
 
 PIXELWISE = ("bce", "ce", "focal")
-"""Losses of one value a pixel begin so; all others have one an image."""
+"""Beginnings of the names of losses with one value a pixel; all others have one an image."""
 
 
 def is_pixelwise(name):
-    """Whether `reduction="none"` of that case gives a value a pixel."""
+    """Return whether the case gives one value a pixel with `reduction="none"`."""
     form = name.split(" ")[-1]
     return form.startswith(PIXELWISE) and form != "bce-dice"
 
 
 def batch(task, seed=0, size=(4, 5, 7), ignored=0.0, dtype=torch.float32):
-    """Logits and an integer target with 255 at ignored pixels; the first mask is empty, the second full."""
+    """Return logits and an integer target with 255 at ignored pixels. The first mask is empty, the second full."""
     rng = torch.Generator().manual_seed(seed)
     count, *area = size
     shape = (count, *([abs(task)] if task != 1 else []), *area)
     logits = 2 * torch.randn(shape, generator=rng, dtype=torch.float64)
-    of_target = (count, *area) if task > 1 else shape
-    target = (torch.rand(of_target, generator=rng) < 0.4).long()
+    target_shape = (count, *area) if task > 1 else shape
+    target = (torch.rand(target_shape, generator=rng) < 0.4).long()
     if task > 2:
-        target = torch.randint(task, of_target, generator=rng)
+        target = torch.randint(task, target_shape, generator=rng)
     target[0] = 0
     target[1:2] = 1
-    target[torch.rand(of_target, generator=rng) < ignored] = IGNORED
+    target[torch.rand(target_shape, generator=rng) < ignored] = IGNORED
     return logits.to(dtype), target
 
 
 def gradient(loss, logits, target):
-    """Value, and gradient of its sum by the logits."""
+    """Return the loss and the gradient of its sum with respect to the logits."""
     logits = logits.clone().requires_grad_()
     value = loss(logits, target)
     return value.detach(), torch.autograd.grad(value.sum(), logits)[0]
 
 
 def logits_of(target, task, size):
-    """Logits of that size which say exactly the target."""
+    """Return logits of absolute value `size` that predict the target exactly."""
     if task > 1:
         chosen = torch.nn.functional.one_hot(target, task).movedim(-1, 1)
         return size * (2.0 * chosen - 1)

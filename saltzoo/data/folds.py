@@ -1,13 +1,16 @@
-"""Folds for cross-validation, stratified by how much of a tile is salt."""
+"""Folds for cross-validation: by the id of a tile, or stratified by the fraction of a tile that is salt."""
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 
 def coverage_classes(coverage: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """The coverage class of each tile: 0 without salt, else k where (k - 1) / 10 < coverage <= k / 10.
+    """Return the coverage class of each tile: 0 without salt, else k where (k - 1) / 10 < coverage <= k / 10.
 
     Args:
         coverage: fraction of salt in each tile, N values in 0..1, as in `Tiles.coverage`.
@@ -27,34 +30,71 @@ def coverage_classes(coverage: npt.ArrayLike) -> npt.NDArray[np.int64]:
         values = values.astype(np.float64)
     if values.ndim != 1:
         raise ValueError(f"coverage must have shape (N,), got {values.shape}: give one fraction a tile")
-    wrong = ~((values >= 0) & (values <= 1))  # negated, so that NaN is wrong too
+    wrong = ~((values >= 0) & (values <= 1))  # NaN fails both comparisons
     if wrong.any():
         first = int(wrong.argmax())
         raise ValueError(
             f"coverage must be in 0..1, got {values[first]} at position {first}: "
             "give fractions (Tiles.coverage), not percent or pixels"
         )
-    # Comparing with edges in the values' own precision keeps k / 10 in class k; ceil(10 * value) does not.
+    # Edges in the precision of the values put k / 10 into class k; ceil(10 * value) does not.
     edges = (np.arange(11) / 10).astype(values.dtype)
     return np.searchsorted(edges, values, side="left").astype(np.int64)
 
 
-def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0) -> npt.NDArray[np.int64]:
-    """The fold in which each tile is validated.
+def folds_by_id(ids: Sequence[str], *, n_folds: int = 5, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Return the fold in which each tile is validated, as a function of the id of that tile alone.
 
-    Sizes of folds differ by at most 1, and so do the counts of each coverage class in them. The same
-    coverages in the same order, `n_folds` and `seed` give the same folds on every platform.
+    Neither the other tiles, nor their order, nor the masks have an influence: a tile that was used for validation is
+    still used for validation after tiles were added or masks were corrected. The fold is a hash modulo `n_folds`, so
+    the sizes of the folds differ by chance.
+
+    Args:
+        ids: N names, as in `Tiles.ids`.
+        n_folds: number of folds, 2 or more.
+        seed: number of the split, 0 or more.
+
+    Returns:
+        N folds in 0..n_folds - 1: the first 8 hexadecimal digits of the SHA-256 of the id in UTF-8 (or, for a seed
+        above 0, of "seed:id"), modulo `n_folds`.
+
+    Raises:
+        TypeError: if `ids` is not a sequence of strings.
+        ValueError: if `n_folds` or `seed` is out of its range.
+
+    Example:
+        >>> folds_by_id(["000e218f21", "003c477d7c", "00441f1cf2"]).tolist()
+        [2, 4, 1]
+    """
+    if isinstance(ids, str) or not all(isinstance(id_, str) for id_ in ids):
+        raise TypeError(f"ids must be a sequence of strings, got {ids!r:.80}: give Tiles.ids")
+    if n_folds < 2:
+        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
+    _check_seed(seed)
+    prefix = f"{seed}:" if seed else ""
+    digests = [hashlib.sha256(f"{prefix}{id_}".encode()).hexdigest() for id_ in ids]
+    return np.array([int(digest[:8], 16) % n_folds for digest in digests], dtype=np.int64)
+
+
+def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Return the fold in which each tile is validated, with salt of all amounts in every fold.
+
+    The sizes of two folds differ by at most 1, and so do their counts of each coverage class. The same coverages in
+    the same order, `n_folds` and `seed` give the same folds on every platform.
+
+    A fold depends on all tiles and on their order: one more tile, or one corrected mask, moves many others. Use this
+    function to validate weights that were trained on its folds, and `folds_by_id` for new ones.
 
     Args:
         coverage: fraction of salt in each tile, N values in 0..1.
         n_folds: number of folds, 2..N.
-        seed: which of the many such splits, 0 or more.
+        seed: number of the split, 0 or more.
 
     Returns:
         N folds in 0..n_folds - 1.
 
     Raises:
-        ValueError: if an argument is outside what is said above.
+        ValueError: if an argument is out of its range.
 
     Example:
         >>> folds = stratified_folds([0, 0, 0, 0, 0.5, 0.5], n_folds=2)
@@ -66,12 +106,16 @@ def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0
     count = len(classes)
     if not 2 <= n_folds <= count:
         raise ValueError(f"n_folds must be between 2 and the number of tiles ({count}), got {n_folds}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-    # Sorting by random doubles, not Generator.permutation, whose algorithm numpy may change.
+    _check_seed(seed)
+    # Sort by random doubles: numpy may change the algorithm of Generator.permutation.
     shuffle = np.random.Generator(np.random.PCG64(seed)).random(count)
     order = np.lexsort((shuffle, classes))  # by class, at random within a class
-    # Dealt out like cards: any run of the order, so each class and the whole, is spread evenly.
+    # Tiles take turns in this order, so each class is spread evenly, and so is the whole.
     folds = np.empty(count, dtype=np.int64)
     folds[order] = np.arange(count) % n_folds
     return folds
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")

@@ -1,8 +1,8 @@
-"""Synthetic tiles that look like the salt challenge's: for tests, examples and first training runs.
+"""Synthetic tiles that resemble those of the TGS challenge, for tests, examples and first training runs.
 
-A tile is a body of salt bounded by rough faces, layers that bend beside it, and a survey that sees both
-through a band of frequencies. The numbers were chosen by hand until 500 tiles came near 1200 real ones in
-spectra, autocorrelation, kurtosis, dips and coverage; no pixel of a real tile is in them.
+A tile shows a salt body with rough faces and the bent layers beside it, both limited to the frequency band of a
+survey. The constants were tuned by hand until 500 synthetic tiles were close to 1200 real ones in spectra,
+autocorrelation, kurtosis, dips and coverage. No pixel of a real tile is used.
 """
 
 from __future__ import annotations
@@ -16,51 +16,52 @@ from .synthetic_fields import Band, Field, sample, smooth_line, smooth_noise, un
 from .tiles import Tiles
 
 MIN_SIZE = 32
-# Filters wrap around the grid: this many pixels on each side are drawn and cropped.
 MARGIN = 24
+"""Pixels on each side that are drawn and cropped, because filters wrap around the grid."""
 
 
 def synthetic_tile(seed: int, *, size: int = 101) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """One tile with its mask: the first tile of `synthetic_tiles` for the same seed.
+    """Return a tile and its mask: the first tile of `synthetic_tiles` with the same seed.
 
     Args:
-        seed: any integer from 0; the same seed gives the same tile in any process.
-        size: height and width, pixels.
+        seed: integer from 0. The same seed gives the same tile in every process.
+        size: height and width, pixels, 32 or more.
 
     Returns:
-        The picture, H W uint8, spanning 0..255 as real tiles do unless they are constant, and the mask, H W
-        bool, True where there is salt.
+        Image, H W uint8, which spans 0..255 as real tiles do, and mask, H W bool, True for salt.
 
     Raises:
         ValueError: if the seed is negative or the size is too small.
 
-    >>> image, mask = synthetic_tile(7)
-    >>> image.shape, image.dtype.name, mask.dtype.name
-    ((101, 101), 'uint8', 'bool')
+    Example:
+        >>> image, mask = synthetic_tile(7)
+        >>> image.shape, image.dtype.name, mask.dtype.name
+        ((101, 101), 'uint8', 'bool')
     """
     _check(count=1, seed=seed, size=size, start=0)
     return _draw(np.random.default_rng(np.random.SeedSequence((seed, 0))), size)
 
 
 def synthetic_tiles(count: int, *, seed: int = 0, size: int = 101, start: int = 0) -> Tiles:
-    """Tiles `start` to `start + count` of the endless series that `seed` names.
+    """Return the tiles `start` to `start + count - 1` of the endless series with this seed.
 
-    Tile i depends on `seed`, `i` and `size` only, so workers can share a series without drawing it all.
+    Tile i depends on `seed`, i and `size` alone, so several workers can draw parts of one series.
 
     Args:
         count: number of tiles.
-        seed: name of the series, an integer from 0.
-        size: height and width, pixels.
+        seed: number of the series, an integer from 0.
+        size: height and width, pixels, 32 or more.
         start: index of the first tile.
 
     Returns:
-        Tiles with masks and without depths; ids such as `synthetic_0_000017`.
+        Tiles with masks, without depths, with ids such as `synthetic_0_000017`.
 
     Raises:
-        ValueError: if count, seed or start is negative, or the size is too small.
+        ValueError: if `count`, `seed` or `start` is negative, or the size is too small.
 
-    >>> synthetic_tiles(2, seed=3, start=17).ids
-    ('synthetic_3_000017', 'synthetic_3_000018')
+    Example:
+        >>> synthetic_tiles(2, seed=3, start=17).ids
+        ('synthetic_3_000017', 'synthetic_3_000018')
     """
     _check(count=count, seed=seed, size=size, start=start)
     images = np.empty((count, size, size), np.uint8)
@@ -75,18 +76,18 @@ def synthetic_tiles(count: int, *, seed: int = 0, size: int = 101, start: int = 
 def _check(*, count: int, seed: int, size: int, start: int) -> None:
     for name, value in (("count", count), ("seed", seed), ("start", start)):
         if value < 0:
-            raise ValueError(f"{name} must be 0 or more, got {value}: pass a non-negative integer")
+            raise ValueError(f"{name} must be 0 or more, got {value}")
     if size < MIN_SIZE:
         raise ValueError(f"size must be at least {MIN_SIZE} pixels, got {size}: draw a larger tile and crop it")
 
 
 @dataclass(frozen=True)
 class _Salt:
-    """A body of salt on the grid.
+    """Salt body on the grid.
 
     Attributes:
-        depth: H W, about the distance to the boundary in pixels, positive inside.
-        polarity: H W, 1 where the nearest face has salt below it and -1 where it has salt above.
+        depth: H W, approximate distance to the boundary in pixels, positive inside.
+        polarity: H W, 1 where salt lies below the nearest face, -1 where it lies above.
     """
 
     depth: Field
@@ -119,13 +120,13 @@ def _draw_band(rng: np.random.Generator) -> Band:
 
 
 def _draw_salt(rng: np.random.Generator, z: Field, x: Field, size: int) -> _Salt:
-    """A body between one, two or three rough faces, or all that is not such a body."""
+    """Salt bounded by one to three rough faces, sometimes inverted."""
     faces = rng.choice([1, 2, 3], p=[0.6, 0.32, 0.08])
     depth, polarity = _draw_face(rng, z, x, size)
     for _ in range(faces - 1):
         other, other_polarity = _draw_face(rng, z, x, size)
         polarity = np.where(other < depth, other_polarity, polarity)
-        # A smooth minimum rounds the edge where two faces meet.
+        # The smooth minimum rounds the edge between two faces.
         rounding = rng.uniform(1.0, 8.0)
         depth = -rounding * np.logaddexp(-depth / rounding, -other / rounding)
     if faces > 1 and rng.random() < 0.15:
@@ -134,7 +135,7 @@ def _draw_salt(rng: np.random.Generator, z: Field, x: Field, size: int) -> _Salt
 
 
 def _draw_face(rng: np.random.Generator, z: Field, x: Field, size: int) -> tuple[Field, Field]:
-    """A rough, bent line across the tile: its depth field and its polarity."""
+    """Depth field and polarity of a rough, bent line across the tile."""
     upright = rng.random() < 0.25
     towards = rng.normal(np.pi / 2, 0.7) if upright else rng.uniform(-np.pi, np.pi)
     nz, nx = np.sin(towards), np.cos(towards)
@@ -148,7 +149,7 @@ def _draw_face(rng: np.random.Generator, z: Field, x: Field, size: int) -> tuple
 
 
 def _sediment(rng: np.random.Generator, z: Field, x: Field, salt: _Salt | None, band: Band) -> Field:
-    """Layers and noise as the survey sees them, unit deviation, H W."""
+    """Band-limited layers and noise of unit standard deviation, H W."""
     across, along = _bedding(rng, z, x, salt)
     layers = unit_deviation(band(_layers(rng, across, along, band)))
     dip = rng.normal(0, 0.8)
@@ -159,14 +160,14 @@ def _sediment(rng: np.random.Generator, z: Field, x: Field, salt: _Salt | None, 
 
 
 def _bedding(rng: np.random.Generator, z: Field, x: Field, salt: _Salt | None) -> tuple[Field, Field]:
-    """Coordinates that follow the layers: across them and along them, pixels, H W each."""
+    """Coordinates across and along the layers, pixels, H W each."""
     dip = 1.5 * np.tanh(0.45 * rng.standard_t(3))
     across = z * np.cos(dip) - x * np.sin(dip)
     along = x * np.cos(dip) + z * np.sin(dip)
     for _ in range(rng.integers(1, 5)):
         across = across + _fold(rng, z, x)
     if salt is not None:
-        # Salt that rose pulled the layers beside it along.
+        # Rising salt drags the layers beside it.
         reach = rng.uniform(8, 40)
         across = across + rng.normal(0, 20) * np.exp(np.minimum(salt.depth, 0) / reach)
     for _ in range(rng.poisson(0.7)):
@@ -176,7 +177,7 @@ def _bedding(rng: np.random.Generator, z: Field, x: Field, salt: _Salt | None) -
 
 
 def _fold(rng: np.random.Generator, z: Field, x: Field) -> Field:
-    """Uplift of a bell's shape that grows with depth, pixels."""
+    """Bell-shaped uplift that grows with depth, pixels."""
     half = abs(float(z[0, 0]))
     bell = np.exp(-0.5 * ((x - rng.uniform(-half, half)) / rng.uniform(12, 45)) ** 2)
     growth = 0.5 + 0.5 * rng.random() * (1 + z / half)
@@ -184,7 +185,7 @@ def _fold(rng: np.random.Generator, z: Field, x: Field) -> Field:
 
 
 def _fault(rng: np.random.Generator, z: Field, x: Field) -> Field:
-    """A throw on one side of a steep plane, pixels."""
+    """Throw on one side of a steep fault plane, pixels."""
     half = abs(float(z[0, 0]))
     angle = np.radians(rng.uniform(60, 85)) * rng.choice([-1, 1])
     side = np.sin(angle) * (x - rng.uniform(-half, half)) + np.cos(angle) * z
@@ -192,7 +193,7 @@ def _fault(rng: np.random.Generator, z: Field, x: Field) -> Field:
 
 
 def _layers(rng: np.random.Generator, across: Field, along: Field, band: Band) -> Field:
-    """Reflectivity of layers that fade and break along their length, H W."""
+    """Reflectivity of layers that fade and break off laterally, H W."""
     rows, columns = 512, 256
     spikes = rng.laplace(size=rows) * (rng.random(rows) < rng.uniform(0.5, 1.0))
     length = rng.lognormal(np.log(14), 0.6)
@@ -203,7 +204,7 @@ def _layers(rng: np.random.Generator, across: Field, along: Field, band: Band) -
 
 
 def _with_salt(rng: np.random.Generator, sediment: Field, salt: _Salt, band: Band) -> Field:
-    """The picture with quiet salt let into the sediment and the reflection of its boundary."""
+    """Sediment with a quiet salt body and the reflection of its boundary, H W."""
     dip = rng.uniform(-np.pi / 2, np.pi / 2)
     noise = smooth_noise(rng, sediment.shape, along=rng.uniform(1.5, 8), across=rng.uniform(0.5, 2), dip=dip)
     quiet = rng.lognormal(np.log(0.5), 0.5) * unit_deviation(band(noise))
@@ -212,7 +213,7 @@ def _with_salt(rng: np.random.Generator, sediment: Field, salt: _Salt, band: Ban
 
 
 def _boundary(rng: np.random.Generator, salt: _Salt, band: Band) -> Field:
-    """The reflection of the salt's boundary, in deviations of the sediment."""
+    """Reflection of the salt boundary, in standard deviations of the sediment, H W."""
     shape = salt.depth.shape
     sign = 1.0 if rng.random() < 0.75 else -1.0
     spikes = sign * salt.polarity * np.exp(-0.5 * (salt.depth / 1.2) ** 2)
@@ -223,7 +224,7 @@ def _boundary(rng: np.random.Generator, salt: _Salt, band: Band) -> Field:
 
 
 def _with_water(rng: np.random.Generator, sediment: Field, z: Field, x: Field, size: int, band: Band) -> Field:
-    """The picture with calm water above a bright sea floor, layers fading below it."""
+    """Sediment that fades with depth below a bright sea floor, and still water above it, H W."""
     floor = rng.uniform(-0.4, 0.35) * size + rng.normal(0, 0.15) * x + 3 * smooth_line(rng, x, scale=25)
     below = z - floor
     bright = band(np.exp(-0.5 * (below / 0.8) ** 2))
@@ -233,6 +234,6 @@ def _with_water(rng: np.random.Generator, sediment: Field, z: Field, x: Field, s
 
 
 def _stretch(picture: Field) -> npt.NDArray[np.uint8]:
-    """The picture from its darkest to its brightest pixel as 0..255, as real tiles are stored."""
+    """Image scaled to 0..255 from its darkest to its brightest pixel, as real tiles are stored."""
     low, high = float(picture.min()), float(picture.max())
     return np.rint(255 * (picture - low) / (high - low)).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Fields that a synthetic seismic tile is made of: smooth noise, textures to warp, the band of a survey.
+"""Building blocks of a synthetic seismic tile: smooth noise, warped textures, the frequency band of a survey.
 
-All fields are float64 arrays of shape H W, lengths are pixels and frequencies are cycles a pixel. Filters are
-products in the Fourier domain, so a field continues periodically: draw it larger than the tile and crop.
+Fields are float64 arrays of shape H W, in units of pixels and of cycles per pixel. Filters are products in the Fourier
+domain, so every field is periodic: draw it larger than the tile and crop it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ Field = npt.NDArray[np.float64]
 
 
 def frequencies(shape: tuple[int, int]) -> tuple[Field, Field]:
-    """Vertical (H 1) and horizontal (1 W//2+1) frequencies of `np.fft.rfft2`, cycles a pixel."""
+    """Return the vertical (H 1) and horizontal (1 W//2+1) frequencies of `np.fft.rfft2`, cycles per pixel."""
     height, width = shape
     vertical, horizontal = np.fft.fftfreq(height), np.fft.rfftfreq(width)
     return vertical[:, None].astype(np.float64), horizontal[None, :].astype(np.float64)
 
 
 def unit_deviation(field: Field) -> Field:
-    """The field with mean 0 and standard deviation 1; a constant field becomes 0."""
+    """Return the field scaled to mean 0 and standard deviation 1, or zeros for a constant field."""
     centred = field - field.mean()
     return centred / max(float(centred.std()), 1e-12)
 
@@ -30,14 +30,14 @@ def unit_deviation(field: Field) -> Field:
 def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, int], *, along: float, across: float, dip: float = 0.0
 ) -> Field:
-    """Gaussian noise of unit deviation, smeared along a dip.
+    """Return Gaussian noise of unit standard deviation, blurred along a dip.
 
     Args:
         rng: source of the white noise.
         shape: H, W.
-        along: standard deviation of the smear along the dip, pixels.
-        across: standard deviation of the smear across the dip, pixels.
-        dip: angle of the smear against the horizontal, radians, positive downwards to the right.
+        along: standard deviation of the blur along the dip, pixels.
+        across: standard deviation of the blur across the dip, pixels.
+        dip: angle of the blur from the horizontal, radians, positive downwards to the right.
     """
     fz, fx = frequencies(shape)
     f_along = fx * np.cos(dip) + fz * np.sin(dip)
@@ -48,7 +48,7 @@ def smooth_noise(
 
 
 def smooth_line(rng: np.random.Generator, position: Field, *, scale: float) -> Field:
-    """Smooth noise along one coordinate: unit deviation, correlated over `scale` pixels of `position`."""
+    """Return smooth noise along one coordinate, of unit standard deviation and `scale` pixels correlation length."""
     low, high = float(position.min()), float(position.max())
     knots = np.arange(low - scale, high + 2 * scale, scale / 4)
     kernel = np.exp(-0.5 * (np.arange(-12, 13) / 4) ** 2)
@@ -58,12 +58,12 @@ def smooth_line(rng: np.random.Generator, position: Field, *, scale: float) -> F
 
 
 def sample(texture: Field, rows: Field, columns: Field) -> Field:
-    """The texture, periodic, read between its pixels by bilinear interpolation.
+    """Return values of a periodic texture between its pixels, by bilinear interpolation.
 
     Args:
         texture: h w.
-        rows: H W, row to read at each pixel.
-        columns: H W, column to read at each pixel.
+        rows: H W, row in the texture of each pixel.
+        columns: H W, column in the texture of each pixel.
     """
     height, width = texture.shape
     row_floor, column_floor = np.floor(rows), np.floor(columns)
@@ -77,10 +77,10 @@ def sample(texture: Field, rows: Field, columns: Field) -> Field:
 
 @dataclass(frozen=True)
 class Band:
-    """What the survey and its processing let through: (f / peak)^rise exp(-fall f / peak), then a phase.
+    """Frequency response of the survey and its processing: gain (f / peak)^rise exp(-fall f / peak), then a phase.
 
     Attributes:
-        peak: frequency that scales the band, cycles a pixel.
+        peak: frequency that scales the band, cycles per pixel.
         rise: steepness of the low cut.
         fall: steepness of the high cut.
         phase: rotation of the wavelet, radians.
@@ -94,11 +94,11 @@ class Band:
     blur: float
 
     def __call__(self, field: Field) -> Field:
-        """The field as the survey would see it, H W."""
+        """Return the field limited to this band, H W."""
         fz, fx = frequencies((field.shape[0], field.shape[1]))
         relative = np.hypot(fz, fx) / self.peak
         gain = relative**self.rise * np.exp(-self.fall * relative)
         gain = gain * np.exp(-2 * np.pi**2 * (self.blur * fx) ** 2)
-        # A sign of the vertical frequency, softened where layers stand upright, keeps the picture real.
+        # Odd in the vertical frequency, so that the result is real, and smooth near 0, where layers stand upright.
         rotation = np.exp(1j * self.phase * np.tanh(fz / (0.1 * self.peak)))
         return np.fft.irfft2(np.fft.rfft2(field) * gain * rotation, s=field.shape)

@@ -1,4 +1,4 @@
-"""Reader of the TGS Salt Identification Challenge, in the layout of the competition's download."""
+"""Reader of the TGS Salt Identification Challenge, in the layout of its download."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .._checks import check_choice
 from .tiles import Tiles
 
-TILE_SIZE = 101  # pixels, both ways
+TILE_SIZE = 101  # height and width, pixels
 
 _LAYOUT = (
     "give a folder that holds train.zip or test.zip (inside: images/ID.png and, for train, masks/ID.png), "
@@ -33,33 +34,32 @@ _log = logging.getLogger(__name__)
 
 
 def read_tgs(root: str | os.PathLike[str], *, split: Literal["train", "test"] = "train") -> Tiles:
-    """Reads one split of the competition's data: `read_tgs("tgs")`, `read_tgs("tgs/test.zip", split="test")`.
+    """Read one split of the challenge: `read_tgs("tgs")`, `read_tgs("tgs/test.zip", split="test")`.
 
-    `root` is a folder that holds `train.zip` or `test.zip`, or the same unpacked, or is the zip itself. Where
-    a folder holds both, the zip is read: it cannot be half unpacked. A zip may have a leading `train/` or
-    `test/` folder. `depths.csv` is looked for in the folder, or beside the zip. How many tiles are constant
-    (these never hold salt) is logged at level INFO.
+    `root` is a zip, a folder that holds `train.zip` or `test.zip`, or a folder of the unpacked files. In a folder with
+    both, the zip is read, because it cannot be half unpacked. The files in a zip may lie in a folder `train/` or
+    `test/`. `depths.csv` is searched in the folder, or beside the zip. The number of constant tiles, which never
+    contain salt, is logged at level INFO.
 
     Args:
-        root: the folder or the zip.
-        split: "train" needs a mask for each tile, "test" has no masks.
+        root: folder or zip.
+        split: "train", where every tile has a mask, or "test", where none has.
 
     Returns:
-        Tiles of 101 x 101, sorted by id: N H W uint8 images, N H W bool masks (None for "test"), depths in
-        feet (NaN where unknown, None without a `depths.csv`).
+        Tiles of 101 x 101, sorted by id: images N H W uint8, masks N H W bool (None for "test"), depths in feet (NaN
+        if unknown, None without `depths.csv`).
 
     Raises:
-        FileNotFoundError: if `root` is missing or holds no tile of this split.
-        ValueError: if a zip, a PNG or `depths.csv` cannot be read, a tile or mask has a wrong size or kind,
-            an id comes twice, or tiles and masks are not the same ids.
+        FileNotFoundError: if `root` does not exist or holds no tile of this split.
+        ValueError: if a zip, a PNG or `depths.csv` cannot be read, a tile or mask has another size or pixel format,
+            an id occurs twice, or the ids of tiles and masks differ.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    check_choice("split", split, ("train", "test"))
     root = Path(root)
     if not root.exists():
-        raise FileNotFoundError(f"there is no {root}: {_LAYOUT}")
+        raise FileNotFoundError(f"{root} does not exist: {_LAYOUT}")
     with _open(root, split) as files:
-        # Chosen once, so that tiles and masks never come from two different copies.
+        # Chosen once, so that tiles and masks come from the same copy.
         base = f"{split}/" if any(name.startswith(f"{split}/images/") for name in files.names) else ""
         image_names = _names_by_id(files, f"{base}images/")
         mask_names = _names_by_id(files, f"{base}masks/")
@@ -82,7 +82,7 @@ def read_tgs(root: str | os.PathLike[str], *, split: Literal["train", "test"] = 
 
 @dataclass(frozen=True)
 class _Files:
-    """A folder or a zip, seen alike: the names in it (with forward slashes) and how to read one."""
+    """Contents of a folder or zip: names with forward slashes, and a function that reads one."""
 
     where: Path
     names: Sequence[str]
@@ -93,7 +93,7 @@ class _Files:
 def _open(root: Path, split: str) -> Iterator[_Files]:
     archive = root if root.is_file() else root / f"{split}.zip"
     if not archive.is_file():
-        # Only the folders that can hold tiles are listed: root may be somebody's home.
+        # List only the folders that can hold tiles: root may be a home directory.
         folders = [f"{base}{kind}" for base in (f"{split}/", "") for kind in ("images", "masks")]
         names = [f"{sub}/{name}" for sub in folders if (root / sub).is_dir() for name in os.listdir(root / sub)]
         yield _Files(root, names, lambda name: (root / name).read_bytes())
@@ -103,7 +103,7 @@ def _open(root: Path, split: str) -> Iterator[_Files]:
             yield _Files(archive, opened.namelist(), opened.read)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
-            f"{archive} is not a whole zip ({error}): download it again, or give a folder or a zip"
+            f"{archive} is not a complete zip ({error}): download it again, or give a folder or another zip"
         ) from error
 
 
@@ -111,11 +111,11 @@ def _names_by_id(files: _Files, prefix: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in files.names:
         stem, suffix = os.path.splitext(name.removeprefix(prefix))
-        # macOS leaves ._ID.png beside ID.png on foreign disks.
+        # macOS writes ._ID.png beside ID.png on disks of other systems.
         if not name.startswith(prefix) or suffix.lower() != ".png" or "/" in stem or stem.startswith("."):
             continue
         if stem in found:
-            raise ValueError(f"the id {stem!r} comes twice in {files.where}, as {found[stem]} and {name}: keep one")
+            raise ValueError(f"the id {stem!r} occurs twice in {files.where}, as {found[stem]} and {name}: keep one")
         found[stem] = name
     return found
 
@@ -130,7 +130,7 @@ def _check_same_ids(images: Collection[str], masks: Collection[str], *, where: P
     if orphans:
         raise ValueError(
             f"{len(orphans)} of {len(masks)} masks in {where} have no tile (the first: {orphans[0]}): "
-            "add images/ID.png, or take the masks away"
+            "add images/ID.png, or delete the masks"
         )
 
 
@@ -139,7 +139,7 @@ def _read_image(files: _Files, name: str) -> npt.NDArray[np.uint8]:
     if pixels.ndim == 2:
         return pixels
     if (pixels != pixels[..., :1]).any():
-        raise ValueError(f"{name} in {files.where} is a colour picture: tiles are gray, or RGB with equal channels")
+        raise ValueError(f"{name} in {files.where} is a colour image: tiles must be gray, or RGB with equal channels")
     return pixels[..., 0]
 
 
@@ -152,21 +152,21 @@ def _decode(files: _Files, name: str, modes: tuple[str, ...]) -> npt.NDArray[Any
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
             size, mode = picture.size, picture.mode
-            # Judged from the header: a huge picture is refused before it is decoded.
+            # Size and mode come from the header, so a huge image is refused before it is decoded.
             pixels = np.asarray(picture) if size == (TILE_SIZE, TILE_SIZE) and mode in modes else None
-    # Pillow answers broken PNGs with all of these; a decompression bomb is a picture of a wrong size.
+    # Pillow raises all of these for broken PNGs. A decompression bomb is an image of another size.
     except (OSError, SyntaxError, ValueError, EOFError, zlib.error, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{name} in {files.where} cannot be decoded as PNG ({error}): replace it, or download it again"
         ) from error
     if size != (TILE_SIZE, TILE_SIZE):
         raise ValueError(
-            f"{name} in {files.where} is {size[0]} x {size[1]} pixels; tiles and masks of this competition "
-            f"are {TILE_SIZE} x {TILE_SIZE}: give the original files"
+            f"{name} in {files.where} must be {TILE_SIZE} x {TILE_SIZE} pixels, as all files of this challenge are, "
+            f"got {size[0]} x {size[1]}: give the original files"
         )
     if pixels is None:
         raise ValueError(
-            f"{name} in {files.where} has Pillow mode {mode!r}, possible are {', '.join(modes)}: convert it"
+            f"{name} in {files.where} must have one of the Pillow modes {', '.join(modes)}, got {mode!r}: convert it"
         )
     return pixels
 
@@ -181,12 +181,12 @@ def _read_depths(path: Path, ids: Sequence[str]) -> npt.NDArray[np.float32] | No
             raise ValueError(f"{path} must have the columns id,z, got {rows.fieldnames}: use the original file")
         for row in rows:
             if row["id"] in depth_of:
-                raise ValueError(f"the id {row['id']!r} comes twice in {path}: keep one")
+                raise ValueError(f"the id {row['id']!r} occurs twice in {path}: keep one")
             try:
                 depth_of[row["id"]] = float(row["z"])
             except (TypeError, ValueError) as error:
                 raise ValueError(
-                    f"{path}, line {rows.line_num}: the depth of {row['id']!r} is {row['z']!r}, "
-                    "not a number: correct it, or take the line away"
+                    f"{path}, line {rows.line_num}: the depth of {row['id']!r} must be a number, got {row['z']!r}: "
+                    "correct it, or delete the line"
                 ) from error
     return np.array([depth_of.get(id_, np.nan) for id_ in ids], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Tiles: what every reader and generator of this package returns, and what training takes."""
+"""Tiles: the type that every reader and generator of this package returns and that training takes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Gray tiles of one size, with their masks where these are known.
+    """Gray tiles of one size, with masks if they are labelled.
 
     Attributes:
-        ids: N names, unique.
+        ids: N unique names.
         images: N H W, uint8.
-        masks: N H W, bool, True where there is salt; None for unlabelled tiles.
-        depths: N, float32, depth below the surface in feet (NaN where unknown); None if not given.
+        masks: N H W, bool, True for salt; None for unlabelled tiles.
+        depths: N, float32, depth below the surface in feet, NaN if unknown; None if no depth is known.
     """
 
     ids: tuple[str, ...]
@@ -31,7 +31,7 @@ class Tiles:
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
             raise ValueError(f"images must be N H W uint8, got {self.images.shape} {self.images.dtype}")
         if len(self.images) != count:
-            raise ValueError(f"{count} ids but {len(self.images)} images")
+            raise ValueError(f"ids and images must have one length, got {count} ids and {len(self.images)} images")
         if self.masks is not None and (self.masks.shape != self.images.shape or self.masks.dtype != np.bool_):
             raise ValueError(
                 f"masks must be bool of the images' shape {self.images.shape}, "
@@ -44,10 +44,10 @@ class Tiles:
         return len(self.ids)
 
     def require_masks(self) -> npt.NDArray[np.bool_]:
-        """The masks, N H W.
+        """Return the masks, N H W.
 
         Raises:
-            ValueError: if the tiles have none.
+            ValueError: if the tiles are unlabelled.
         """
         if self.masks is None:
             raise ValueError("these tiles have no masks: read a labelled split")
@@ -55,12 +55,12 @@ class Tiles:
 
     @property
     def coverage(self) -> npt.NDArray[np.float64]:
-        """Fraction of salt in each tile, N values in 0..1; needs masks."""
+        """Fraction of salt in each tile, N values in 0..1. The tiles must have masks."""
         return self.require_masks().mean(axis=(1, 2))
 
     @property
     def fingerprint(self) -> str:
-        """Which tiles these are, in whatever order: how many, and a digest of their ids.
+        """Number of tiles and a digest of their ids, the same in any order.
 
         Example:
             >>> Tiles(("b", "a"), np.zeros((2, 1, 1), np.uint8)).fingerprint
@@ -70,7 +70,7 @@ class Tiles:
         return f"{len(self)} tiles, ids {digest[:8]}"
 
     def select(self, index: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> Tiles:
-        """The tiles at `index` (positions or a boolean choice), in its order."""
+        """Return the tiles at `index`, positions or N booleans, in its order."""
         positions = np.arange(len(self))[np.asarray(index)]
         return replace(
             self,

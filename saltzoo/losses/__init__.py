@@ -1,6 +1,5 @@
-"""Losses, called as loss(logits, target): a function and its thin module each, in one file; and a registry of them."""
+"""Losses, called as loss(logits, target). Each file holds a function and its module; `create_loss` builds by name."""
 
-from ._module import LossModule
 from .bce import BCELoss, bce_loss
 from .bce_dice import BCEDiceLoss, bce_dice_loss
 from .bootstrapped import BootstrappedBCELoss, BootstrappedCELoss, bootstrapped_bce, bootstrapped_ce
@@ -26,7 +25,6 @@ __all__ = [
     "DiceLoss",
     "FocalLoss",
     "JaccardLoss",
-    "LossModule",
     "LovaszHingeLoss",
     "LovaszSoftmaxLoss",
     "TopologyLoss",

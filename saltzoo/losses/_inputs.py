@@ -1,7 +1,7 @@
-"""What every loss asks of its inputs, checked in one place. The shapes say what the task is.
+"""Checks of logits and targets, shared by all losses. The shapes decide the task.
 
 - binary: logits (N, 1, H, W) or (N, H, W), and a mask in either shape;
-- multilabel: logits (N, C, H, W) and masks (N, C, H, W), each channel a binary problem of its own;
+- multilabel: logits (N, C, H, W) and masks (N, C, H, W), each channel a separate binary problem;
 - multiclass: logits (N, C, H, W) and labels (N, H, W).
 """
 
@@ -18,65 +18,73 @@ _WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
 class MaskInputs(NamedTuple):
-    """Of a loss of masks. N H W each if binary, N C H W if multilabel."""
+    """Inputs of a loss of masks: N H W each if binary, N C H W if multilabel."""
 
     logits: Tensor  # float32 or float64, 0 at ignored pixels
-    target: Tensor  # 0 to 1, the dtype in which it came, 0 at ignored pixels
-    valid: Tensor | None  # bool; None where every pixel counts
+    target: Tensor  # 0 to 1, in the given dtype, 0 at ignored pixels
+    valid: Tensor | None  # bool; None if every pixel counts
+
+    def as_channels(self) -> AnyInputs:
+        """Return the same inputs with a channel axis."""
+        logits, masks, valid = self
+        if logits.ndim == 3:
+            logits, masks, valid = logits[:, None], masks[:, None], None if valid is None else valid[:, None]
+        return AnyInputs(logits, masks.to(logits.dtype), valid, exclusive=False)
 
 
 class LabelInputs(NamedTuple):
-    """Of a loss of labels."""
+    """Inputs of a loss of labels."""
 
     logits: Tensor  # N C H W, float32 or float64, 0 at ignored pixels
     labels: Tensor  # N H W, int64, 0 at ignored pixels
-    valid: Tensor | None  # N H W bool; None where every pixel counts
+    valid: Tensor | None  # N H W bool; None if every pixel counts
 
 
 class AnyInputs(NamedTuple):
-    """Of a loss that takes masks and labels: a mask a channel, K of them; one if binary."""
+    """Inputs of a loss of masks or labels: K channels, each with a mask; one if binary."""
 
     logits: Tensor  # N K H W, float32 or float64, 0 at ignored pixels
     masks: Tensor  # N K H W, the logits' dtype, 0 at ignored pixels
-    valid: Tensor | None  # N 1 H W or N K H W bool; None where every pixel counts
-    exclusive: bool  # of labels: each valid pixel belongs to one channel
+    valid: Tensor | None  # N 1 H W or N K H W bool; None if every pixel counts
+    exclusive: bool  # made from labels: each valid pixel belongs to one channel
 
-    def shares(self) -> Tensor:
-        """Probabilities, N K H W, 0 at ignored pixels."""
-        shares = self.logits.softmax(1) if self.exclusive else self.logits.sigmoid()
-        return shares if self.valid is None else shares.masked_fill(~self.valid, 0)
+    def probabilities(self) -> Tensor:
+        """Return the probabilities, N K H W, 0 at ignored pixels."""
+        probabilities = self.logits.softmax(1) if self.exclusive else self.logits.sigmoid()
+        return probabilities if self.valid is None else probabilities.masked_fill(~self.valid, 0)
 
 
 def are_labels(logits: Tensor, target: Tensor) -> bool:
-    """Whether the shapes are those of classes and labels.
+    """Return whether the shapes are those of classes and labels.
 
     Raises:
-        TypeError: one is no tensor.
+        TypeError: if one of them is not a tensor.
     """
     for name, given in (("logits", logits), ("target", target)):
         if not isinstance(given, Tensor):
             raise TypeError(
-                f"{name} is a {type(given).__name__}. Give a tensor: of a SegOutput its logits (or take "
-                f"DeepSupervisionLoss), of an array torch.from_numpy(...)."
+                f"{name} must be a tensor, got a {type(given).__name__}: take the logits of a SegOutput (or use "
+                f"DeepSupervisionLoss), and torch.from_numpy(...) for an array"
             )
     return logits.ndim == 4 and logits.shape[1] > 1 and target.ndim == 3
 
 
 def mask_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> MaskInputs:
-    """Bring logits and masks to one shape, logits to float32 (float64 stays).
+    """Bring logits and masks to one shape, and logits to float32 unless they are float64.
 
     Raises:
-        TypeError: logits are not real floating point, or the target is complex.
-        ValueError: the shapes are not those of a binary or a multilabel task, differ or hold no pixel; the devices
-            differ; `ignore_index` does not fit the target's dtype; on a CPU, if a value lies outside of 0 to 1.
+        TypeError: if the logits are not real floating point, or the target is complex or a wide unsigned integer.
+        ValueError: if the shapes are not those of a binary or multilabel task, differ or hold no pixel; if the devices
+            differ; if `ignore_index` does not fit the target's dtype; on a CPU, if a value is outside 0 to 1.
     """
     labels = are_labels(logits, target)
     _check_kinds(logits, target)
     if labels:
         raise ValueError(
-            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} are classes and labels; this loss takes "
-            f"masks. Select the channel of salt, as in logits[:, 1:2] (of two classes, logits[:, 1:] - logits[:, :1] "
-            f"says the same as their softmax), or take a loss of labels, such as ce_loss or lovasz_softmax."
+            f"logits and target must be masks, got classes and labels of shape {tuple(logits.shape)} and "
+            f"{tuple(target.shape)}: select the channel of salt, as in logits[:, 1:2] (for two classes, "
+            f"logits[:, 1:] - logits[:, :1] gives the probability of their softmax), or use a loss of labels, such as "
+            f"ce_loss or lovasz_softmax"
         )
     if logits.ndim == 4 and target.ndim == 4 and max(logits.shape[1], target.shape[1]) > 1:
         kind = "N, C, H, W"
@@ -87,59 +95,64 @@ def mask_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> 
         channel = target.ndim == 4 and target.shape[1] == 1 and logits.shape[::2] == target.shape[::2]
         hint = "drop the channel of labels, as in target[:, 0]" if channel else "resize the logits to the target"
         raise ValueError(
-            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} (as {kind}) differ. They must "
-            f"agree: {hint}, or check that both come from one batch."
+            f"logits and target must have the same shape, got {tuple(logits.shape)} and {tuple(target.shape)} "
+            f"(as {kind}): {hint}, or check that both come from one batch"
         )
     _check_pixels(logits, target)
     valid = valid_pixels(target, ignore_index)
     if valid is not None:
-        # A NaN under an ignored pixel reaches neither the loss nor the gradient.
+        # Otherwise a NaN at an ignored pixel would reach the loss or the gradient.
         logits, target = logits.masked_fill(~valid, 0), target.masked_fill(~valid, 0)
     if target.dtype != torch.bool:
-        _check_values(target, 1, "a mask holds 0 and 1, or shares of salt between them: as in target > 0")
+        _check_values(target, 1, "give 0 and 1, or probabilities of salt between them, as in target > 0")
     return MaskInputs(_exact(logits), target, valid)
 
 
 def label_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> LabelInputs:
-    """Bring labels to int64, logits to float32 (float64 stays).
+    """Bring labels to int64, and logits to float32 unless they are float64.
 
     Raises:
-        TypeError: logits are not real floating point, or labels are not integers.
-        ValueError: the shapes are not (N, C, H, W), of two classes or more, and (N, H, W), or hold no pixel; the
-            devices differ; `ignore_index` does not fit the target's dtype; on a CPU, if a label is not 0 to C - 1.
+        TypeError: if the logits are not real floating point, or the labels are not integers.
+        ValueError: if the shapes are not (N, C, H, W), with two classes or more, and (N, H, W), or hold no pixel; if
+            the devices differ; if `ignore_index` does not fit the target's dtype; on a CPU, if a label is not 0 to
+            C - 1.
     """
     fit = are_labels(logits, target)
     _check_kinds(logits, target)
     if not fit:
         one_hot = target.shape == logits.shape and target.ndim == 4
-        hint = "of one-hot masks take target.argmax(1)" if one_hot else "drop a channel of labels, as in target[:, 0]"
+        hint = (
+            "turn one-hot masks into target.argmax(1)" if one_hot else "drop the channel of labels, as in target[:, 0]"
+        )
         raise ValueError(
-            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} are no classes and labels. This loss takes "
-            f"logits (N, C, H, W) of two classes or more, and labels (N, H, W): {hint}, or take a loss of masks, "
-            f"such as bce_loss or lovasz_hinge."
+            f"logits and target must be classes (N, C, H, W), two or more, and labels (N, H, W), got "
+            f"{tuple(logits.shape)} and {tuple(target.shape)}: {hint}, or use a loss of masks, such as bce_loss or "
+            f"lovasz_hinge"
         )
     if target.is_floating_point() or target.dtype == torch.bool:
-        raise TypeError(f"target is {target.dtype}. Labels are integers, 0 to C - 1: as in target.long().")
+        raise TypeError(f"labels must be integers, 0 to C - 1, got {target.dtype}: convert them, as in target.long()")
     if logits.shape[:1] + logits.shape[2:] != target.shape:
         raise ValueError(
-            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} differ in N, H or W. They must "
-            f"agree: resize the logits to the target, or check that both come from one batch."
+            f"logits and target must have the same N, H and W, got {tuple(logits.shape)} and {tuple(target.shape)}: "
+            f"resize the logits to the target, or check that both come from one batch"
         )
     _check_pixels(logits, target)
     valid, labels = valid_pixels(target, ignore_index), target.long()
     if valid is not None:
         logits, labels = logits.masked_fill(~valid[:, None], 0), labels.masked_fill(~valid, 0)
     classes = logits.shape[1]
-    _check_values(labels, classes - 1, f"logits are of {classes} classes: give the others as ignore_index, or relabel")
+    _check_values(
+        labels, classes - 1, f"the logits have {classes} classes: give the other label as ignore_index, or relabel"
+    )
     return LabelInputs(_exact(logits), labels, valid)
 
 
 def any_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> AnyInputs:
-    """Bring the target of any task to a mask a channel.
+    """Bring the target of any task to one mask a channel.
 
     Raises:
-        TypeError: what `mask_inputs` or `label_inputs` raises.
-        ValueError: likewise.
+        TypeError: as in `mask_inputs` and `label_inputs`.
+        ValueError: as in `mask_inputs` and `label_inputs`.
     """
     if are_labels(logits, target):
         logits, labels, valid = label_inputs(logits, target, ignore_index=ignore_index)
@@ -148,40 +161,38 @@ def any_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> A
             valid = valid[:, None]
             masks = masks.masked_fill(~valid, 0)
         return AnyInputs(logits, masks, valid, exclusive=True)
-    logits, masks, valid = mask_inputs(logits, target, ignore_index=ignore_index)
-    if logits.ndim == 3:
-        logits, masks, valid = logits[:, None], masks[:, None], None if valid is None else valid[:, None]
-    return AnyInputs(logits, masks.to(logits.dtype), valid, exclusive=False)
+    return mask_inputs(logits, target, ignore_index=ignore_index).as_channels()
 
 
 def _check_kinds(logits: Tensor, target: Tensor) -> None:
     if not logits.is_floating_point():
         raise TypeError(
-            f"logits are {logits.dtype}. A loss takes raw scores in floating point: "
-            f"give the model's output before any threshold."
+            f"logits must be floating point, got {logits.dtype}: give the model's raw scores, before any threshold"
         )
     if target.is_complex() or target.dtype in _WIDE_UNSIGNED:  # torch compares neither
-        raise TypeError(f"target is {target.dtype}. Give bool, uint8, a signed integer or a real dtype.")
+        raise TypeError(f"target must be bool, uint8, a signed integer or a real dtype, got {target.dtype}: convert it")
 
 
 def _check_pixels(logits: Tensor, target: Tensor) -> None:
     if logits.numel() == 0:
         raise ValueError(
-            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} hold no pixel. Skip an empty batch."
+            f"logits and target must hold at least one pixel, got {tuple(logits.shape)} and {tuple(target.shape)}: "
+            f"skip empty batches"
         )
     if logits.device != target.device:
         raise ValueError(
-            f"logits are on {logits.device}, target on {target.device}. Move one: target.to(logits.device)."
+            f"logits and target must be on one device, got {logits.device} and {target.device}: move one, as in "
+            f"target.to(logits.device)"
         )
 
 
 def _check_values(target: Tensor, high: int, hint: str) -> None:
-    # Elsewhere than in a CPU's memory the values would have to be waited for.
+    # On other devices the host would have to wait for the values.
     if target.device.type != "cpu" or torch.compiler.is_compiling():
         return
     least, most = (bound.item() for bound in target.detach().aminmax())
-    if not (least >= 0 and most <= high):  # so that NaN is found
-        raise ValueError(f"target holds {least:g} to {most:g}, beyond 0 to {high}; {hint}.")
+    if not (least >= 0 and most <= high):  # NaN fails too
+        raise ValueError(f"target must be 0 to {high}, got {least:g} to {most:g}: {hint}")
 
 
 def _without_channel(name: str, tensor: Tensor) -> Tensor:
@@ -190,8 +201,8 @@ def _without_channel(name: str, tensor: Tensor) -> Tensor:
     if tensor.ndim == 3:
         return tensor
     raise ValueError(
-        f"{name} has shape {tuple(tensor.shape)}. Give (N, 1, H, W) or (N, H, W), or (N, C, H, W) for both: "
-        f"select the channel of salt, as in {name}[:, 1:2], or add the batch axis, as in {name}[None]."
+        f"{name} must be (N, 1, H, W) or (N, H, W), or (N, C, H, W) like its counterpart, got {tuple(tensor.shape)}: "
+        f"select the channel of salt, as in {name}[:, 1:2], or add the batch axis, as in {name}[None]"
     )
 
 

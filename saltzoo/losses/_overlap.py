@@ -1,76 +1,96 @@
-"""What Dice, Jaccard and Tversky losses share: soft overlap of probabilities and masks, and what empty masks give."""
+"""Soft overlap of probabilities and masks, on which the Dice, Jaccard and Tversky losses rest."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from .._checks import check_choice, check_finite
-from ._inputs import any_inputs
-from ._reduce import REDUCTIONS, Reduction, by_image, reduce_images
+from ._inputs import AnyInputs
+from ._options import Reduction, check_common
+from ._reduce import by_image, reduce_images
 
 Empty = Literal["mean", "smooth", "skip"]
-EMPTY = ("mean", "smooth", "skip")
+EMPTY = get_args(Empty)
 
 
 class Factors(NamedTuple):
-    """How much pixels count in an overlap: right / (right + wrong)."""
+    """Weights of pixels in an overlap right / (right + wrong)."""
 
     hit: float
     false_positive: float
     false_negative: float
 
 
-def overlap_loss(
-    logits: Tensor,
-    target: Tensor,
-    factors: Factors,
-    *,
-    smooth: float,
-    log: bool,
-    per_image: bool,
-    empty: Empty,
-    ignore_index: int | None,
-    reduction: Reduction,
-) -> Tensor:
-    """1 - right / (right + wrong), or -log(right / (right + wrong)), of each image and class.
+DICE = Factors(hit=2, false_positive=1, false_negative=1)
+JACCARD = Factors(hit=1, false_positive=1, false_negative=1)
 
-    With intersection I, predicted area P and true area T: right = hit I + smooth, wrong = false_positive (P - I) +
-    false_negative (T - I). Of an empty mask with "mean", right = V - P + smooth and wrong = P, where V is the number
-    of valid pixels.
+
+def check_overlap_options(
+    *, smooth: float, log: bool, empty: Empty, ignore_index: int | None, reduction: Reduction
+) -> None:
+    """Raise if an option of an overlap loss is unknown or out of its limits.
 
     Raises:
-        TypeError: logits or target are of the wrong dtype.
-        ValueError: an option or a shape does not fit.
+        TypeError: if `ignore_index` is neither a whole number nor None.
+        ValueError: if another option does not fit.
     """
-    check_choice("reduction", reduction, REDUCTIONS)
+    check_common(ignore_index, reduction)
     check_choice("empty", empty, EMPTY)
-    check_finite(smooth=smooth, false_positive=factors.false_positive, false_negative=factors.false_negative)
+    check_finite(smooth=smooth)
     if smooth < 0:
         raise ValueError(f"smooth must be 0 or more, got {smooth}")
     if smooth == 0 and (log or empty == "smooth"):
         what = "log=True" if log else "empty='smooth'"
-        raise ValueError(f"{what} needs smooth above 0, got 0: without it a mask that is missed, or empty, gives 0/0")
-    inputs = any_inputs(logits, target, ignore_index=ignore_index)
-    shares, masks = by_image(inputs.shares(), per_image=per_image), by_image(inputs.masks, per_image=per_image)  # M K P
+        raise ValueError(f"{what} needs smooth above 0, got 0: without it a missed or an empty mask gives 0/0")
 
-    intersection, predicted, true = (shares * masks).sum(-1), shares.sum(-1), masks.sum(-1)  # M K
+
+def overlap_of(
+    inputs: AnyInputs,
+    factors: Factors,
+    *,
+    smooth: float,
+    log: bool = False,
+    per_image: bool,
+    empty: Empty,
+    reduction: Reduction,
+) -> Tensor:
+    """Return 1 - right / (right + wrong), or -log(right / (right + wrong)), for each image and class.
+
+    With intersection I, predicted area P and true area T: right = hit I + smooth, wrong = false_positive (P - I) +
+    false_negative (T - I). For an empty mask and "mean", right = V - P + smooth and wrong = P, where V is the number
+    of valid pixels.
+
+    Args:
+        inputs: logits and masks that are checked already.
+        factors: weights of hits, false positives and false negatives.
+        smooth: number of pixels added to the numerator and the denominator.
+        log: whether to return the negative logarithm.
+        per_image: whether each image has its own overlap; otherwise the batch has one.
+        empty: treatment of empty masks.
+        reduction: "mean", "sum" or "none".
+    """
+    # M K P
+    probabilities = by_image(inputs.probabilities(), per_image=per_image)
+    masks = by_image(inputs.masks, per_image=per_image)
+    # M K
+    intersection, predicted, true = (probabilities * masks).sum(-1), probabilities.sum(-1), masks.sum(-1)
     right = factors.hit * intersection + smooth
     wrong = factors.false_positive * (predicted - intersection) + factors.false_negative * (true - intersection)
     counted = None
-    pixels: Tensor | int = shares.shape[-1]
+    pixels: Tensor | int = probabilities.shape[-1]
     if inputs.valid is not None:
         pixels = by_image(inputs.valid, per_image=per_image).sum(-1).expand(true.shape)
         counted = pixels > 0
-    none = true == 0
+    is_empty = true == 0
     if empty == "mean":
-        right = torch.where(none, (pixels - predicted).clamp(min=0) + smooth, right)
-        wrong = torch.where(none, predicted, wrong)
+        right = torch.where(is_empty, (pixels - predicted).clamp(min=0) + smooth, right)
+        wrong = torch.where(is_empty, predicted, wrong)
     elif empty == "skip":
-        counted = ~none
-    # Where right and wrong are both 0 there is nothing to lose; 0/0 would be NaN.
+        counted = ~is_empty
+    # If right and wrong are both 0 the loss is 0; the clamp avoids 0/0.
     loss = torch.log1p(wrong / right) if log else wrong / (right + wrong).clamp(min=torch.finfo(right.dtype).tiny)
     if counted is not None:
         loss = loss.masked_fill(~counted, 0)

@@ -1,6 +1,6 @@
-"""What both Lovász losses share: pixels ranked by error, and the rise of the Jaccard loss at each rank.
+"""Ranking of pixels by error and the rise of the Jaccard loss at each rank, for both Lovász losses.
 
-Berman et al., 2018, https://arxiv.org/abs/1705.08790. All of it is constant to autograd: it depends on ranks alone.
+Berman et al., 2018, https://arxiv.org/abs/1705.08790. Autograd treats all of it as constant: it depends on ranks alone.
 """
 
 from __future__ import annotations
@@ -9,47 +9,47 @@ import torch
 from torch import Tensor
 
 _LONG = 2**17
-"""Pixels of a row, as of a batch ranked as one image, from which sorting row by row pays on a CPU."""
+"""Length from which sorting row by row is faster on a CPU; a batch ranked as one image has such rows."""
 
 
 @torch.no_grad()
 def rank(errors: Tensor) -> Tensor:
-    """Order of the pixels of each row, (M, P), largest error first; errors are 0 or more."""
-    # Floats from 0 up are ordered as their bits are, and integers sort 1.5 times as fast on a CPU.
+    """Return the indices that sort each row of errors (M, P), largest first. Errors must not be negative."""
+    # Non-negative floats sort like their bits read as integers, which a CPU sorts 1.5 times as fast.
     keys = errors.view(torch.int64 if errors.dtype == torch.float64 else torch.int32)
     if errors.shape[1] >= _LONG and errors.device.type == "cpu" and not torch.compiler.is_compiling():
-        # There torch takes a single row of integers by radix, upwards: 4 times as fast, but for many short rows.
+        # torch sorts a single row of integers, ascending, by radix: 4 times as fast, except for many short rows.
         return torch.stack([row.argsort() for row in torch.iinfo(keys.dtype).max - keys])
     return keys.argsort(dim=1, descending=True)
 
 
 @torch.no_grad()
 def jaccard_steps(mask: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
-    """Rise of the Jaccard loss as each pixel turns wrong, (M, P), in that order.
+    """Return the rise of the Jaccard loss (M, P) as the pixels become wrong, one after the other in the given order.
 
-    Let k pixels lie before a pixel, and let m pixels of the mask lie after it. Once it is wrong the union holds
-    m + k + 1 pixels. A pixel of the mask has left the intersection: the loss rises by 1/(m + k + 1). A pixel of
-    background has joined the union: by m/((m + k)(m + k + 1)). Written so, and not as a difference of
-    neighbouring Jaccard losses, no digits cancel.
+    Let k pixels precede a pixel and let m pixels of the mask follow it. Once it is wrong the union holds m + k + 1
+    pixels. A pixel of the mask leaves the intersection, and the loss rises by 1/(m + k + 1). A pixel of background
+    joins the union, and the loss rises by m/((m + k)(m + k + 1)). Unlike a difference of neighbouring Jaccard losses,
+    these forms lose no digits to cancellation.
 
     Args:
-        mask: (M, P) bool, in the pixels' own order.
-        order: (M, P), of `rank`.
-        dtype: of the result.
+        mask: (M, P) bool, in pixel order.
+        order: (M, P) indices from `rank`.
+        dtype: dtype of the result.
     """
     mask = mask.gather(1, order)
-    # Counts are integers, which stay exact where float32 stops at 2**24.
+    # Integer counts stay exact; float32 is exact to 2**24 only.
     seen = mask.cumsum(1, dtype=torch.int32)  # M P
     after = (seen[:, -1:] - seen).to(dtype)
     before = torch.arange(mask.shape[1], dtype=dtype, device=mask.device)
     others = after + before
-    # Both cases in one line of arithmetic: torch.where takes four times as long on a CPU.
+    # Both cases in one expression: torch.where takes four times as long on a CPU.
     steps = (after + mask.to(dtype) * before) / (others * (others + 1))
-    steps[:, 0] = 1 / (after[:, 0] + 1)  # equal, but for an empty mask, where the line above is 0/0
+    steps[:, 0] = 1 / (after[:, 0] + 1)  # the same, except for an empty mask, where the line above is 0/0
     return steps
 
 
 @torch.no_grad()
 def in_pixel_order(steps: Tensor, order: Tensor) -> Tensor:
-    """Back from ranks to pixels, (M, P)."""
+    """Return values (M, P), given in the order of ranks, in pixel order."""
     return torch.empty_like(steps).scatter_(1, order, steps)

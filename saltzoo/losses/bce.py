@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from .._checks import check_choice, check_finite
-from ._inputs import mask_inputs
-from ._module import LossModule
-from ._reduce import REDUCTIONS, Reduction, reduce_pixels
+from .._checks import check_finite
+from ._inputs import MaskInputs, mask_inputs
+from ._options import Reduction, check_common, shown_options
+from ._reduce import reduce_pixels
 
 
 def bce_loss(
@@ -19,36 +19,38 @@ def bce_loss(
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Binary cross-entropy of logits, in float32 (float64 stays), in nats.
+    """Return the binary cross-entropy of logits, in nats. It is computed in float32, or in float64 for float64 logits.
 
-    An empty mask is a mask like any other: each of its pixels gets a gradient.
+    An empty mask is treated like any other: each of its pixels gets a gradient.
 
     Args:
         logits: raw scores, (N, 1, H, W), (N, H, W) or, multilabel, (N, C, H, W); any floating dtype.
-        target: 0 or 1, or a probability of salt, in the shape of the logits, where one channel may be left out; bool,
+        target: 0 or 1, or a probability of salt, in the shape of the logits; a single channel may be left out. Bool,
             integer or float.
-        pos_weight: factor of the loss of salt; above 1 misses cost more than false alarms.
-        ignore_index: pixels of this target value count neither in the loss nor in its mean.
-        reduction: "mean" over valid pixels, "sum", or "none": (N, H, W), or (N, C, H, W), 0 at ignored pixels.
+        pos_weight: factor of the loss of salt pixels; above 1, a miss costs more than a false alarm.
+        ignore_index: target value of pixels that are left out of the loss and of its mean.
+        reduction: "mean" over valid pixels, "sum", or "none": (N, H, W) or (N, C, H, W), 0 at ignored pixels.
 
     Returns:
-        A scalar, or a loss a pixel. A batch without any valid pixel gives 0 with gradient 0.
+        A scalar, or one loss a pixel. A batch without valid pixels gives 0 with gradient 0.
 
     Raises:
-        TypeError: logits are not floating point, or the target is of no dtype that holds a mask.
-        ValueError: shapes, devices, `ignore_index` or an option do not fit; on a CPU, a target beyond 0 to 1.
+        TypeError: if the logits are not floating point, or the target has a dtype that cannot hold a mask.
+        ValueError: if shapes, devices, `ignore_index` or an option do not fit; on a CPU, if the target leaves 0 to 1.
 
     Example:
         >>> import torch
         >>> round(bce_loss(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2)).item(), 4)
         0.6931
     """
-    check_choice("reduction", reduction, REDUCTIONS)
-    check_finite(pos_weight=pos_weight)
-    if pos_weight <= 0:
-        raise ValueError(f"pos_weight must be above 0, got {pos_weight}")
-    logits, target, valid = mask_inputs(logits, target, ignore_index=ignore_index)
-    target = target.to(logits.dtype)
+    _check_options(pos_weight, ignore_index, reduction)
+    inputs = mask_inputs(logits, target, ignore_index=ignore_index)
+    return bce_of(inputs, pos_weight=pos_weight, reduction=reduction)
+
+
+def bce_of(inputs: MaskInputs, *, pos_weight: float = 1.0, reduction: Reduction) -> Tensor:
+    """Return the binary cross-entropy of inputs that are checked already."""
+    logits, target, valid = inputs.logits, inputs.target.to(inputs.logits.dtype), inputs.valid
     weight = None if pos_weight == 1 else logits.new_full((), pos_weight)
     if valid is None:
         return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction=reduction)
@@ -56,5 +58,31 @@ def bce_loss(
     return reduce_pixels(loss.masked_fill(~valid, 0), valid, reduction)
 
 
-class BCELoss(LossModule, function=bce_loss):
-    """`bce_loss` as a module; its options are those of the function."""
+def _check_options(pos_weight: float, ignore_index: int | None, reduction: Reduction) -> None:
+    check_common(ignore_index, reduction)
+    check_finite(pos_weight=pos_weight)
+    if pos_weight <= 0:
+        raise ValueError(f"pos_weight must be above 0, got {pos_weight}")
+
+
+class BCELoss(nn.Module):
+    """`bce_loss` as a module. It takes the function's options and keeps them as attributes."""
+
+    def __init__(
+        self, *, pos_weight: float = 1.0, ignore_index: int | None = None, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__()
+        _check_options(pos_weight, ignore_index, reduction)
+        self.pos_weight = pos_weight
+        self.ignore_index = ignore_index
+        self.reduction: Reduction = reduction
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return `bce_loss` with the module's options."""
+        return bce_loss(
+            logits, target, pos_weight=self.pos_weight, ignore_index=self.ignore_index, reduction=self.reduction
+        )
+
+    def extra_repr(self) -> str:
+        """Return the options, for print."""
+        return shown_options(self)

@@ -1,4 +1,4 @@
-"""The loss of a model that returns more than a mask. Deeply-supervised nets: https://arxiv.org/abs/1409.5185."""
+"""Loss of a model that returns more than a mask. Deeply-supervised nets: https://arxiv.org/abs/1409.5185."""
 
 from __future__ import annotations
 
@@ -11,31 +11,35 @@ from torch import Tensor, nn
 from .._checks import check_finite
 from ..contracts import SegOutput
 from ._inputs import AnyInputs, any_inputs
+from ._options import shown_options
 from ._reduce import reduce_pixels
 
 
 class DeepSupervisionLoss(nn.Module):
-    """A loss of the mask, and cross-entropies of everything beside it in a SegOutput.
+    """Loss of the mask plus cross-entropies of the other parts of a SegOutput.
 
-    - Each decoder map is compared, at its own size, with the share of salt (of each class, where the target holds
-      labels) under each of its pixels. Images without salt, or of class 0 alone, are left out, as the 21st place of the
-      TGS Salt challenge did; in a batch without any salt the term is 0.
-    - The image's logit is compared with "is there any salt?": any pixel of a mask, or of a class other than 0.
-    - The auxiliary logits are brought to the target's size by bilinear interpolation, and get the mask's loss.
+    - Each decoder map is compared, at its size, with the share of salt under each of its pixels (of each class, if the
+      target holds labels). Images without salt, or with class 0 alone, are left out, as the 21st place of the TGS Salt
+      challenge did. In a batch without salt the term is 0.
+    - The image's logit is compared with whether the image holds any salt: any pixel of a mask, or of a class other
+      than 0.
+    - The auxiliary logits are interpolated bilinearly to the target's size, and get the loss of the mask.
 
-    A plain tensor of logits is taken too, so that one loss serves a model with its extra heads and without them.
+    A plain tensor of logits gets the loss of the mask alone, so that one loss serves a model with and without extra
+    heads.
 
     Args:
-        loss: (logits, target) -> a scalar, for the mask; with the same `ignore_index` if there is one.
-        map_weight: of each decoder map; or of every one, coarsest first.
-        image_weight: of the image's logit.
-        auxiliary_weight: of the auxiliary logits; .4 in PSPNet and at the 15th place.
-        skip_empty: leave images without salt out of the maps' losses.
-        ignore_index: pixels of this target value count in no term; a map's pixel is left out if all under it are.
+        loss: function or module (logits, target) -> scalar for the mask, with the same `ignore_index` if there is one.
+        map_weight: weight of every decoder map, or one weight for each, coarsest first.
+        image_weight: weight of the image's logit.
+        auxiliary_weight: weight of the auxiliary logits; .4 in PSPNet and at the 15th place.
+        skip_empty: whether images without salt are left out of the maps' losses.
+        ignore_index: target value of pixels that count in no term. A map's pixel is left out if all pixels under it
+            are.
 
     Raises:
-        TypeError: `loss` can't be called, or is a class.
-        ValueError: a weight is not finite.
+        TypeError: if `loss` is not callable, or is a class.
+        ValueError: if a weight is not finite.
 
     Shape:
         A SegOutput with logits N K H W, and a target N H W, N 1 H W or N K H W, as `loss` takes it -> a scalar.
@@ -61,7 +65,7 @@ class DeepSupervisionLoss(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(loss, type) or not callable(loss):
-            raise TypeError(f"loss={loss!r} is no loss: give a function, or an instance of a module, as in BCELoss()")
+            raise TypeError(f"loss must be a function or an instance of a module, as in BCELoss(), got {loss!r}")
         weights = {"image_weight": image_weight, "auxiliary_weight": auxiliary_weight}
         several = map_weight if isinstance(map_weight, Sequence) else [map_weight]
         check_finite(**weights, **{f"map_weight[{i}]": weight for i, weight in enumerate(several)})
@@ -76,32 +80,34 @@ class DeepSupervisionLoss(nn.Module):
         """Return the weighted sum.
 
         Raises:
-            ValueError: a part of the output does not fit the target or the weights, or the loss is no scalar.
+            ValueError: if a part of the output does not fit the target or the weights, or the loss is not a scalar.
         """
         if not isinstance(output, SegOutput):
             return self.loss(output, target)
         total = self.loss(output.logits, target)
         if total.ndim > 0:
-            raise ValueError(f"the loss of the mask has shape {tuple(total.shape)}: give it reduction='mean' or 'sum'")
+            raise ValueError(
+                f"the loss of the mask must be a scalar, got shape {tuple(total.shape)}: use reduction='mean' or 'sum'"
+            )
         if not output.maps and output.image is None and output.auxiliary is None:
             return total
         truth = any_inputs(output.logits, target, ignore_index=self.ignore_index)
-        sought = truth.masks[:, 1:] if truth.exclusive else truth.masks
-        some = (sought > 0).flatten(1).any(1, keepdim=True)  # N 1, whether there is salt
+        salt = truth.masks[:, 1:] if truth.exclusive else truth.masks
+        has_salt = (salt > 0).flatten(1).any(1, keepdim=True)  # N 1
         valid = truth.masks.new_ones(1, 1, 1, 1) if truth.valid is None else truth.valid.to(truth.masks.dtype)
         for logits, weight in zip(output.maps, self._map_weights(len(output.maps)), strict=True):
-            total = total + weight * self._map_loss(logits, truth, valid, some)
+            total = total + weight * self._map_loss(logits, truth, valid, has_salt)
         if output.image is not None:
-            if output.image.shape != some.shape:
+            if output.image.shape != has_salt.shape:
                 raise ValueError(
-                    f"the image's logit must be N 1, here {tuple(some.shape)}, got {tuple(output.image.shape)}"
+                    f"the image's logits must be N 1, here {tuple(has_salt.shape)}, got {tuple(output.image.shape)}"
                 )
-            counted = valid.flatten(1).any(1, keepdim=True).expand(some.shape)  # N 1
-            total = total + self.image_weight * _cross_entropy(output.image, some.to(valid.dtype), counted)
+            counted = valid.flatten(1).any(1, keepdim=True).expand(has_salt.shape)  # N 1
+            total = total + self.image_weight * _cross_entropy(output.image, has_salt.to(valid.dtype), counted)
         if output.auxiliary is not None:
             if output.auxiliary.shape[:2] != truth.masks.shape[:2]:
                 raise ValueError(
-                    f"auxiliary logits must be N K h w, here {tuple(truth.masks.shape[:2])} in front, "
+                    f"auxiliary logits must be N K h w with (N, K) = {tuple(truth.masks.shape[:2])}, "
                     f"got {tuple(output.auxiliary.shape)}"
                 )
             full = F.interpolate(_exact(output.auxiliary), size=target.shape[-2:], mode="bilinear", align_corners=False)
@@ -113,16 +119,16 @@ class DeepSupervisionLoss(nn.Module):
             return [self.map_weight] * count
         if len(self.map_weight) != count:
             raise ValueError(
-                f"map_weight holds {len(self.map_weight)} weights and the model returns {count} maps: "
-                f"give one for each, coarsest first, or a number for all"
+                f"map_weight must hold a weight for each of the model's {count} maps, got {len(self.map_weight)}: "
+                f"give {count}, coarsest first, or one number for all"
             )
         return self.map_weight
 
-    def _map_loss(self, logits: Tensor, truth: AnyInputs, valid: Tensor, some: Tensor) -> Tensor:
+    def _map_loss(self, logits: Tensor, truth: AnyInputs, valid: Tensor, has_salt: Tensor) -> Tensor:
         height, width = logits.shape[-2:]
         expected = (*truth.masks.shape[:2], height, width)
         if tuple(logits.shape) != expected:
-            raise ValueError(f"a map of logits must be N K h w, here {expected}, got {tuple(logits.shape)}")
+            raise ValueError(f"a map must be N K h w, here {expected}, got {tuple(logits.shape)}")
         share = F.adaptive_avg_pool2d(truth.masks, (height, width))  # N K h w
         if truth.valid is None:
             counted = torch.ones_like(share, dtype=torch.bool)
@@ -131,19 +137,16 @@ class DeepSupervisionLoss(nn.Module):
             counted = (pixels > 0).expand(share.shape)
             share = share / pixels.clamp(min=torch.finfo(pixels.dtype).tiny)
         if self.skip_empty:
-            counted = counted & some[:, :, None, None]
+            counted = counted & has_salt[:, :, None, None]
         return _cross_entropy(logits, share, counted, exclusive=truth.exclusive)
 
     def extra_repr(self) -> str:
-        """Options, for print."""
-        return (
-            f"map_weight={self.map_weight}, image_weight={self.image_weight}, "
-            f"auxiliary_weight={self.auxiliary_weight}, skip_empty={self.skip_empty}, ignore_index={self.ignore_index}"
-        )
+        """Return the options, for print."""
+        return shown_options(self)
 
 
 def _cross_entropy(logits: Tensor, share: Tensor, counted: Tensor, *, exclusive: bool = False) -> Tensor:
-    """Mean over what counts, of shares and not of 0 and 1. What does not count may be NaN."""
+    """Return the mean cross-entropy over counted pixels, for targets between 0 and 1. Other pixels may be NaN."""
     logits = _exact(logits).masked_fill(~counted, 0)
     if exclusive:
         counted = counted[:, 0]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from ._module import LossModule
-from ._overlap import Empty, Factors, overlap_loss
-from ._reduce import Reduction
-
-_FACTORS = Factors(hit=2, false_positive=1, false_negative=1)
+from ._inputs import any_inputs
+from ._options import Reduction, shown_options
+from ._overlap import DICE, Empty, check_overlap_options, overlap_of
 
 
 def dice_loss(
@@ -22,38 +20,42 @@ def dice_loss(
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Soft Dice loss 1 - (2 I + smooth) / (P + T + smooth), in float32 (float64 stays).
+    """Return the soft Dice loss 1 - (2 I + smooth) / (P + T + smooth).
 
-    P and T are the sums of probabilities and of the mask, I that of their product. Probabilities are sigmoids of
-    masks' logits, and the softmax of classes' logits; each class is a mask then.
+    P is the sum of the probabilities, T that of the mask, and I that of their product. Probabilities are sigmoids of
+    a mask's logits or the softmax of the classes' logits; each class is then one mask. The loss is computed in
+    float32, or in float64 for float64 logits.
 
-    Empty masks, which leave I at 0 whatever is predicted:
+    An empty mask has I = 0 whatever is predicted. `empty` chooses its loss:
 
-    - `empty="mean"`: the loss is P / (V + smooth) with V valid pixels, about the mean probability. Each pixel gets the
-      gradient that the mean would give it, and an image without a false alarm costs nothing.
-    - `empty="smooth"`: the formula as it stands, P / (P + smooth). Its gradient falls with the square of P, so an
-      untrained net hardly learns of empty masks; without smoothing it would learn nothing.
-    - `empty="skip"`: left out of sum and mean, as a class that is not in the image.
+    - "mean": P / (V + smooth) with V valid pixels, which is about the mean probability. Each pixel gets the gradient
+      that the mean would give it, and an image without false alarms costs nothing.
+    - "smooth": the formula as it stands, P / (P + smooth). Its gradient falls with the square of P, so an untrained
+      network hardly learns from empty masks, and not at all without smoothing.
+    - "skip": none; the mask is left out of sum and mean, like a class that is absent from the image.
 
     Args:
-        logits: raw scores, (N, 1, H, W), (N, H, W), or (N, C, H, W); any floating dtype.
-        target: a mask of 0 and 1 in the shape of the logits, where one channel may be left out; or labels 0 to C - 1,
-            (N, H, W). A share of salt between 0 and 1 is taken, but then the loss is not least where both are equal.
-        smooth: added above and below, in pixels; 0 or more.
-        log: -log of the overlap instead of 1 - it: the less they overlap, the steeper. Needs smooth above 0.
-        per_image: one loss an image, and class; False sums I, P and T over the batch.
-        empty: what an empty mask gives, see above.
-        ignore_index: pixels of this target value are left out.
+        logits: raw scores, (N, 1, H, W), (N, H, W) or (N, C, H, W); any floating dtype.
+        target: mask of 0 and 1 in the shape of the logits, where a single channel may be left out; or labels 0 to
+            C - 1, (N, H, W). Values between 0 and 1 are allowed, but then the loss is not smallest where prediction
+            and target are equal.
+        smooth: number of pixels added to the numerator and the denominator, 0 or more.
+        log: whether to return -log of the overlap instead of 1 - overlap, which is steeper for small overlaps. It
+            needs smooth above 0.
+        per_image: whether each image and class has its own loss; otherwise I, P and T are summed over the batch.
+        empty: treatment of empty masks, see above.
+        ignore_index: target value of pixels that are left out.
         reduction: "mean" over the classes of an image, then over images that have a valid pixel; "sum"; or "none":
-            (M,) of masks, (M, C) of several channels or classes, 0 where nothing counts. M is N, or 1 if not
+            (M,) for masks and (M, C) for several channels or classes, 0 where nothing counts. M is N, or 1 if not
             `per_image`.
 
     Returns:
         A scalar, (M,) or (M, C). A batch in which nothing counts gives 0 with gradient 0.
 
     Raises:
-        TypeError: logits are not floating point, or the target is of no dtype that holds masks or labels.
-        ValueError: shapes, devices, `ignore_index` or an option do not fit; on a CPU, a target out of range.
+        TypeError: if the logits are not floating point, or the target has a dtype that holds neither masks nor labels.
+        ValueError: if shapes, devices, `ignore_index` or an option do not fit; on a CPU, if a target value is out of
+            range.
 
     Example:
         >>> import torch
@@ -61,18 +63,46 @@ def dice_loss(
         >>> round(dice_loss(logits, torch.tensor([[[1, 0, 1]]]), smooth=0).item(), 4)  # 1 - 2/4
         0.5
     """
-    return overlap_loss(
-        logits,
-        target,
-        _FACTORS,
-        smooth=smooth,
-        log=log,
-        per_image=per_image,
-        empty=empty,
-        ignore_index=ignore_index,
-        reduction=reduction,
-    )
+    check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+    inputs = any_inputs(logits, target, ignore_index=ignore_index)
+    return overlap_of(inputs, DICE, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
 
 
-class DiceLoss(LossModule, function=dice_loss):
-    """`dice_loss` as a module; its options are those of the function."""
+class DiceLoss(nn.Module):
+    """`dice_loss` as a module. It takes the function's options and keeps them as attributes."""
+
+    def __init__(
+        self,
+        *,
+        smooth: float = 1.0,
+        log: bool = False,
+        per_image: bool = True,
+        empty: Empty = "mean",
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+        self.smooth = smooth
+        self.log = log
+        self.per_image = per_image
+        self.empty: Empty = empty
+        self.ignore_index = ignore_index
+        self.reduction: Reduction = reduction
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return `dice_loss` with the module's options."""
+        return dice_loss(
+            logits,
+            target,
+            smooth=self.smooth,
+            log=self.log,
+            per_image=self.per_image,
+            empty=self.empty,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the options, for print."""
+        return shown_options(self)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from ._module import LossModule
-from ._overlap import Empty, Factors, overlap_loss
-from ._reduce import Reduction
-
-_FACTORS = Factors(hit=1, false_positive=1, false_negative=1)
+from ._inputs import any_inputs
+from ._options import Reduction, shown_options
+from ._overlap import JACCARD, Empty, check_overlap_options, overlap_of
 
 
 def jaccard_loss(
@@ -22,28 +20,28 @@ def jaccard_loss(
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Soft Jaccard loss 1 - (I + smooth) / (P + T - I + smooth), in float32 (float64 stays).
+    """Return the soft Jaccard loss 1 - (I + smooth) / (P + T - I + smooth).
 
-    P and T are the sums of probabilities and of the mask, I that of their product.
-
-    Empty masks: `empty="mean"`, "smooth" or "skip" do what they do in `dice_loss`.
+    P is the sum of the probabilities, T that of the mask, and I that of their product. The loss is computed in
+    float32, or in float64 for float64 logits. `empty` treats empty masks as in `dice_loss`.
 
     Args:
-        logits: as in `dice_loss`.
-        target: likewise.
-        smooth: added above and below, in pixels; 0 or more.
-        log: -log of the overlap instead of 1 - it. Needs smooth above 0.
-        per_image: one loss an image, and class; False sums I, P and T over the batch.
-        empty: what an empty mask gives.
-        ignore_index: pixels of this target value are left out.
-        reduction: as in `dice_loss`.
+        logits: raw scores, (N, 1, H, W), (N, H, W) or (N, C, H, W), see `dice_loss`.
+        target: mask or labels, see `dice_loss`.
+        smooth: number of pixels added to the numerator and the denominator, 0 or more.
+        log: whether to return -log of the overlap instead of 1 - overlap. It needs smooth above 0.
+        per_image: whether each image and class has its own loss; otherwise the batch has one for each class.
+        empty: treatment of empty masks, see `dice_loss`.
+        ignore_index: target value of pixels that are left out.
+        reduction: "mean", "sum" or "none", see `dice_loss`.
 
     Returns:
         A scalar, (M,) or (M, C). A batch in which nothing counts gives 0 with gradient 0.
 
     Raises:
-        TypeError: logits are not floating point, or the target is of no dtype that holds masks or labels.
-        ValueError: shapes, devices, `ignore_index` or an option do not fit; on a CPU, a target out of range.
+        TypeError: if the logits are not floating point, or the target has a dtype that holds neither masks nor labels.
+        ValueError: if shapes, devices, `ignore_index` or an option do not fit; on a CPU, if a target value is out of
+            range.
 
     Example:
         >>> import torch
@@ -51,18 +49,46 @@ def jaccard_loss(
         >>> round(jaccard_loss(logits, torch.tensor([[[1, 0, 1]]]), smooth=0).item(), 4)  # 1 - 1/3
         0.6667
     """
-    return overlap_loss(
-        logits,
-        target,
-        _FACTORS,
-        smooth=smooth,
-        log=log,
-        per_image=per_image,
-        empty=empty,
-        ignore_index=ignore_index,
-        reduction=reduction,
-    )
+    check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+    inputs = any_inputs(logits, target, ignore_index=ignore_index)
+    return overlap_of(inputs, JACCARD, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
 
 
-class JaccardLoss(LossModule, function=jaccard_loss):
-    """`jaccard_loss` as a module; its options are those of the function."""
+class JaccardLoss(nn.Module):
+    """`jaccard_loss` as a module. It takes the function's options and keeps them as attributes."""
+
+    def __init__(
+        self,
+        *,
+        smooth: float = 1.0,
+        log: bool = False,
+        per_image: bool = True,
+        empty: Empty = "mean",
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+        self.smooth = smooth
+        self.log = log
+        self.per_image = per_image
+        self.empty: Empty = empty
+        self.ignore_index = ignore_index
+        self.reduction: Reduction = reduction
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return `jaccard_loss` with the module's options."""
+        return jaccard_loss(
+            logits,
+            target,
+            smooth=self.smooth,
+            log=self.log,
+            per_image=self.per_image,
+            empty=self.empty,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the options, for print."""
+        return shown_options(self)

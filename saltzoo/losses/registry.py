@@ -1,13 +1,13 @@
-"""Losses by name, so that a recipe's file can say which."""
+"""Losses by name, so that a recipe's file can choose them."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
+from .._checks import closest
 from .bce import BCELoss
 from .bce_dice import BCEDiceLoss
 from .bootstrapped import BootstrappedBCELoss, BootstrappedCELoss
@@ -43,60 +43,60 @@ _losses: dict[str, Callable[..., nn.Module]] = {
 
 
 def list_losses() -> list[str]:
-    """Names that `create_loss` takes, in order."""
+    """Return the names that `create_loss` takes, sorted."""
     return sorted(_losses)
 
 
 def register_loss(name: str, build: Callable[..., nn.Module]) -> None:
-    """Adds a loss of your own to the names.
+    """Add a loss to those that `create_loss` knows.
 
     Args:
-        name: of the loss.
-        build: (**options) -> a module called as loss(logits, target); a class, for one.
+        name: new name.
+        build: (**options) -> a module called as loss(logits, target), such as the module's class.
 
     Raises:
         ValueError: if the name is taken.
     """
     if name in _losses:
-        raise ValueError(f"there is a loss named {name!r} already: choose another name")
+        raise ValueError(f"a loss named {name!r} exists already: choose another name")
     _losses[name] = build
 
 
 def create_loss(loss: Config, /, **options: Any) -> nn.Module:
-    """A loss by its name, as a module.
+    """Build a loss module by its name.
 
-    Where losses are made of losses, as in "weighted_sum" and "deep_supervision", the inner ones are given in the same
-    way: by a name, or by a table of a name and options, as a TOML or JSON file holds it.
+    "weighted_sum" and "deep_supervision" contain other losses. These are given in the same way, by a name or by a
+    table of a name and options, as a TOML or JSON file holds it.
 
     Args:
-        loss: a name of `list_losses()`; or a table with the key "name", and options beside it.
-        options: of the loss.
+        loss: name from `list_losses()`, or a table with the key "name" and options beside it.
+        options: options of the loss.
 
     Raises:
-        TypeError: an option that the loss does not have, or a config that is neither name nor table.
-        ValueError: an unknown name, or what the loss refuses.
+        TypeError: if the loss does not have an option, or `loss` is neither a name nor a table.
+        ValueError: if the name is unknown, or the loss refuses an option.
 
     Example:
         >>> elu = {"name": "lovasz_hinge", "margin": "elu", "symmetric": True}
         >>> loss = create_loss("weighted_sum", losses=[elu, "bce_loss"], weights=[1.0, 0.2])
-        >>> loss.losses[0].options["margin"]
+        >>> loss.losses[0].margin
         'elu'
     """
     if isinstance(loss, Mapping):
         if "name" not in loss:
-            raise ValueError(f'the loss {dict(loss)} has no name: give it one of list_losses() as "name"')
+            raise ValueError(f'a table of a loss needs the key "name", got {dict(loss)}: give a name of list_losses()')
         options = {**{key: value for key, value in loss.items() if key != "name"}, **options}
         loss = loss["name"]
     if not isinstance(loss, str):
-        raise TypeError(f"a loss is given by a name or a table with a name, got {loss!r}")
+        raise TypeError(f"a loss must be a name or a table with a name, got {loss!r}")
     if loss not in _losses:
-        close = difflib.get_close_matches(loss, _losses, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
-        raise ValueError(f"unknown loss {loss!r}. {hint}There are: {', '.join(list_losses())}")
+        hint = closest(loss, _losses)
+        raise ValueError(f"unknown loss {loss!r}. {hint and f'{hint} '}There are: {', '.join(list_losses())}")
     return _losses[loss](**{key: _inner(key, value) for key, value in options.items()})
 
 
 def _inner(key: str, value: Any) -> Any:
+    """Build the losses within an option; return any other option as it is."""
     if key == "loss" and isinstance(value, str | Mapping):
         return create_loss(value)
     if key == "losses" and isinstance(value, list | tuple):

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._checks import check_choice
 from .._torch import autocast_off
 from ._inputs import mask_inputs
-from ._reduce import REDUCTIONS, Reduction, reduce_images
+from ._options import Reduction, check_common, shown_options
+from ._reduce import reduce_images
 
 Features = Callable[[Tensor], Sequence[Tensor]]
 
@@ -28,52 +28,52 @@ def topology_loss(
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Mean squared differences of a frozen network's maps of prediction and mask, summed over the maps.
+    """Return the mean squared difference between a frozen network's maps of prediction and mask, summed over the maps.
 
-    Such maps tell lines, holes and gaps apart, which a loss of single pixels does not. The paper adds the loss to a
-    cross-entropy, with a small weight; the 15th place of the TGS Salt challenge took .05.
+    The maps react to lines, holes and gaps, which a loss of single pixels does not see. The paper adds the loss to a
+    cross-entropy with a small weight; the 15th place of the TGS Salt challenge used .05.
 
-    Empty masks give maps like any other: each pixel of theirs gets a gradient.
+    An empty mask has maps like any other: each of its pixels gets a gradient.
 
-    Everything is computed in float32 (float64 stays), whatever autocast says. Prediction and mask pass through the
-    network once each, and the mask's pass keeps nothing for the backward.
+    The loss is computed in float32, or in float64 for float64 logits, also under autocast. Prediction and mask pass
+    through the network once each; the pass of the mask stores nothing for the backward pass.
 
     Args:
         logits: raw scores, (N, 1, H, W) or (N, H, W), any floating dtype.
-        target: a mask of 0 and 1, (N, H, W) or (N, 1, H, W).
-        features: images N 3 H W -> maps N C h w. Their gradient by the images is wanted, that by weights is not:
-            freeze them.
-        normalize: images are to have ImageNet's mean and deviation; else they hold 0 to 1.
-        ignore_index: at pixels of this target value both images are 0, and a map's pixels count by the share of valid
-            pixels under them.
+        target: mask of 0 and 1, (N, H, W) or (N, 1, H, W).
+        features: function from images N 3 H W to a list of maps N C h w. The gradient with respect to its weights is
+            not needed: freeze them.
+        normalize: whether images are normalized by ImageNet's mean and deviation; otherwise they hold 0 to 1.
+        ignore_index: target value of ignored pixels. Both images are 0 there, and a map's pixel is weighted by the
+            share of valid pixels under it.
         reduction: "mean" over images that have a valid pixel, "sum", or "none": (N,).
 
     Returns:
-        A scalar, or (N,). A batch without any valid pixel gives 0 with gradient 0.
+        A scalar, or (N,). A batch without valid pixels gives 0 with gradient 0.
 
     Raises:
-        TypeError: logits are not floating point, the target is of no dtype that holds a mask, or features give no list
-            of tensors.
-        ValueError: shapes, devices, `ignore_index` or an option do not fit; the features are no maps; on a CPU, a
-            target beyond 0 to 1.
+        TypeError: if the logits are not floating point, the target has a dtype that cannot hold a mask, or `features`
+            does not return a list of tensors.
+        ValueError: if shapes, devices, `ignore_index` or an option do not fit, or `features` does not return maps; on
+            a CPU, if the target leaves 0 to 1.
 
     Example:
         >>> logits, target = torch.zeros(1, 1, 4, 4), torch.ones(1, 4, 4)
         >>> topology_loss(logits, target, lambda x: [x, x], normalize=False).item()  # (1 - 1/2)^2, twice
         0.5
     """
-    check_choice("reduction", reduction, REDUCTIONS)
+    check_common(ignore_index, reduction)
     logits, target, valid = mask_inputs(logits, target, ignore_index=ignore_index)
     if logits.ndim == 4:
         raise ValueError(
-            f"logits have shape {tuple(logits.shape)}: this loss compares one mask an image. "
-            f"Call it for each channel, as in logits[:, i], target[:, i]."
+            f"logits must be one mask an image for this loss, got {tuple(logits.shape)}: "
+            f"call it for each channel, as in logits[:, i], target[:, i]"
         )
-    shares, masks = logits.sigmoid(), target.to(logits.dtype)  # N H W
+    probabilities, masks = logits.sigmoid(), target.to(logits.dtype)  # N H W
     if valid is not None:
-        shares = shares.masked_fill(~valid, 0)
+        probabilities = probabilities.masked_fill(~valid, 0)
     with autocast_off(logits):
-        predicted = features(_as_images(shares, normalize))
+        predicted = features(_as_images(probabilities, normalize))
         with torch.no_grad():
             true = features(_as_images(masks, normalize))
         _check_maps(predicted, len(logits))
@@ -86,11 +86,11 @@ def topology_loss(
     return reduce_images(torch.stack(means).sum(0), counted, reduction)
 
 
-def _as_images(shares: Tensor, normalize: bool) -> Tensor:
-    images = shares[:, None].expand(-1, 3, -1, -1)  # N 3 H W
+def _as_images(probabilities: Tensor, normalize: bool) -> Tensor:
+    images = probabilities[:, None].expand(-1, 3, -1, -1)  # N 3 H W
     if not normalize:
         return images
-    # Filled on the device: a tensor made from a list would be waited for on its way to a GPU.
+    # Plain numbers: the host would wait while a tensor made from a list is copied to a GPU.
     return torch.cat(
         [
             (images[:, i : i + 1] - mean) / std
@@ -102,34 +102,34 @@ def _as_images(shares: Tensor, normalize: bool) -> Tensor:
 
 def _check_maps(maps: Sequence[Tensor], count: int) -> None:
     if not isinstance(maps, list | tuple) or not all(isinstance(x, Tensor) for x in maps):
-        raise TypeError(f"features gave a {type(maps).__name__}. Return a list or tuple of maps N C h w.")
+        raise TypeError(f"features must return a list or tuple of maps N C h w, got a {type(maps).__name__}")
     shapes = [tuple(x.shape) for x in maps]
     if not shapes or any(len(shape) != 4 or shape[0] != count for shape in shapes):
-        raise ValueError(f"features gave the shapes {shapes} of {count} images. Return a list of maps N C h w.")
+        raise ValueError(f"features must return maps N C h w with N = {count}, got the shapes {shapes}")
 
 
 def _mean_of_valid(distance: Tensor, valid: Tensor) -> Tensor:
     height, width = distance.shape[-2:]
     share = F.adaptive_avg_pool2d(valid.to(distance.dtype), (height, width))  # N h w
-    # Without any valid pixel both images are 0, and so is their distance.
+    # Without valid pixels both images are 0, and so is their distance.
     return (distance * share).sum((1, 2)) / share.sum((1, 2)).clamp(min=torch.finfo(share.dtype).tiny)
 
 
 class TopologyLoss(nn.Module):
-    """`topology_loss` with a frozen network.
+    """`topology_loss` as a module that holds the frozen network. It keeps the function's options as attributes.
 
     Args:
-        features: images N 3 H W -> maps N C h w, of the logits' precision: a module, which moves along with this one
-            and is set to evaluation for good, or any callable. None is conv1_2, conv2_2 and conv3_4 of timm's
-            `vgg19.tv_in1k`, as in the paper; its weights come from the Hugging Face Hub once, and then from its cache.
-        normalize: as in the function.
-        ignore_index: likewise.
-        reduction: likewise.
+        features: function from images N 3 H W to a list of maps N C h w, in the precision of the logits. A module
+            moves along with this one and stays in evaluation mode. None for conv1_2, conv2_2 and conv3_4 of timm's
+            `vgg19.tv_in1k`, as in the paper; its weights are downloaded once from the Hugging Face Hub.
+        normalize: whether images are normalized by ImageNet's mean and deviation; otherwise they hold 0 to 1.
+        ignore_index: target value of ignored pixels, see `topology_loss`.
+        reduction: "mean" over images that have a valid pixel, "sum" or "none".
 
     Raises:
-        OSError: if VGG19's weights can't be had.
-        TypeError: features can't be called.
-        ValueError: an option is not known.
+        OSError: if VGG19's weights are neither cached nor downloadable.
+        TypeError: if `features` is not callable, or `ignore_index` is neither a whole number nor None.
+        ValueError: if `reduction` is unknown.
     """
 
     def __init__(
@@ -141,9 +141,9 @@ class TopologyLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        check_choice("reduction", reduction, REDUCTIONS)
+        check_common(ignore_index, reduction)
         if features is not None and not callable(features):
-            raise TypeError(f"features={features!r} can't be called. Give images N 3 H W -> maps N C h w, or None.")
+            raise TypeError(f"features must be a callable, images N 3 H W -> maps N C h w, or None, got {features!r}")
         self.features = _vgg19() if features is None else features
         self.train(self.training)
         self.normalize = normalize
@@ -151,7 +151,7 @@ class TopologyLoss(nn.Module):
         self.reduction: Reduction = reduction
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode, but for the network's: it stays in evaluation, or batch norms of it would learn."""
+        """Set the mode, except that of the network: it stays in evaluation, so that batch norms do not learn."""
         super().train(mode)
         if isinstance(self.features, nn.Module):
             self.features.eval()
@@ -169,17 +169,17 @@ class TopologyLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Options, for print."""
-        return f"normalize={self.normalize}, ignore_index={self.ignore_index}, reduction={self.reduction!r}"
+        """Return the options, for print."""
+        return shown_options(self)
 
 
 def _vgg19() -> nn.Module:
-    from ..encoders.timm.vgg import VGG19Features  # not at import: timm takes more than a second
+    from ..encoders.timm.vgg import VGG19Features  # not at import time: timm takes more than a second
 
     try:
         return VGG19Features()
     except OSError as error:
         raise OSError(
-            f"{error}. The topology loss needs no VGG19 in particular: TopologyLoss(features) takes any callable, "
-            f"images N 3 H W -> maps N C h w, such as the encoder of a network that you have"
+            f"{error}. The topology loss works without VGG19: TopologyLoss(features) takes any callable, "
+            f"images N 3 H W -> maps N C h w, such as the encoder of a network at hand"
         ) from error

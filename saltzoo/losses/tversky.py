@@ -1,12 +1,13 @@
-"""Tversky loss: Dice and Jaccard with a price for each kind of error. Salehi et al., 2017, https://arxiv.org/abs/1706.05721."""
+"""Tversky loss: Dice and Jaccard with a weight for each kind of error. Salehi et al., 2017, https://arxiv.org/abs/1706.05721."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from ._module import LossModule
-from ._overlap import Empty, Factors, overlap_loss
-from ._reduce import Reduction
+from .._checks import check_finite
+from ._inputs import any_inputs
+from ._options import Reduction, shown_options
+from ._overlap import Empty, Factors, check_overlap_options, overlap_of
 
 
 def tversky_loss(
@@ -22,32 +23,32 @@ def tversky_loss(
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Tversky loss 1 - (I + smooth) / (I + alpha FP + beta FN + smooth), in float32 (float64 stays).
+    """Return the Tversky loss 1 - (I + smooth) / (I + alpha FP + beta FN + smooth).
 
     I, FP and FN are sums of probabilities: of salt found, of false alarms, of salt missed. alpha = beta = 1/2 gives
-    the Dice loss (of twice the smoothing), alpha = beta = 1 the Jaccard loss.
-
-    Empty masks: `empty="mean"`, "smooth" or "skip" do what they do in `dice_loss`. With "mean" alpha has no say in
+    the Dice loss with twice the smoothing, alpha = beta = 1 the Jaccard loss. The loss is computed in float32, or in
+    float64 for float64 logits. `empty` treats empty masks as in `dice_loss`; with "mean", alpha does not matter for
     them.
 
     Args:
-        logits: as in `dice_loss`.
-        target: likewise.
-        alpha: price of false alarms, above 0.
-        beta: price of misses, above 0; the paper found .7 to .9 best, with alpha = 1 - beta.
-        smooth: added above and below, in pixels; 0 or more.
-        log: -log of the overlap instead of 1 - it. Needs smooth above 0.
-        per_image: one loss an image, and class; False sums over the batch.
-        empty: what an empty mask gives.
-        ignore_index: pixels of this target value are left out.
-        reduction: as in `dice_loss`.
+        logits: raw scores, (N, 1, H, W), (N, H, W) or (N, C, H, W), see `dice_loss`.
+        target: mask or labels, see `dice_loss`.
+        alpha: weight of false alarms, above 0.
+        beta: weight of misses, above 0; the paper found .7 to .9 best, with alpha = 1 - beta.
+        smooth: number of pixels added to the numerator and the denominator, 0 or more.
+        log: whether to return -log of the overlap instead of 1 - overlap. It needs smooth above 0.
+        per_image: whether each image and class has its own loss; otherwise the batch has one for each class.
+        empty: treatment of empty masks, see `dice_loss`.
+        ignore_index: target value of pixels that are left out.
+        reduction: "mean", "sum" or "none", see `dice_loss`.
 
     Returns:
         A scalar, (M,) or (M, C). A batch in which nothing counts gives 0 with gradient 0.
 
     Raises:
-        TypeError: logits are not floating point, or the target is of no dtype that holds masks or labels.
-        ValueError: shapes, devices, `ignore_index` or an option do not fit; on a CPU, a target out of range.
+        TypeError: if the logits are not floating point, or the target has a dtype that holds neither masks nor labels.
+        ValueError: if shapes, devices, `ignore_index` or an option do not fit; on a CPU, if a target value is out of
+            range.
 
     Example:
         >>> import torch
@@ -56,20 +57,62 @@ def tversky_loss(
         >>> round(tversky_loss(logits, target, alpha=0.5, beta=1.5, smooth=0).item(), 4)  # 1 - 1/(1 + .5 + 1.5)
         0.6667
     """
+    _check_options(alpha, beta, smooth, log, empty, ignore_index, reduction)
+    factors = Factors(hit=1, false_positive=alpha, false_negative=beta)
+    inputs = any_inputs(logits, target, ignore_index=ignore_index)
+    return overlap_of(inputs, factors, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
+
+
+def _check_options(
+    alpha: float, beta: float, smooth: float, log: bool, empty: Empty, ignore_index: int | None, reduction: Reduction
+) -> None:
+    check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
     if not (alpha > 0 and beta > 0):
         raise ValueError(f"alpha and beta must be above 0, got {alpha} and {beta}")
-    return overlap_loss(
-        logits,
-        target,
-        Factors(hit=1, false_positive=alpha, false_negative=beta),
-        smooth=smooth,
-        log=log,
-        per_image=per_image,
-        empty=empty,
-        ignore_index=ignore_index,
-        reduction=reduction,
-    )
+    check_finite(alpha=alpha, beta=beta)
 
 
-class TverskyLoss(LossModule, function=tversky_loss):
-    """`tversky_loss` as a module; its options are those of the function."""
+class TverskyLoss(nn.Module):
+    """`tversky_loss` as a module. It takes the function's options and keeps them as attributes."""
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        smooth: float = 1.0,
+        log: bool = False,
+        per_image: bool = True,
+        empty: Empty = "mean",
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        _check_options(alpha, beta, smooth, log, empty, ignore_index, reduction)
+        self.alpha = alpha
+        self.beta = beta
+        self.smooth = smooth
+        self.log = log
+        self.per_image = per_image
+        self.empty: Empty = empty
+        self.ignore_index = ignore_index
+        self.reduction: Reduction = reduction
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return `tversky_loss` with the module's options."""
+        return tversky_loss(
+            logits,
+            target,
+            alpha=self.alpha,
+            beta=self.beta,
+            smooth=self.smooth,
+            log=self.log,
+            per_image=self.per_image,
+            empty=self.empty,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the options, for print."""
+        return shown_options(self)

@@ -1,4 +1,4 @@
-"""Metrics of masks: a pure function, and an accumulator over batches and processes, of each."""
+"""Metrics of masks. Each is a function, and an accumulator over batches and processes."""
 
 from .confusion import ConfusionMatrix, ConfusionScores, confusion_matrix, confusion_scores
 from .dice import DiceScore, dice_score

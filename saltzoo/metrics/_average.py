@@ -1,6 +1,6 @@
-"""Scores that are a ratio of counts, and their means over pixels, classes and images."""
+"""Scores that are ratios of counts, and their means over pixels, classes and images."""
 
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
@@ -17,15 +17,15 @@ Reduction = Literal["mean", "none"]
 ONE = 1 << 32
 """A score of 1 in fixed point.
 
-Sums of integers do not depend on the order of their terms, sums of floats do. A score is rounded by at most
-1.2e-10. Overflow would take an image of 2**30 pixels, or 2**31 images.
+Unlike a sum of floats, a sum of integers does not depend on the order of its terms. The rounding error of a score is at
+most 1.2e-10. Only an image of 2**30 pixels, or 2**31 images, would overflow.
 """
 
 
 class Ratios(NamedTuple):
-    """Numerators and denominators of scores, and the pixels that count: int64 (N, K) each, or (K,) of all images.
+    """Numerators and denominators of scores, and numbers of valid pixels: int64 (N, K) each, or (K,) for all images.
 
-    Where a denominator is 0 there is nothing to score.
+    A denominator of 0 means that there is nothing to score.
     """
 
     numerator: Tensor
@@ -33,11 +33,11 @@ class Ratios(NamedTuple):
     valid: Tensor
 
     def over_images(self) -> "Ratios":
-        """Of all pixels of all images, (K,)."""
+        """Return the ratios over all pixels of all images, (K,)."""
         return Ratios(*(counts.sum(0) for counts in self))
 
     def scored(self, empty: Empty) -> "Ratios":
-        """With 1/1 for what neither mask has, if that is to be perfect."""
+        """Return 1/1 for classes that neither mask has, if `empty` is "perfect"."""
         if empty == "skip":
             return self
         nothing = (self.denominator == 0) & (self.valid > 0)
@@ -45,33 +45,30 @@ class Ratios(NamedTuple):
 
 
 def check_options(average: str, num_classes: int | None, empty: str = "perfect", reduction: str = "mean") -> None:
-    """Refuses options that the averages do not know.
+    """Raise ValueError if an option is unknown, or there are fewer than two classes."""
+    check_choice("average", average, get_args(Average))
+    check_choice("empty", empty, get_args(Empty))
+    check_choice("reduction", reduction, get_args(Reduction))
+    check_num_classes(num_classes)
 
-    Raises:
-        ValueError: an unknown word, or fewer than two classes.
-    """
-    check_choice("average", average, ("micro", "per_image"))
-    check_choice("empty", empty, ("perfect", "skip"))
-    check_choice("reduction", reduction, ("mean", "none"))
+
+def check_num_classes(num_classes: int | None) -> None:
+    """Raise ValueError if there are fewer than two classes."""
     if num_classes is not None and num_classes < 2:
-        raise ValueError(f"num_classes={num_classes} is no choice of labels. Give at least 2, or None for masks.")
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}: use num_classes=None for masks")
 
 
 def check_images(images: int, reduction: str) -> None:
-    """Refuses a mean of no image.
-
-    Raises:
-        ValueError: if one is asked for.
-    """
+    """Raise ValueError for the mean over no image."""
     if reduction == "mean" and images == 0:
-        raise ValueError("no image was given, so there is no mean. Give at least one, or use reduction='none'.")
+        raise ValueError("a mean needs at least one image, got none: skip empty batches, or use reduction='none'")
 
 
 def averaged(ratios: Ratios, *, average: Average, empty: Empty, reduction: Reduction) -> Tensor:
-    """Mean score, float32, or the scores that it is the mean of; NaN where there is nothing to score.
+    """Return the mean score in float32, or the scores before the mean; NaN where there is nothing to score.
 
     Returns:
-        A scalar; for "none" micro (K,), per image (N, K), both without K where it is 1.
+        A scalar. With reduction "none", (K,) for "micro" and (N, K) for "per_image", without the axis K if K is 1.
     """
     check_images(len(ratios.valid), reduction)
     ratios = (ratios.over_images() if average == "micro" else ratios).scored(empty)
@@ -82,13 +79,13 @@ def averaged(ratios: Ratios, *, average: Average, empty: Empty, reduction: Reduc
 
 
 def fixed_point(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Scores in units of 1/ONE, rounded to the nearest; 0 where the denominator is 0."""
+    """Return scores in units of 1/ONE, rounded to nearest; 0 where the denominator is 0."""
     denominator = denominator.clamp(min=1)
     return (numerator * ONE + denominator // 2) // denominator
 
 
 class AverageAccumulator(Accumulator):
-    """A mean of ratios over many batches and processes; a subclass says which ratio."""
+    """Mean of ratios over many batches and processes. A subclass defines the ratio in `_ratios`."""
 
     def __init__(
         self,
@@ -106,22 +103,22 @@ class AverageAccumulator(Accumulator):
         self.empty: Empty = empty
 
     def update(self, pred_masks: Mask, target_masks: Mask) -> Self:
-        """Add a batch; takes the masks that the function takes, and raises what it raises."""
+        """Add a batch. Masks and errors are those of the function."""
         counts = class_counts(pred_masks, target_masks, num_classes=self.num_classes, ignore_index=self.ignore_index)
         ratios = self._ratios(counts)
         if self.average == "micro":
             return self._add(torch.cat(ratios.over_images()))
         ratios = ratios.scored(self.empty)
         classes = (ratios.denominator > 0).sum(1)
-        images = fixed_point(ratios.numerator, ratios.denominator).sum(1)  # zeros where nothing is scored
+        images = fixed_point(ratios.numerator, ratios.denominator).sum(1)  # 0 where there is nothing to score
         scores = (images + classes // 2) // classes.clamp(min=1)
         return self._add(torch.stack([scores.sum(), (classes > 0).sum(), ratios.valid.sum()]))
 
     def compute(self) -> float:
-        """Mean score of all images seen, in 0..1; NaN if none of them has anything to score.
+        """Return the mean score of all images, 0 to 1; NaN if there is nothing to score in any of them.
 
         Raises:
-            ValueError: no valid pixel was seen.
+            ValueError: if there was no valid pixel.
         """
         sums = self._sums().view(3, -1)
         if not sums[2].any():

@@ -1,4 +1,4 @@
-"""Counts of pixels, exact, from which every metric is made."""
+"""Exact counts of pixels, on which all metrics rest."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from . import _on_cpu, _on_device
 from ._masks import Mask, Masks, read_masks
 
 PART = 1 << 20
-"""Pixels that are counted in one step on a CPU: their temporaries stay in its caches."""
+"""Number of pixels counted in one step on a CPU, small enough for its caches."""
 
 
 class Counts(NamedTuple):
-    """Pixels of each class in each image, int64 (N, K) each; only valid ones count."""
+    """Numbers of valid pixels of each class in each image, int64 (N, K) each."""
 
     intersection: Tensor
     pred: Tensor
@@ -23,12 +23,12 @@ class Counts(NamedTuple):
 
     @property
     def union(self) -> Tensor:
-        """Pixels that either mask has, (N, K)."""
+        """Pixels that are in either mask, (N, K)."""
         return self.pred + self.target - self.intersection
 
 
 def class_counts(pred_masks: Mask, target_masks: Mask, *, num_classes: int | None, ignore_index: int | None) -> Counts:
-    """Counts of binary masks (K = 1), of channels, or of labels, which are those where `num_classes` is given."""
+    """Count binary masks (K = 1), channels, or labels if `num_classes` is given."""
     if num_classes is None:
         return mask_counts(read_masks(pred_masks, target_masks, form="channels", ignore_index=ignore_index))
     labels = read_masks(pred_masks, target_masks, form="labels", ignore_index=ignore_index)
@@ -38,7 +38,7 @@ def class_counts(pred_masks: Mask, target_masks: Mask, *, num_classes: int | Non
 
 
 def mask_counts(masks: Masks) -> Counts:
-    """Counts of masks (N, K, P) that are above 0 where they have a pixel."""
+    """Count masks (N, K, P), which have a pixel where they are above 0."""
     count = _on_cpu.overlaps if on_cpu(masks.pred) else _on_device.overlaps
     rows = (None if mask is None else mask.flatten(0, 1) for mask in masks)
     counts = in_parts(count, *rows).unflatten(0, masks.pred.shape[:2])
@@ -46,10 +46,10 @@ def mask_counts(masks: Masks) -> Counts:
 
 
 def confusion_counts(labels: Masks, num_classes: int) -> Tensor:
-    """Confusion matrix of each image, (N, C, C): rows are the truth, columns the prediction.
+    """Return the confusion matrix of each image, (N, C, C): rows are the truth, columns the prediction.
 
     Raises:
-        ValueError: a valid pixel has another label than 0 to `num_classes` - 1; checked on a CPU only.
+        ValueError: on a CPU, if the label of a valid pixel is not 0 to `num_classes` - 1.
     """
     count = _on_cpu.confusions if on_cpu(labels.pred) else _on_device.confusions
     pred, target = labels.pred.squeeze(1), labels.target.squeeze(1)  # N P
@@ -58,18 +58,18 @@ def confusion_counts(labels: Masks, num_classes: int) -> Tensor:
 
 
 def histogram(index: Tensor, bins: int) -> Tensor:
-    """(M, bins) int64 of int64 (M, P): how often each row has each of the numbers 0 to `bins` - 1."""
+    """Count how often each row of int64 (M, P) holds each of the numbers 0 to `bins` - 1; int64 (M, bins)."""
     return (_on_cpu.histogram if on_cpu(index) else _on_device.histogram)(index, bins)
 
 
 def in_parts(count: Callable[..., Tensor], *rows: Tensor | None) -> Tensor:
-    """`count` over some rows of each tensor (M, P) at a time on a CPU, else over all; the results one below another."""
+    """Apply `count` to the rows of tensors (M, P), a few rows at a time on a CPU, and concatenate the results."""
     first = next(row for row in rows if row is not None)
     step = max(1, PART // first.shape[1] if on_cpu(first) else len(first))
-    starts = range(0, max(1, len(first)), step)  # without any row there is still a result, an empty one
+    starts = range(0, max(1, len(first)), step)  # no rows give an empty result
     return torch.cat([count(*(None if row is None else row[i : i + step] for row in rows)) for i in starts])
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether its values can be looked at for nothing."""
+    """Return whether values can be read without waiting for a device."""
     return tensor.device.type == "cpu"

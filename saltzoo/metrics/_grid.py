@@ -1,4 +1,4 @@
-"""Which thresholds and areas a search tries, and which of equals it takes."""
+"""Thresholds and areas that a search tries, and the choice among equal scores."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,42 +13,46 @@ STEPS = 10
 
 
 def threshold_grid(thresholds: int | Sequence[float]) -> tuple[float, ...]:
-    """The thresholds of a number of them, even over 0..1, or those given.
+    """Return a number of thresholds spread evenly over 0 to 1, or the given ones.
 
     Raises:
-        TypeError: a single number that is no count.
-        ValueError: fewer than two, or none; not rising, or not in 0..1.
+        TypeError: for a single float.
+        ValueError: for a number below 2, or thresholds that are not increasing within 0 to 1.
     """
     if isinstance(thresholds, int | np.integer):
         count = int(thresholds)
         if count < 2:
-            raise ValueError(f"thresholds={thresholds} are too few. Give at least 2, or the thresholds themselves.")
+            raise ValueError(
+                f"thresholds must be at least 2, got {thresholds}: give a number of them, or a list of thresholds"
+            )
         return tuple(k / (count - 1) for k in range(count))
     if isinstance(thresholds, float | np.floating):
-        raise TypeError(f"thresholds={thresholds} is one number. Give how many, as 101, or a list of them.")
+        raise TypeError(f"thresholds must be a whole number, such as 101, or a list, got {thresholds}")
     grid = tuple(float(threshold) for threshold in thresholds)
-    if not grid or not _rising(grid) or not (grid[0] >= 0 and grid[-1] <= 1):
-        raise ValueError(f"thresholds={_short(grid)} are no grid. Give rising numbers in 0..1, at least one.")
+    if not grid or not _increasing(grid) or not (grid[0] >= 0 and grid[-1] <= 1):
+        raise ValueError(f"thresholds must be increasing numbers in 0..1, at least one, got {_short(grid)}")
     return grid
 
 
 def area_grid(min_areas: Sequence[int]) -> tuple[int, ...]:
-    """The minimal areas given.
+    """Return the minimal areas as a tuple.
 
     Raises:
-        TypeError: a single number.
-        ValueError: none, not rising, negative, or not whole.
+        TypeError: for a single number.
+        ValueError: if there are none, or they are not increasing whole numbers from 0.
     """
     if isinstance(min_areas, Number):
-        raise TypeError(f"min_areas={min_areas} is one number. Give a list of them, as (0, {min_areas}).")
+        raise TypeError(f"min_areas must be a list, got {min_areas}: give several, as in (0, {min_areas})")
     grid = tuple(int(area) for area in min_areas)
-    if not grid or not _rising(grid) or grid[0] < 0 or grid != tuple(min_areas):
-        raise ValueError(f"min_areas={_short(tuple(min_areas))} are no grid. Give rising counts of pixels, as (0, 20).")
+    if not grid or not _increasing(grid) or grid[0] < 0 or grid != tuple(min_areas):
+        raise ValueError(
+            f"min_areas must be increasing counts of pixels, such as (0, 20), got {_short(tuple(min_areas))}"
+        )
     return grid
 
 
 def finer_grid(thresholds: Sequence[float], best: float) -> tuple[float, ...]:
-    """STEPS steps from the threshold before the best to it, and on to the one after it; the ends included."""
+    """Return a grid from the threshold before the best to the one after it, with STEPS steps on each side."""
     i = list(thresholds).index(best)
     near = thresholds[max(i - 1, 0) : i + 2]
     points = [np.linspace(a, b, STEPS + 1) for a, b in pairwise(near)]
@@ -56,10 +60,10 @@ def finer_grid(thresholds: Sequence[float], best: float) -> tuple[float, ...]:
 
 
 def best_of(totals: Tensor) -> tuple[int, int]:
-    """Row and column of the highest total of (T, A).
+    """Return row and column of the highest total in (T, A).
 
-    Of equals it is the first column; in that, the middle of the longest run of rows, the upper of two middles,
-    since what holds at a threshold holds on towards the next.
+    Among equal totals the first column wins, and in it the middle of the longest run of rows. The upper of two middles
+    wins, because the score at a threshold holds up to the next threshold.
     """
     highest = totals == totals.max()  # T A
     area = int(highest.any(0).int().argmax())
@@ -72,12 +76,12 @@ def best_of(totals: Tensor) -> tuple[int, int]:
 
 
 def merged(grids: Sequence[Sequence[float]], scores: Sequence[Tensor]) -> tuple[tuple[float, ...], Tensor]:
-    """The thresholds of several grids in order, each once, and their rows of scores."""
+    """Merge several grids: thresholds in order, each once, and their rows of scores."""
     thresholds, first = np.unique(np.concatenate(grids), return_index=True)
     return tuple(thresholds.tolist()), torch.cat(list(scores))[torch.from_numpy(first)]
 
 
-def _rising(grid: Sequence[float]) -> bool:
+def _increasing(grid: Sequence[float]) -> bool:
     return all(a < b for a, b in pairwise(grid))
 
 

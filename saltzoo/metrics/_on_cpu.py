@@ -1,6 +1,6 @@
-"""Counting on a CPU, by numpy: torch takes 20 times as long to add up booleans there.
+"""Counting on a CPU with numpy, which adds booleans 20 times as fast as torch.
 
-Each function does what the one of the same name in `_on_device` does.
+Each function returns the same as the function of that name in `_on_device`.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 
 def overlaps(pred: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
-    """See `_on_device.overlaps`."""
+    """Count overlaps, see `_on_device.overlaps`."""
     p, t = _packed(pred), _packed(target)
     counts = np.full((len(p), 4), pred.shape[1], np.int64)
     if valid is not None:
@@ -27,10 +27,10 @@ def overlaps(pred: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def confusions(pred: Tensor, target: Tensor, valid: Tensor | None, num_classes: int) -> Tensor:
-    """See `_on_device.confusions`; an image at a time stays in the caches, so its labels are checked for little.
+    """Count pairs of labels, see `_on_device.confusions`. One image at a time stays in the caches.
 
     Raises:
-        ValueError: a valid pixel has another label than 0 to `num_classes` - 1.
+        ValueError: if the label of a valid pixel is not 0 to `num_classes` - 1.
     """
     counts = np.empty((len(pred), num_classes**2), np.int64)
     valids = [None] * len(pred) if valid is None else valid.numpy()
@@ -41,13 +41,13 @@ def confusions(pred: Tensor, target: Tensor, valid: Tensor | None, num_classes: 
         _check_labels("target_masks", t, num_classes)
         index = t.astype(np.intp)
         index *= num_classes
-        np.add(index, p, out=index, casting="unsafe")  # unsafe only for uint64, which numpy adds to no intp
+        np.add(index, p, out=index, casting="unsafe")  # numpy would refuse to add uint64 to intp
         count[:] = np.bincount(index, minlength=num_classes**2)
     return torch.from_numpy(counts)
 
 
 def histogram(index: Tensor, bins: int) -> Tensor:
-    """See `_on_device.histogram`."""
+    """Count numbers, see `_on_device.histogram`."""
     counts = np.empty((len(index), bins), np.int64)
     for count, row in zip(counts, index.numpy(), strict=True):
         count[:] = np.bincount(row, minlength=bins)
@@ -55,7 +55,7 @@ def histogram(index: Tensor, bins: int) -> Tensor:
 
 
 def _packed(mask: Tensor) -> Array:
-    """A mask (M, P) at a bit a pixel, in words of 64."""
+    """Return a mask (M, P) with one bit a pixel, in words of 64 bits."""
     array = mask.numpy()
     bits = np.packbits(array if array.dtype in (np.bool_, np.uint8) else array > 0, axis=1)
     rows, count = bits.shape
@@ -69,11 +69,11 @@ def _population(words: Array) -> Array:
 
 
 def _check_labels(name: str, labels: Array, num_classes: int) -> None:
-    # Read as unsigned, a negative label is a large one: one look finds both.
+    # As an unsigned number, a negative label is a large one, so one comparison finds both.
     if labels.size and labels.view(f"u{labels.itemsize}").max() >= num_classes:
         wrong = labels.min() if labels.min() < 0 else labels.max()
-        advice = f", or leave its pixels out with ignore_index={wrong}" if name == "target_masks" else ""
+        advice = f", or leave these pixels out with ignore_index={wrong}" if name == "target_masks" else ""
         raise ValueError(
-            f"{name} has the label {wrong}; num_classes={num_classes} knows 0 to {num_classes - 1}. "
-            f"Raise num_classes{advice}."
+            f"labels of {name} must be 0 to {num_classes - 1} with num_classes={num_classes}, got {wrong}: "
+            f"raise num_classes{advice}"
         )

@@ -1,4 +1,4 @@
-"""Confusion matrix of labels, and the scores that are read from it."""
+"""Confusion matrix of labels, and the scores computed from it."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,7 +6,7 @@ from typing import Self
 from torch import Tensor
 
 from ._accumulator import Accumulator
-from ._average import check_options
+from ._average import check_num_classes
 from ._counts import confusion_counts
 from ._masks import Mask, read_masks
 
@@ -15,10 +15,10 @@ from ._masks import Mask, read_masks
 class ConfusionScores:
     """A confusion matrix and its scores.
 
-    Args:
-        matrix: (C, C) int64, on the host: pixels of each truth (row) with each prediction (column).
-        iou: (C,) float64: pixels that both have of a class / pixels that either has; NaN where neither has any.
-        mean_iou: mean of `iou` over the classes that truth or prediction has.
+    Attributes:
+        matrix: numbers of pixels of each truth (row) and prediction (column), (C, C) int64 on the host.
+        iou: intersection over union of each class, (C,) float64; NaN for a class that is in neither mask.
+        mean_iou: mean of `iou` over the classes that are in the truth or the prediction.
         frequency_weighted_iou: sum of `iou` times the class's share of the truth.
         pixel_accuracy: share of pixels on the diagonal.
     """
@@ -31,14 +31,14 @@ class ConfusionScores:
 
 
 def confusion_scores(matrix: Tensor) -> ConfusionScores:
-    """Scores of a confusion matrix, such as `confusion_matrix` gives; waits for its device.
+    """Return the scores of a confusion matrix, such as that of `confusion_matrix`. Waits for its device.
 
     Args:
         matrix: (C, C), integers; rows are the truth.
 
     Raises:
-        TypeError: not a tensor.
-        ValueError: not a square matrix of counts, or without any pixel.
+        TypeError: if it is not a tensor.
+        ValueError: if it is not a square matrix of counts, or holds no pixel.
 
     Example:
         >>> import torch
@@ -49,16 +49,20 @@ def confusion_scores(matrix: Tensor) -> ConfusionScores:
         (0.625, 0.8, 0.7)
     """
     if not isinstance(matrix, Tensor):
-        raise TypeError(f"a confusion matrix is a tensor, not a {type(matrix).__name__}: as in torch.from_numpy(...).")
+        raise TypeError(
+            f"a confusion matrix must be a tensor, got a {type(matrix).__name__}: use torch.from_numpy(...)"
+        )
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"a confusion matrix is square, (C, C); this one is {tuple(matrix.shape)}.")
+        raise ValueError(f"a confusion matrix must be square, (C, C), got {tuple(matrix.shape)}")
     matrix = matrix.cpu()
     counts = matrix.double()
     total = counts.sum()
     if not (counts >= 0).all():
-        raise ValueError("a confusion matrix holds counts, 0 or more; this one has others, or NaN.")
+        raise ValueError("a confusion matrix must hold counts, 0 or more, got negative numbers or NaN")
     if total == 0:
-        raise ValueError("the confusion matrix has no pixel in it. Count masks that have valid pixels first.")
+        raise ValueError(
+            "a confusion matrix must hold at least one pixel, got none: count masks with valid pixels first"
+        )
     right, truth = counts.diagonal(), counts.sum(1)
     iou = right / (truth + counts.sum(0) - right)  # 0/0 is NaN
     return ConfusionScores(
@@ -73,22 +77,22 @@ def confusion_scores(matrix: Tensor) -> ConfusionScores:
 def confusion_matrix(
     pred_masks: Mask, target_masks: Mask, *, num_classes: int, ignore_index: int | None = None
 ) -> Tensor:
-    """How many pixels of each truth have each prediction.
+    """Count the pixels of each pair of truth and prediction.
 
     Args:
         pred_masks: labels (N, H, W), 0 to C - 1, bool or integer; a torch tensor or a numpy array.
-        target_masks: the same for the truth.
-        num_classes: C. Labels in other range are refused on a CPU; on other devices they are not looked at,
-            which would take a wait, and must be right.
-        ignore_index: pixels whose truth has this value count nowhere.
+        target_masks: truth in the same form.
+        num_classes: number of classes C. Labels out of range are an error on a CPU; on other devices they are not
+            checked, because the host would have to wait, and must be right.
+        ignore_index: value of the truth at pixels that are left out.
 
     Returns:
-        (C, C) int64 on the masks' device; rows are the truth, columns the prediction. `confusion_scores` reads
-        IoU and accuracy from it.
+        (C, C) int64 on the masks' device; rows are the truth, columns the prediction. `confusion_scores` computes IoU
+        and accuracy from it.
 
     Raises:
-        TypeError: masks are not bool or integer (take the label first), or neither tensor nor array.
-        ValueError: shapes, devices, labels or options do not fit.
+        TypeError: if masks are not bool or integer (take the label first), or neither tensor nor array.
+        ValueError: if shapes, devices, labels or options do not fit.
 
     Example:
         >>> import torch
@@ -97,7 +101,7 @@ def confusion_matrix(
         tensor([[1, 0],
                 [1, 1]])
     """
-    check_options("micro", num_classes)
+    check_num_classes(num_classes)
     labels = read_masks(pred_masks, target_masks, form="labels", ignore_index=ignore_index)
     return confusion_counts(labels, num_classes).sum(0)
 
@@ -114,23 +118,23 @@ class ConfusionMatrix(Accumulator):
     """
 
     def __init__(self, *, num_classes: int, ignore_index: int | None = None) -> None:
-        check_options("micro", num_classes)
+        check_num_classes(num_classes)
         super().__init__(num_classes=num_classes, ignore_index=ignore_index)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 
     def update(self, pred_masks: Mask, target_masks: Mask) -> Self:
-        """Add a batch; takes what `confusion_matrix` takes, and raises what it raises."""
+        """Add a batch. Masks and errors are those of `confusion_matrix`."""
         matrix = confusion_matrix(
             pred_masks, target_masks, num_classes=self.num_classes, ignore_index=self.ignore_index
         )
         return self._add(matrix.flatten())
 
     def compute(self) -> ConfusionScores:
-        """The matrix of all pixels seen, and its scores.
+        """Return the matrix of all pixels and its scores.
 
         Raises:
-            ValueError: no valid pixel was seen.
+            ValueError: if there was no valid pixel.
         """
         matrix = self._sums().view(self.num_classes, self.num_classes)
         if not matrix.any():

@@ -1,4 +1,4 @@
-"""Dice score of masks, the F1 score of their pixels."""
+"""Dice score of masks, which is the F1 score of their pixels."""
 
 from torch import Tensor
 
@@ -21,26 +21,25 @@ def dice_score(
     empty: Empty = "perfect",
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Dice = twice the pixels in both masks / pixels of one plus pixels of the other, of each class.
+    """Return the Dice score: twice the pixels in both masks / the sum of the pixels of each, for each class.
 
-    Of one image and class it is 2 IoU / (1 + IoU). Masks, options, what is done with empty masks, and what
-    comes back are those of `iou_score`.
+    For one image and class it is 2 IoU / (1 + IoU). Masks, options and shapes are those of `iou_score`.
 
     Args:
-        pred_masks: binary masks, channels, or labels.
-        target_masks: the same for the truth.
+        pred_masks: binary masks, channels or labels, see `iou_score`.
+        target_masks: truth in the same form.
         average: "micro" or "per_image".
-        num_classes: C, if the masks hold labels 0 to C - 1.
-        ignore_index: pixels whose truth has this value count nowhere.
-        empty: where neither mask has a pixel, "perfect" scores 1, "skip" leaves it out.
-        reduction: "mean", or "none": what is averaged.
+        num_classes: number of classes C, if the masks hold labels 0 to C - 1.
+        ignore_index: value of the truth at pixels that are left out.
+        empty: score of a class that neither mask has: "perfect" is 1, "skip" leaves it out.
+        reduction: "mean", or "none" for the scores before the mean.
 
     Returns:
         A float32 tensor in 0..1 on the masks' device; its shape is that of `iou_score`.
 
     Raises:
-        TypeError: masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
-        ValueError: shapes, devices, labels or options do not fit, or a mean is asked of no image.
+        TypeError: if masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
+        ValueError: if shapes, devices, labels or options do not fit, or for the mean over no image.
 
     Example:
         >>> import torch
@@ -53,7 +52,7 @@ def dice_score(
 
 
 class DiceScore(AverageAccumulator):
-    """Dice over many batches and processes; options and means are those of `dice_score`.
+    """Dice score over many batches and processes. Options and means are those of `dice_score`.
 
     Example:
         >>> import torch

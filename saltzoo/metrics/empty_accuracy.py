@@ -1,4 +1,4 @@
-"""How well a prediction tells empty tiles from those with salt."""
+"""Accuracy of telling empty tiles from those with salt."""
 
 from typing import Generic, NamedTuple, Self, TypeVar
 
@@ -13,12 +13,12 @@ Number = TypeVar("Number", Tensor, float)
 
 
 class EmptyShares(NamedTuple, Generic[Number]):
-    """Shares of images whose emptiness is right; NaN where there is no such image.
+    """Shares of images that are correctly predicted as empty or not empty; NaN if there is no such image.
 
-    Args:
-        accuracy: of all images.
-        empty: of those whose truth is empty.
-        nonempty: of those whose truth has salt.
+    Attributes:
+        accuracy: share of all images.
+        empty: share of the images whose truth is empty.
+        nonempty: share of the images whose truth has salt.
     """
 
     accuracy: Number
@@ -27,7 +27,7 @@ class EmptyShares(NamedTuple, Generic[Number]):
 
 
 def _sums(pred_masks: Mask, target_masks: Mask, ignore_index: int | None) -> Tensor:
-    """(4,): right and all images with an empty truth, right and all with a non-empty one."""
+    """Count images with an empty truth, correct and all, and with a non-empty one, correct and all; (4,)."""
     counts = mask_counts(read_masks(pred_masks, target_masks, form="binary", ignore_index=ignore_index))
     right = (counts.pred > 0) == (counts.target > 0)
     empty, nonempty = (counts.target == 0) & (counts.valid > 0), counts.target > 0
@@ -35,30 +35,30 @@ def _sums(pred_masks: Mask, target_masks: Mask, ignore_index: int | None) -> Ten
 
 
 def _shares(sums: Tensor) -> Tensor:
-    """(3,) in the order of EmptyShares."""
+    """Return the shares in the order of EmptyShares, (3,)."""
     right_empty, empty, right_nonempty, nonempty = sums
     right = torch.stack([right_empty + right_nonempty, right_empty, right_nonempty])
     return right / torch.stack([empty + nonempty, empty, nonempty])  # 0/0 is NaN
 
 
 def empty_accuracy(pred_masks: Mask, target_masks: Mask, *, ignore_index: int | None = None) -> EmptyShares[Tensor]:
-    """Share of images whose prediction is empty if the truth is, and has a pixel of salt if the truth has.
+    """Return the share of images whose prediction is empty exactly if the truth is.
 
-    In the competition's score an image with exactly one empty mask gets nothing, and 39 % of its tiles are
-    empty: much of a score is decided here.
+    In the competition's score an image with exactly one empty mask scores 0, and 39 % of the tiles are empty, so this
+    accuracy decides much of the score.
 
     Args:
         pred_masks: (N, H, W) or (N, 1, H, W), bool or integer, above 0 is salt; a torch tensor or a numpy
             array.
-        target_masks: the same for the truth.
-        ignore_index: pixels whose truth has this value count nowhere, nor does an image of nothing else.
+        target_masks: truth in the same form.
+        ignore_index: value of the truth at pixels that are left out. An image without other pixels does not count.
 
     Returns:
         accuracy, empty, nonempty: float32 scalars in 0..1 on the masks' device.
 
     Raises:
-        TypeError: masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
-        ValueError: shapes, devices or `ignore_index` do not fit.
+        TypeError: if masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
+        ValueError: if shapes, devices or `ignore_index` do not fit.
 
     Example:
         >>> truth = torch.tensor([[[1, 1]], [[0, 0]], [[0, 0]]])
@@ -70,7 +70,7 @@ def empty_accuracy(pred_masks: Mask, target_masks: Mask, *, ignore_index: int | 
 
 
 class EmptyAccuracy(Accumulator):
-    """Shares of images whose emptiness is right, over many batches and processes; see `empty_accuracy`.
+    """Accuracy of empty predictions over many batches and processes, see `empty_accuracy`.
 
     Example:
         >>> truth = torch.tensor([[[1, 1]], [[0, 0]]])
@@ -83,14 +83,14 @@ class EmptyAccuracy(Accumulator):
         self.ignore_index = ignore_index
 
     def update(self, pred_masks: Mask, target_masks: Mask) -> Self:
-        """Add a batch; takes what `empty_accuracy` takes, and raises what it raises."""
+        """Add a batch. Masks and errors are those of `empty_accuracy`."""
         return self._add(_sums(pred_masks, target_masks, self.ignore_index))
 
     def compute(self) -> EmptyShares[float]:
-        """Shares of all images seen.
+        """Return the shares over all images.
 
         Raises:
-            ValueError: no valid pixel was seen.
+            ValueError: if there was no valid pixel.
         """
         sums = self._sums()
         if not sums.any():

@@ -1,4 +1,4 @@
-"""Intersection over union of masks, the Jaccard index."""
+"""Intersection over union of masks, also called the Jaccard index."""
 
 from torch import Tensor
 
@@ -21,36 +21,35 @@ def iou_score(
     empty: Empty = "perfect",
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """IoU = pixels in both masks / pixels in either, of each class.
+    """Return the intersection over union: pixels in both masks / pixels in either, for each class.
 
-    The shapes decide what is compared: binary masks (K = 1 class), a binary mask in each channel (K = C), or,
-    with `num_classes`, labels (K = C).
+    The shapes decide what is compared: binary masks (K = 1 class), a binary mask in each channel (K = C) or, with
+    `num_classes`, labels (K = C).
 
-    Empty masks: where neither mask has a pixel of a class, IoU is 0/0. "perfect" scores it 1, as the
-    competition does with an empty tile. With many classes that lifts the mean by every class that is absent;
-    "skip" leaves it out. A class that exactly one mask has scores 0 either way.
+    Empty masks: for a class that neither mask has, IoU is 0/0. "perfect" scores it 1, as the competition does for an
+    empty tile; with many classes every absent class then raises the mean. "skip" leaves it out. A class that exactly
+    one mask has scores 0 either way.
 
     Args:
         pred_masks: (N, H, W) or (N, 1, H, W), or channels (N, C, H, W): bool or integer, above 0 is salt. With
             `num_classes`: labels (N, H, W). A torch tensor or a numpy array.
-        target_masks: the same for the truth.
-        average: "micro" sums the pixels of all images, class by class, then takes the ratio; the mean is over
-            classes. "per_image" scores each class in each image; the mean is over the classes of an image, then
-            over images.
-        num_classes: C, if the masks hold labels 0 to C - 1. Labels in other range are refused on a CPU; on
-            other devices they are not looked at, which would take a wait, and must be right.
-        ignore_index: pixels whose truth has this value count nowhere; in channels, of their channel.
+        target_masks: truth in the same form.
+        average: "micro" takes the ratio of the pixels of all images, for each class; the mean is over classes.
+            "per_image" scores each class in each image; the mean is over the classes of an image, then over images.
+        num_classes: number of classes C, if the masks hold labels 0 to C - 1. Labels out of range are an error on a
+            CPU; on other devices they are not checked, because the host would have to wait, and must be right.
+        ignore_index: value of the truth at pixels that are left out; with channels, from their channel only.
         empty: "perfect" or "skip", see above.
-        reduction: "mean", or "none": what is averaged.
+        reduction: "mean", or "none" for the scores before the mean.
 
     Returns:
-        A float32 tensor in 0..1 on the masks' device. A scalar for "mean". For "none" (K,) micro and (N, K) per
-        image; () and (N,) for binary masks. NaN in "none" where nothing is scored: a class without valid pixels,
-        or skipped. Such classes, and images of nothing else, are left out of the mean, which is NaN if all are.
+        A float32 tensor in 0..1 on the masks' device. A scalar for "mean". For "none", (K,) for "micro" and (N, K) for
+        "per_image"; () and (N,) for binary masks. A class that is skipped or has no valid pixels is NaN. Such classes,
+        and images without other classes, are left out of the mean, which is NaN if nothing remains.
 
     Raises:
-        TypeError: masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
-        ValueError: shapes, devices, labels or options do not fit, or a mean is asked of no image.
+        TypeError: if masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
+        ValueError: if shapes, devices, labels or options do not fit, or for the mean over no image.
 
     Example:
         >>> import torch
@@ -69,7 +68,7 @@ def iou_score(
 
 
 class IoUScore(AverageAccumulator):
-    """IoU over many batches and processes; options and means are those of `iou_score`.
+    """IoU over many batches and processes. Options and means are those of `iou_score`.
 
     Example:
         >>> import torch

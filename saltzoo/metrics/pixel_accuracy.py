@@ -1,4 +1,4 @@
-"""Share of pixels that are right."""
+"""Share of pixels that are predicted correctly."""
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from ._masks import Mask
 
 
 def _accuracy(counts: Counts, *, labels: bool) -> Ratios:
-    if labels:  # a pixel has one label, so all classes make one score
+    if labels:  # a pixel has one label, so all classes share one score
         valid = counts.valid[:, :1]
         return Ratios(counts.intersection.sum(1, keepdim=True), valid, valid)
     wrong = counts.pred + counts.target - 2 * counts.intersection
@@ -24,28 +24,28 @@ def pixel_accuracy(
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Accuracy = valid pixels where both masks agree / valid pixels.
+    """Return the pixel accuracy: valid pixels where both masks agree / valid pixels.
 
-    Background counts like salt, so on tiles with little salt an empty prediction does well here; see
-    `iou_score`. Channels are scored one by one, labels all together.
+    Background counts like salt, so an empty prediction scores well on tiles with little salt; see `iou_score`. Channels
+    are scored one by one, labels all together.
 
     Args:
         pred_masks: (N, H, W) or (N, 1, H, W), or channels (N, C, H, W): bool or integer, above 0 is salt. With
             `num_classes`: labels (N, H, W). A torch tensor or a numpy array.
-        target_masks: the same for the truth.
-        average: "micro" is over the pixels of all images, "per_image" the mean of each image's. They differ
-            only where pixels are ignored.
-        num_classes: C, if the masks hold labels 0 to C - 1.
-        ignore_index: pixels whose truth has this value count nowhere.
-        reduction: "mean", or "none": what is averaged.
+        target_masks: truth in the same form.
+        average: "micro" for the accuracy over the pixels of all images, "per_image" for the mean over images. They
+            differ only if pixels are ignored.
+        num_classes: number of classes C, if the masks hold labels 0 to C - 1.
+        ignore_index: value of the truth at pixels that are left out.
+        reduction: "mean", or "none" for the scores before the mean.
 
     Returns:
-        A float32 tensor in 0..1 on the masks' device. A scalar for "mean". For "none" () micro and (N,) per
-        image; of channels (C,) and (N, C). What has no valid pixel is NaN, and left out of the mean.
+        A float32 tensor in 0..1 on the masks' device. A scalar for "mean". For "none", () for "micro" and (N,) for
+        "per_image"; with channels (C,) and (N, C). A score without valid pixels is NaN and is left out of the mean.
 
     Raises:
-        TypeError: masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
-        ValueError: shapes, devices, labels or options do not fit, or a mean is asked of no image.
+        TypeError: if masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
+        ValueError: if shapes, devices, labels or options do not fit, or for the mean over no image.
 
     Example:
         >>> import torch
@@ -60,7 +60,7 @@ def pixel_accuracy(
 
 
 class PixelAccuracy(AverageAccumulator):
-    """Share of right pixels over many batches and processes; options are those of `pixel_accuracy`.
+    """Pixel accuracy over many batches and processes. Options are those of `pixel_accuracy`.
 
     Example:
         >>> import torch

@@ -15,6 +15,7 @@ from torch import nn
 from ..decoders import UnetDecoder
 from ..encoders import InputSkip, PlainEncoder, TimmEncoder
 from ..encoders.timm.encoder import input_statistics
+from ..encoders.timm.weights import PretrainedWeights
 from ..layers import BLOCK_SITES, ConvNormAct, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
 from ..preprocess import Preprocess
 from .options import AttentionOptions
@@ -72,11 +73,12 @@ class UnetOptions(AttentionOptions):
             if value not in known:
                 raise ValueError(f"unknown {name} {value!r}: choose one of {list(known)}")
 
-    def build(self, *, pretrained_encoder: bool = False, cache_dir: str | None = None) -> Segmenter:
+    def build(self, *, pretrained_encoder: PretrainedWeights = False, cache_dir: str | None = None) -> Segmenter:
         """The network.
 
         Args:
-            pretrained_encoder: load timm's ImageNet weights; the model's preprocess is then the encoder's.
+            pretrained_encoder: first weights of the encoder, as `TimmEncoder` takes them; the model's preprocess is
+                then the encoder's.
             cache_dir: where timm keeps downloads.
 
         Raises:
@@ -93,7 +95,7 @@ class UnetOptions(AttentionOptions):
             cache_dir=cache_dir,
         )
         preprocess = None
-        if pretrained_encoder:
+        if pretrained_encoder is not False:
             mean, std = input_statistics(backbone.backbone, in_chans=self.in_chans)
             preprocess = Preprocess(mean=mean, std=std)
         encoder = InputSkip(backbone, in_chans=self.in_chans) if self.input_skip else backbone

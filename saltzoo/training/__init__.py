@@ -1,18 +1,17 @@
 """Training: recipes and their runs, and the parts that torch and timm lack."""
 
-from .averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
 from .cross_validation import cross_validate
-from .freezing import freeze, keep_batch_norm_frozen, release_batch_norm, unfreeze
-from .groups import parameter_groups
-from .growing import Growth, grow
-from .normalized_gradient import normalized_gradient
-from .objective import ScheduledSum
-from .pseudo_labels import PseudoLabels, agreement
 from .recipe import Recipe, read_recipe
 from .run import fit
-from .schedule import Curve, rate_factor
+from .techniques.averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
+from .techniques.freezing import freeze, keep_batch_norm_frozen, release_batch_norm, unfreeze
+from .techniques.groups import parameter_groups
+from .techniques.growing import Growth, grow
+from .techniques.normalized_gradient import normalized_gradient
+from .techniques.pseudo_labels import PseudoLabels, agreement
+from .techniques.schedule import Curve, rate_factor
+from .techniques.unfreezing import GradualUnfreezing, unfreezing_stages
 from .trainer import Trainer
-from .unfreezing import GradualUnfreezing, unfreezing_stages
 
 __all__ = [
     "Curve",
@@ -20,7 +19,6 @@ __all__ = [
     "Growth",
     "PseudoLabels",
     "Recipe",
-    "ScheduledSum",
     "Trainer",
     "WeightAverage",
     "agreement",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Tiles, stratified_folds
+from ..data import Tiles
 from .recipe import Recipe
 from .run import fit
 from .state import STATE
@@ -39,7 +39,7 @@ def cross_validate(
     Raises:
         ValueError, OSError: as `fit` does.
     """
-    folds = stratified_folds(tiles.coverage, n_folds=recipe.folds, seed=0)
+    folds = recipe.split_tiles(tiles)
     sums: dict[str, float] = {}
     for fold in range(recipe.folds):
         folder = Path(out) / f"fold{fold}"

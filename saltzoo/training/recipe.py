@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from .._config import check_finite_table, read_options, to_table
-from ..data import Augment
+from ..data import Augment, Tiles, folds_by_id, stratified_folds
 from .recipe_parts import (
     BCE_INTO_LOVASZ,
     AveragePart,
@@ -20,7 +23,7 @@ from .recipe_parts import (
     StudentPart,
     SupervisionPart,
 )
-from .schedule import check_share, cycle_ends
+from .techniques.schedule import check_share, cycle_ends
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Recipe:
         amp: "off", or "bf16" for autocast to bfloat16.
         compile: "off", or a mode of torch.compile for the network: it takes a minute or more at first, and each step
             is faster; "reduce-overhead" makes CUDA graphs of it on a GPU.
-        folds: into how many the tiles are split, stratified by coverage, seed 0.
+        split: what decides in which fold a tile is: "id" (`saltzoo.data.folds_by_id`), or "coverage"
+            (`saltzoo.data.stratified_folds` with seed 0, which depends on all tiles together; version 0.1.0 used it).
+        folds: number of folds that the tiles are split into.
         fold: which of them validates, from 0.
         seed: of first weights, order and augmentation, 0 or more.
         optimizer: how weights move.
@@ -54,6 +59,7 @@ class Recipe:
     batch_size: int = 32
     amp: Literal["off", "bf16"] = "off"
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
+    split: Literal["id", "coverage"] = "id"
     folds: int = 5
     fold: int = 0
     seed: int = 0
@@ -95,6 +101,12 @@ class Recipe:
             TypeError: a value of another type.
         """
         return read_options(cls, table, "the recipe")
+
+    def split_tiles(self, tiles: Tiles) -> npt.NDArray[np.int64]:
+        """Return the fold in which each tile is validated."""
+        if self.split == "id":
+            return folds_by_id(tiles.ids, n_folds=self.folds)
+        return stratified_folds(tiles.coverage, n_folds=self.folds, seed=0)
 
     @property
     def cycle_ends(self) -> tuple[int, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .pseudo_labels import check_options
-from .schedule import Curve, check_share
+from .techniques.pseudo_labels import check_options
+from .techniques.schedule import Curve, check_share
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class ModelPart:
         options: of its builder.
         training_options: more of them for training alone, such as deep_supervision = true: what they add is dropped
             from the checkpoints, which hold the model of `options`.
-        pretrained_encoder: start from ImageNet weights.
+        pretrained_encoder: first weights of the encoder: true for timm's ImageNet weights, a path, or
+            "hf-hub:ORG/NAME", as `create_model` takes them.
         grow_from: weights to start from, of a smaller network or of the same: a checkpoint ("local-dir:PATH",
             "hf-hub:org/name"), or a name with its tag ("saltnet_s.tgs"). First filters are adapted to in_chans.
         grow_without: dotted prefixes of the smaller network's tensors that are left out.
@@ -28,7 +29,7 @@ class ModelPart:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     training_options: Mapping[str, Any] = field(default_factory=dict)
-    pretrained_encoder: bool = False
+    pretrained_encoder: bool | str = False
     grow_from: str | None = None
     grow_without: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ..data import Tiles, stratified_folds
+from ..data import Tiles
 from ..zoo.factory import create_model
 from .evaluation import evaluate
 from .given_weights import check_given_weights
@@ -83,7 +83,7 @@ def fit(
     if save_every < 1:
         raise ValueError(f"save_every must be at least 1 epoch, got {save_every}")
     recipe = replace(recipe, fold=recipe.fold if fold is None else fold, seed=recipe.seed if seed is None else seed)
-    held_out = stratified_folds(tiles.coverage, n_folds=recipe.folds, seed=0) == recipe.fold
+    held_out = recipe.split_tiles(tiles) == recipe.fold
     training, validation = tiles.select(~held_out), tiles.select(held_out)
     outcome = Outcome(recipe, validation, out, data=data, license=license, machine=place.machine)
     check_unlabelled(recipe.student, tiles, unlabelled)

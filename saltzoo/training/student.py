@@ -26,8 +26,8 @@ from ..data import Tiles
 from ..inference import predict
 from ..zoo.factory import create_model
 from .place import Place
-from .pseudo_labels import agreement
 from .recipe_parts import StudentPart
+from .techniques.pseudo_labels import agreement
 
 CHUNK = 512
 """Tiles on the device at a time."""

@@ -12,18 +12,18 @@ from torch.nn.parallel import DistributedDataParallel
 from ..data import Tiles
 from ..models import Segmenter
 from ..zoo.factory import create_model
-from .averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
-from .freezing import keep_batch_norm_frozen
-from .groups import parameter_groups
-from .growing import grow
-from .normalized_gradient import normalized_gradient
 from .objective import build_objective
 from .order import Order
 from .place import Place
 from .recipe import Recipe
 from .recipe_parts import OptimizerPart
-from .schedule import rate_factor
-from .unfreezing import GradualUnfreezing
+from .techniques.averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
+from .techniques.freezing import keep_batch_norm_frozen
+from .techniques.groups import parameter_groups
+from .techniques.growing import grow
+from .techniques.normalized_gradient import normalized_gradient
+from .techniques.schedule import rate_factor
+from .techniques.unfreezing import GradualUnfreezing
 
 BATCH_NORM_TILES = 64
 """Tiles of a batch by which batch norms are estimated anew."""
@@ -123,7 +123,7 @@ class Trainer:
         factor = rate_factor(progress, warmup=recipe.rate.warmup, ends=ends)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.optimizer.lr * group["scale"] * factor
-        self._mask_loss.progress = progress
+        self._mask_loss.weights[:] = [part.curve(progress) for part in recipe.losses]
         if self.unfreezing is not None and self.unfreezing.update(progress):
             self._net = self._wrapped()
 

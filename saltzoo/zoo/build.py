@@ -58,7 +58,7 @@ def _network(name: str, build: Callable[..., Any], loading: Mapping[str, Any]) -
     if is_dataclass(build.func):  # type: ignore[attr-defined]  # a partial
         build = build().build
     how = {key: value for key, value in loading.items() if key in inspect.signature(build).parameters}
-    if loading.get("pretrained_encoder") and "pretrained_encoder" not in how:
+    if loading.get("pretrained_encoder", False) is not False and "pretrained_encoder" not in how:
         raise ValueError(f"{name!r} has no pretrained encoder: drop pretrained_encoder=True")
     return build(**how)
 

@@ -79,6 +79,17 @@ MODELS: tuple[ModelSpec, ...] = (
         )
         for suffix, attention in (("", "none"), ("_scse", "scse"))
     ),
+    *(
+        _unet(
+            f"unet_efficientnet_{size}_scse_hc",
+            encoder=f"tf_efficientnet_{size}",
+            attention="scse",
+            attention_sites=("decoder",),
+            hypercolumn=True,
+            decoder_channels=(96, 64, 48, 32, 16),
+        )
+        for size in ("lite0", "lite2")
+    ),
     _unet(
         "unet_xception_res",
         encoder="legacy_xception",

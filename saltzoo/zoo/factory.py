@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ..models import Segmenter
 from .build import build_model
@@ -15,7 +19,7 @@ def create_model(
     name: str,
     *,
     pretrained: bool = False,
-    pretrained_encoder: bool = False,
+    pretrained_encoder: bool | str | Path = False,
     in_chans: int | None = None,
     num_classes: int | None = None,
     mask_only: bool = False,
@@ -29,7 +33,9 @@ def create_model(
             or a source of weights: "local-dir:PATH", "hf-hub:org/name", "hf-hub:org/name@revision".
         pretrained: load the published weights of that name: those that the package holds, else those in the cache of
             the Hugging Face Hub, else from the Hub. The log "saltzoo" says which, at level INFO.
-        pretrained_encoder: load timm's ImageNet weights into the encoder.
+        pretrained_encoder: first weights of the encoder: True for timm's ImageNet weights, from the Hub or its cache;
+            the path of a state dict with timm's keys (".safetensors", or ".pth", ".pt", ".bin", read as tensors only);
+            or "hf-hub:ORG/NAME".
         in_chans: channels of the image. None: 1, or what the checkpoint says. If that is another number, first filters
             are summed or repeated, so that a gray image in all channels gives what it gave.
         num_classes: logits for each pixel. None: 1, or what the checkpoint says. If that is another number, the
@@ -60,10 +66,19 @@ def create_model(
     source = parse_source(name, pretrained=pretrained)
     if isinstance(source, ModelSpec):
         asked = {"in_chans": in_chans, "num_classes": num_classes, **options}
-        model = build_model(source, asked, pretrained_encoder=pretrained_encoder, cache_dir=cache_dir)
+        model = build_model(source, asked, pretrained_encoder=_encoder_weights(pretrained_encoder), cache_dir=cache_dir)
     elif pretrained_encoder:
         raise ValueError(f"{name!r} brings the weights of the whole model: drop pretrained_encoder=True")
     else:
         checkpoint = load_checkpoint(source, cache_dir=cache_dir)
         model = restore_model(checkpoint, options, in_chans=in_chans, num_classes=num_classes)
     return leave_out_heads(model) if mask_only else model
+
+
+def _encoder_weights(given: bool | str | Path) -> bool | str | Mapping[str, Tensor]:
+    """Read a file of weights; leave True, False and names on the Hub as they are."""
+    if isinstance(given, bool) or (isinstance(given, str) and given.startswith("hf-hub:")):
+        return given
+    from ..convert.state_dict import read_state_dict
+
+    return read_state_dict(given)

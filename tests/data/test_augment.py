@@ -1,3 +1,5 @@
+"""Augmentation: exact geometry, aligned masks, repeatable draws."""
+
 import math
 
 import numpy as np
@@ -25,7 +27,7 @@ def eye(count=1):
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (5, 0), (-7, 0), (0, 4), (0, -3), (16, -9)])
-def test_a_whole_shift_moves_pixels_and_mirrors_the_border(shift):
+def test_an_integer_shift_moves_pixels_and_reflects_at_the_border(shift):
     x = batch()[0].double()
     right, down = shift
     padded = np.pad(x.numpy(), ((0, 0), (0, 0), (16, 16), (16, 16)), mode="symmetric")
@@ -44,19 +46,19 @@ def test_half_a_pixel_is_the_mean_of_two():
 @pytest.mark.parametrize("side", [20, 21])
 def test_quarter_turns_are_rot90(turns, side):
     x = batch(height=side, width=side)[0]
-    # The draw 1 is the largest angle: the turn is clockwise on the screen, where y points down.
+    # A draw of 1 is the largest angle. The turn is clockwise on the screen, where y points down.
     config = Augment(**STILL | {"rotate": 90.0 * turns}, rotate_p=1)
     matrix = config._matrix(torch.ones(4, 6), torch.zeros(6))
     torch.testing.assert_close(warp(x, matrix, torch.zeros(6, 2)), x.rot90(-turns, (2, 3)))
 
 
-def test_a_rotation_stays_one_in_a_wide_tile():
-    """A quarter turn of a disc away from the border: a tile-relative matrix would make it an ellipse."""
+def test_a_rotation_does_not_distort_a_wide_tile():
+    """A quarter turn of a disc away from the border: a matrix in units of the tile would make it an ellipse."""
     y, x = torch.meshgrid(torch.arange(41.0) - 20, torch.arange(81.0) - 40, indexing="ij")
     right, above = (((x - 12) ** 2 + y**2) < 16).float(), ((x**2 + (y + 12) ** 2) < 16).float()
     anticlockwise = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]])
     turned = warp(right[None, None], anticlockwise, torch.zeros(1, 2))[0, 0]
-    inside = slice(20, 61)  # beyond it are mirror images
+    inside = slice(20, 61)  # reflections lie outside
     torch.testing.assert_close(turned[:, inside], above[:, inside], atol=1e-4, rtol=0)
 
 
@@ -81,7 +83,7 @@ def test_a_scale_above_1_magnifies(axis, name):
     assert out.any(dim=3 - axis).sum() == 16
 
 
-def test_some_warps_rotate_and_to_both_sides():
+def test_some_warps_rotate_in_both_directions():
     masks = torch.zeros(400, 41, 41, dtype=torch.bool)
     masks[:, 17:24, 29:36] = True
     config = Augment(flip=0, affine=1, photometric=0, **STILL | {"rotate": 30.0}, rotate_p=0.25)
@@ -92,8 +94,8 @@ def test_some_warps_rotate_and_to_both_sides():
     assert (down < 0).float().mean() == pytest.approx(0.125, abs=0.05)
 
 
-def test_shifts_stay_within_their_size_in_pixels():
-    masks = torch.zeros(500, 101, 101, dtype=torch.bool)
+def test_shifts_are_within_their_limit_in_pixels():
+    masks = torch.zeros(150, 101, 101, dtype=torch.bool)
     masks[:, 45:56, 45:56] = True
     _, out = Augment(flip=0, affine=1, photometric=0, **STILL | {"shift": 16.0})(
         masks.float(), masks, generator=seeded()
@@ -105,21 +107,21 @@ def test_shifts_stay_within_their_size_in_pixels():
         assert 14 < middle.max() <= 16.5
 
 
-def test_nothing_drawn_is_the_input_bit_for_bit():
+def test_a_tile_with_nothing_drawn_is_the_input_bit_for_bit():
     images, masks = batch()
     out, out_masks = NOTHING(images, masks)
     assert torch.equal(out, images)
     assert torch.equal(out_masks, masks)
 
 
-def test_only_the_flip_is_exactly_a_flip():
+def test_a_tile_with_only_the_flip_drawn_is_exactly_flipped():
     images, masks = batch()
     out, out_masks = Augment(flip=1, affine=0, photometric=0)(images, masks)
     assert torch.equal(out, images.flip(-1))
     assert torch.equal(out_masks, masks.flip(-1))
 
 
-def test_within_a_batch_unwarped_tiles_stay_exact():
+def test_unwarped_tiles_of_a_batch_stay_exact():
     images, masks = batch(count=400, height=9, width=9)
     out, out_masks = Augment(photometric=0)(images, masks, generator=seeded())
     kept = (out == images).flatten(1).all(1)
@@ -130,8 +132,8 @@ def test_within_a_batch_unwarped_tiles_stay_exact():
     assert torch.equal(out_masks[flipped], masks[flipped].flip(-1))
 
 
-def test_the_flip_is_inside_the_warp():
-    """The same warp of a flipped tile: what a flip in the affine matrix would give."""
+def test_the_flip_comes_before_the_warp():
+    """The result is the warp of a flipped tile, as with a flip in the affine matrix."""
     images, masks = batch()
     always, never = Augment(flip=1, affine=1), Augment(flip=0, affine=1)
     flipped = always(images, masks, generator=seeded(5))
@@ -139,7 +141,7 @@ def test_the_flip_is_inside_the_warp():
     assert all(map(torch.equal, flipped, expected))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_image_and_mask_stay_aligned(seed):
     masks = batch(count=20)[1]
     out, out_masks = Augment(affine=1, photometric=0)(masks.float(), masks, generator=seeded(seed))
@@ -147,7 +149,7 @@ def test_image_and_mask_stay_aligned(seed):
     assert not torch.equal(out_masks, masks)
 
 
-def test_contrast_is_around_the_tiles_own_mean():
+def test_contrast_keeps_the_mean_of_each_tile():
     images, masks = batch(channels=2)
     images = images * 0.5 + 0.25
     out, _ = Augment(flip=0, affine=0, photometric=1, brightness=0, contrast=(1.5, 1.5))(images, masks)
@@ -155,7 +157,7 @@ def test_contrast_is_around_the_tiles_own_mean():
     torch.testing.assert_close(out, ((images - mean) * 1.5 + mean).clamp(0, 1))
 
 
-def test_brightness_is_one_number_a_tile_within_its_size():
+def test_brightness_adds_one_number_per_tile_within_its_limit():
     images, masks = batch(count=200)
     images = images * 0.5 + 0.25
     config = Augment(flip=0, affine=0, photometric=1, brightness=0.1, contrast=(1.0, 1.0))
@@ -167,9 +169,9 @@ def test_brightness_is_one_number_a_tile_within_its_size():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("mask_dtype", [torch.bool, torch.float16, torch.float32])
-def test_values_stay_in_range_and_masks_binary(dtype, mask_dtype):
+def test_values_stay_in_range_and_masks_stay_binary(dtype, mask_dtype):
     images, masks = batch(count=50)
-    images = images.round().to(dtype)  # black and white, so that every change of light reaches the limits
+    images = images.round().to(dtype)  # black and white, so that every change of brightness reaches the limits
     out, out_masks = Augment()(images, masks.to(mask_dtype), generator=seeded())
     assert out.dtype == dtype
     assert out_masks.dtype == mask_dtype
@@ -193,7 +195,7 @@ def test_constant_tiles_stay_constant_and_empty():
     assert not masks.any()
 
 
-def test_a_generator_repeats_and_the_default_one_obeys_the_seed():
+def test_a_generator_repeats_and_the_default_generator_follows_the_seed():
     images, masks = batch()
     assert all(
         map(
@@ -211,7 +213,7 @@ def test_a_generator_repeats_and_the_default_one_obeys_the_seed():
     assert all(map(torch.equal, from_default, Augment()(images, masks, generator=seeded(3))))
 
 
-def test_configurations_see_the_same_numbers():
+def test_configurations_draw_the_same_numbers():
     images, masks = batch()
     first, second = seeded(), seeded()
     Augment()(images, masks, generator=first)
@@ -219,7 +221,7 @@ def test_configurations_see_the_same_numbers():
     assert torch.equal(first.get_state(), second.get_state())
 
 
-def test_layouts_give_the_same_and_inputs_are_left_alone():
+def test_layouts_give_the_same_result_and_inputs_are_not_changed():
     images, masks = batch()
     before = images.clone(), masks.clone()
     expected, expected_masks = Augment()(images, masks, generator=seeded())
@@ -240,14 +242,14 @@ def test_autocast_does_not_coarsen_the_geometry():
         assert all(map(torch.equal, Augment(affine=1)(images, masks, generator=seeded()), expected))
 
 
-def test_an_empty_batch():
+def test_an_empty_batch_stays_empty():
     out, masks = Augment()(torch.zeros(0, 1, 8, 9), torch.zeros(0, 8, 9))
     assert out.shape == (0, 1, 8, 9)
     assert masks.shape == (0, 8, 9)
 
 
-def test_nothing_reads_a_value():
-    """Tensors on meta have none, so anything that would wait for a GPU raises."""
+def test_no_value_is_read():
+    """Tensors on the meta device have no values, so code that would synchronise with a GPU raises."""
     images, masks = (x.to("meta") for x in batch())
     out, out_masks = Augment()(images, masks)
     assert out.shape == images.shape
@@ -255,7 +257,7 @@ def test_nothing_reads_a_value():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_nothing_waits():
+def test_no_synchronisation_on_a_gpu():
     images, masks = (x.cuda() for x in batch())
     generator = torch.Generator("cuda").manual_seed(0)
     Augment()(images, masks, generator=generator)
@@ -279,7 +281,7 @@ def test_on_a_gpu_nothing_waits():
         (torch.zeros(2, 5, 5), torch.zeros(2, 5, 5, device="meta"), "images are on cpu but masks on meta"),
     ],
 )
-def test_wrong_tensors(images, masks, message):
+def test_wrong_tensors_are_refused(images, masks, message):
     with pytest.raises(ValueError, match=message):
         Augment()(images, masks)
 
@@ -287,17 +289,15 @@ def test_wrong_tensors(images, masks, message):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"flip": 1.5}, r"flip is a probability in 0\.\.1, got 1\.5"),
-        ({"rotate_p": -0.1}, "rotate_p is a probability"),
-        ({"affine": math.nan}, "affine is a probability"),
-        (
-            {"x_scale": (1.2, 0.8)},
-            r"x_scale is a range \(low, high\) with 0 < low <= high, got \(1\.2, 0\.8\)",
-        ),
-        ({"contrast": (0.0, 1.0)}, "contrast is a range"),
-        ({"shift": -1}, "shift is the largest size either way, 0 or more, got -1"),
+        ({"flip": 1.5}, r"flip must be at least 0 and at most 1, got 1\.5"),
+        ({"rotate_p": -0.1}, "rotate_p must be at least 0 and at most 1"),
+        ({"affine": math.nan}, "affine must be at least 0 and at most 1, got nan"),
+        ({"x_scale": (1.2, 0.8)}, r"x_scale must be a range \(low, high\) with low <= high, got \(1\.2, 0\.8\)"),
+        ({"y_scale": (math.nan, 1.0)}, "y_scale must be above 0, got nan"),
+        ({"contrast": (0.0, 1.0)}, r"contrast must be above 0, got 0\.0"),
+        ({"shift": -1}, "shift must be at least 0, got -1"),
     ],
 )
-def test_wrong_configurations(config, message):
+def test_wrong_configurations_are_refused(config, message):
     with pytest.raises(ValueError, match=message):
         Augment(**config)

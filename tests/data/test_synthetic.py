@@ -1,4 +1,4 @@
-"""The generator of tiles: reproducible anywhere, well formed, and close to real tiles."""
+"""The generator of tiles: reproducible in every process, well formed, and close to real tiles."""
 
 import hashlib
 import subprocess
@@ -12,10 +12,10 @@ from saltzoo.data.synthetic import synthetic_tile, synthetic_tiles
 
 @pytest.fixture(scope="module")
 def tiles():
-    return synthetic_tiles(500, seed=0)
+    return synthetic_tiles(150, seed=0)
 
 
-# Measures, each of one tile or one mask.
+# Statistics of one tile or one mask.
 
 
 def autocorrelation_across(image, lag):
@@ -24,13 +24,13 @@ def autocorrelation_across(image, lag):
 
 
 def vertical_centroid(image):
-    """Mean vertical frequency, cycles a pixel, weighted by power."""
+    """Return the mean vertical frequency, weighted by power, cycles per pixel."""
     power = (np.abs(np.fft.rfft(image - image.mean(axis=0), axis=0)) ** 2).sum(axis=1)
     return (power * np.fft.rfftfreq(image.shape[0])).sum() / power.sum()
 
 
 def grown(mask, pixels):
-    """The mask with every pixel added that touches it by a side, `pixels` times over."""
+    """Return the mask dilated by a cross, `pixels` times."""
     for _ in range(pixels):
         padded = np.pad(mask, 1)
         mask = padded[1:-1, 1:-1] | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
@@ -38,7 +38,7 @@ def grown(mask, pixels):
 
 
 def salt_over_sediment(image, mask, *, gap=4, least=100):
-    """Deviation in the salt over the sediment's, away from the boundary; None where too little is left."""
+    """Return the ratio of deviations, salt to sediment, away from the boundary; None if too few pixels are left."""
     salt, sediment = ~grown(~mask, gap), ~grown(mask, gap)
     if min(salt.sum(), sediment.sum()) < least:
         return None
@@ -46,20 +46,20 @@ def salt_over_sediment(image, mask, *, gap=4, least=100):
 
 
 def boundary(mask):
-    """Pixels of salt that touch a pixel without salt."""
+    """Return the pixels of salt that touch a pixel without salt."""
     return mask & grown(~mask, 1)
 
 
-# Reproducible.
+# Reproducible
 
 
-def test_same_seed_same_tile():
+def test_one_seed_gives_the_same_tiles():
     first, second = synthetic_tiles(4, seed=5), synthetic_tiles(4, seed=5)
     np.testing.assert_array_equal(first.images, second.images)
     np.testing.assert_array_equal(first.masks, second.masks)
 
 
-def test_another_seed_another_tile():
+def test_seeds_give_different_tiles():
     assert not np.array_equal(synthetic_tile(1)[0], synthetic_tile(2)[0])
 
 
@@ -89,16 +89,12 @@ def test_a_fresh_process_draws_the_same_tile():
         "tiles = draw(2, seed=9, start=3); "
         "print(hashlib.sha256(tiles.images.tobytes() + tiles.masks.tobytes()).hexdigest())"
     )
-    prints = {
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    }
-    assert len(prints) == 1
+    there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     here = synthetic_tiles(2, seed=9, start=3)
-    assert prints == {hashlib.sha256(here.images.tobytes() + here.masks.tobytes()).hexdigest() + "\n"}
+    assert there.strip() == hashlib.sha256(here.images.tobytes() + here.masks.tobytes()).hexdigest()
 
 
-def test_the_global_generator_is_left_alone():
+def test_the_global_generator_keeps_its_state():
     np.random.seed(0)  # noqa: NPY002
     expected = np.random.random()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
@@ -106,7 +102,7 @@ def test_the_global_generator_is_left_alone():
     assert np.random.random() == expected  # noqa: NPY002
 
 
-# Well formed.
+# Well formed
 
 
 @pytest.mark.parametrize("size", [32, 33, 101, 128])
@@ -123,7 +119,7 @@ def test_tiles_have_ids_masks_and_no_depths():
     assert tiles.depths is None
 
 
-def test_no_tiles_is_an_answer():
+def test_a_count_of_0_gives_no_tiles():
     tiles = synthetic_tiles(0)
     assert len(tiles) == 0
     assert tiles.images.shape == (0, 101, 101)
@@ -139,19 +135,19 @@ def test_no_tiles_is_an_answer():
         ({"count": 1, "size": 31}, "size must be at least 32 pixels, got 31"),
     ],
 )
-def test_errors_say_what_was_given(arguments, message):
+def test_errors_name_the_given_value(arguments, message):
     with pytest.raises(ValueError, match=message):
         synthetic_tiles(**arguments)
 
 
-def test_synthetic_tile_checks_too():
+def test_synthetic_tile_checks_its_arguments():
     with pytest.raises(ValueError, match="size must be at least 32"):
         synthetic_tile(0, size=8)
     with pytest.raises(ValueError, match="seed must be 0 or more"):
         synthetic_tile(-1)
 
 
-# Close to real tiles; the figure of 1200 real ones stands beside each test.
+# Close to real tiles: each comment gives the value for 1200 real tiles
 
 
 def test_tiles_span_the_gray_range(tiles):
@@ -172,11 +168,11 @@ def test_salt_is_quieter_than_sediment(tiles):
     assert 0.45 < np.median([ratio for ratio in ratios if ratio is not None]) < 0.75  # real: .61
 
 
-def test_share_without_salt(tiles):
+def test_fraction_of_tiles_without_salt(tiles):
     assert 0.30 < (tiles.coverage == 0).mean() < 0.45  # real: .37
 
 
-def test_coverage_where_there_is_salt(tiles):
+def test_coverage_of_tiles_with_salt(tiles):
     low, middle, high = np.percentile(tiles.coverage[tiles.coverage > 0], [10, 50, 90])
     assert low < 0.10  # real: .02
     assert 0.30 < middle < 0.45  # real: .36
@@ -192,7 +188,7 @@ def test_kurtosis(tiles):
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("shift", [-3, 3])
 def test_the_mask_lies_on_the_reflection(tiles, axis, shift):
-    """A mask moved by 3 pixels has less energy on its boundary."""
+    """A mask that is shifted by 3 pixels has less energy on its boundary."""
     aligned, moved = [], []
     inner = (slice(3, -3), slice(3, -3))
     for image, mask in zip(tiles.images, tiles.masks, strict=True):
@@ -202,5 +198,5 @@ def test_the_mask_lies_on_the_reflection(tiles, axis, shift):
             energy = ((image - image.mean()) / image.std()) ** 2
             aligned.append(energy[inner][line[inner]].mean())
             moved.append(energy[inner][line_moved[inner]].mean())
-    assert len(aligned) > 100
+    assert len(aligned) > 50
     assert np.mean(moved) < 0.8 * np.mean(aligned)

@@ -1,64 +1,192 @@
-"""Every loss function as a module: the same loss, its options told, refused early, and copied."""
+"""Loss modules: the same loss and signature as the function, early refusals, copies, and what a type checker sees."""
 
 import copy
 import inspect
+import os
 import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from _loss_cases import IGNORED, batch
+from _loss_cases import IGNORED, batch, edges
 
+import saltzoo
 from saltzoo import losses
-from saltzoo.losses import BCELoss, LossModule, LovaszHingeLoss, WeightedSum, bce_loss, lovasz_hinge
+from saltzoo.losses import BCELoss, CELoss, LovaszHingeLoss, TopologyLoss, WeightedSum, bce_loss, lovasz_hinge
+from saltzoo.losses.registry import _losses
 
-FUNCTIONS = {
-    module: getattr(losses, name)
-    for name in losses.__all__
-    if inspect.isfunction(getattr(losses, name))
-    for module in vars(losses).values()
-    if inspect.isclass(module) and issubclass(module, LossModule) and module is not LossModule
-    if module._function is getattr(losses, name)
-}
+MODULES = {name: module for name, module in _losses.items() if name not in ("deep_supervision", "weighted_sum")}
+OF_LABELS = ("ce_loss", "lovasz_softmax", "bootstrapped_ce")
+every_module = pytest.mark.parametrize("name", MODULES)
+every_module_without_network = pytest.mark.parametrize("name", [name for name in MODULES if name != "topology_loss"])
 
 
 def test_every_function_has_a_module():
-    without = {"create_loss", "list_losses", "register_loss", "topology_loss"}
-    names = {name for name in losses.__all__ if inspect.isfunction(getattr(losses, name))} - without
-    assert {function.__name__ for function in FUNCTIONS.values()} == names
-    assert len(names) == 11
+    functions = {name for name in losses.__all__ if inspect.isfunction(getattr(losses, name))}
+    assert {*MODULES} == functions - {"create_loss", "list_losses", "register_loss"}
+    assert len(MODULES) == 12
 
 
-@pytest.mark.parametrize("module", FUNCTIONS, ids=lambda module: module.__name__)
-def test_a_module_is_its_function(module):
-    function = FUNCTIONS[module]
-    task = 4 if module._classes == 2 else 1
-    logits, target = batch(task, ignored=0.2)
+@every_module
+def test_function_and_module_have_the_same_options(name):
+    function = list(inspect.signature(getattr(losses, name)).parameters.values())
+    assert [p.name for p in function[:2]] == ["logits", "target"]
+    want = function[2:]
+    if name == "topology_loss":  # the module has a default network
+        assert want[0].name == "features"
+        want[0] = want[0].replace(default=None, annotation="Features | None")
+    module = MODULES[name]
+    assert list(inspect.signature(module).parameters.values()) == want
+    assert "__init__" in vars(module)
+    assert "forward" in vars(module)
+
+
+@every_module_without_network
+def test_a_module_is_its_function(name):
+    function = getattr(losses, name)
+    logits, target = batch(4 if name in OF_LABELS else 1, ignored=0.2)
     options = {"ignore_index": IGNORED, "reduction": "sum"}
-    loss = module(**options)
+    loss = MODULES[name](**options)
     assert torch.equal(loss(logits, target), function(logits, target, **options))
     for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
         assert torch.equal(twin(logits, target), loss(logits, target))
-    signature = inspect.signature(function).parameters
-    assert list(inspect.signature(module).parameters) == [*signature][2:]
-    assert loss.options == {name: p.default for name, p in signature.items() if p.default is not p.empty} | options
-    assert "ignore_index=255" in repr(loss)
-    assert "reduction='sum'" in repr(loss)
+    defaults = {p.name: p.default for p in list(inspect.signature(function).parameters.values())[2:]}
+    assert {option: getattr(loss, option) for option in defaults} == defaults | options
+    for option, value in (defaults | options).items():
+        assert f"{option}={value!r}" in repr(loss)
     assert loss.state_dict() == {}
 
 
-@pytest.mark.parametrize("module", FUNCTIONS, ids=lambda module: module.__name__)
-def test_a_module_refuses_options_when_it_is_made(module):
-    with pytest.raises(ValueError, match=r"'avg'.*'mean', 'sum', 'none'"):
-        module(reduction="avg")
+OTHERS = {
+    "bce_loss": {"pos_weight": 2.5},
+    "bce_dice_loss": {"dice_weight": 0.3, "smooth": 2.0, "per_image": False, "empty": "skip"},
+    "bootstrapped_bce": {"k": 3},
+    "bootstrapped_ce": {"k": 3},
+    "ce_loss": {"label_smoothing": 0.2},
+    "dice_loss": {"smooth": 2.0, "log": True, "per_image": False, "empty": "skip"},
+    "focal_loss": {"gamma": 0.5, "alpha": 0.3},
+    "jaccard_loss": {"smooth": 2.0, "log": True, "per_image": False, "empty": "skip"},
+    "lovasz_hinge": {"margin": "elu", "per_image": False, "symmetric": True},
+    "lovasz_softmax": {"classes": "all", "per_image": False},
+    "tversky_loss": {"alpha": 0.6, "beta": 0.2, "smooth": 2.0, "log": True, "per_image": False, "empty": "skip"},
+}
+
+
+@every_module_without_network
+def test_a_module_passes_every_option_on(name):
+    function = getattr(losses, name)
+    logits, target = batch(4 if name in OF_LABELS else 1)
+    common = {"ignore_index", "reduction"}
+    assert {*inspect.signature(MODULES[name]).parameters} - common == {*OTHERS[name]}
+    for options in (*({option: value} for option, value in OTHERS[name].items()), OTHERS[name]):
+        assert torch.equal(MODULES[name](**options)(logits, target), function(logits, target, **options))
+    assert not torch.equal(function(logits, target, **OTHERS[name]), function(logits, target))
+
+
+@every_module
+def test_a_module_refuses_options_when_it_is_built(name):
+    needs = {"features": edges} if name == "topology_loss" else {}
+    with pytest.raises(ValueError, match=r"unknown reduction 'avg': choose one of 'mean', 'sum', 'none'"):
+        MODULES[name](reduction="avg", **needs)
     with pytest.raises(TypeError, match="smoothe"):
-        module(smoothe=1.0)
+        MODULES[name](smoothe=1.0, **needs)
+    with pytest.raises(TypeError, match=r"ignore_index must be a whole number or None, got 0\.5"):
+        MODULES[name](ignore_index=0.5, **needs)
+
+
+REFUSED = [
+    ("bce_loss", {"pos_weight": -1}, "pos_weight must be above 0, got -1"),
+    ("bce_loss", {"pos_weight": float("inf")}, "pos_weight must be a finite number, got inf"),
+    ("ce_loss", {"label_smoothing": 1.1}, "label_smoothing must be 0 to 1, got 1.1"),
+    ("focal_loss", {"gamma": -1}, "gamma must be 0 or more, got -1"),
+    ("focal_loss", {"gamma": float("nan")}, "gamma must be a finite number, got nan"),
+    ("focal_loss", {"alpha": 2}, "alpha must be 0 to 1, or None, got 2"),
+    ("bootstrapped_bce", {"k": 0}, "k must be a whole number of pixels, such as 32768, or a share"),
+    ("bootstrapped_bce", {"k": float("inf")}, "got inf"),
+    ("bootstrapped_ce", {"k": 1.5}, "got 1.5"),
+    ("bootstrapped_ce", {"k": 1.0}, "got 1.0"),
+    ("dice_loss", {"empty": "ignore"}, "unknown empty 'ignore': choose one of 'mean', 'smooth', 'skip'"),
+    ("dice_loss", {"smooth": -1.0}, "smooth must be 0 or more, got -1.0"),
+    ("dice_loss", {"smooth": float("inf")}, "smooth must be a finite number, got inf"),
+    ("jaccard_loss", {"smooth": 0, "empty": "smooth"}, "empty='smooth' needs smooth above 0"),
+    ("jaccard_loss", {"smooth": 0, "log": True}, "log=True needs smooth above 0"),
+    ("tversky_loss", {"alpha": float("nan"), "beta": 1}, "alpha and beta must be above 0, got nan and 1"),
+    ("tversky_loss", {"beta": 0}, "alpha and beta must be above 0, got 0.3 and 0"),
+    ("tversky_loss", {"alpha": float("inf")}, "alpha must be a finite number, got inf"),
+    ("tversky_loss", {"smooth": -1}, "smooth must be 0 or more, got -1"),
+    ("bce_dice_loss", {"dice_weight": float("nan")}, "dice_weight must be a finite number, got nan"),
+    ("bce_dice_loss", {"empty": "ignore"}, "unknown empty 'ignore'"),
+    ("lovasz_hinge", {"margin": "gelu"}, "unknown margin 'gelu': choose one of 'relu', 'elu'"),
+    ("lovasz_softmax", {"classes": "absent"}, "unknown classes 'absent': choose one of 'present', 'all'"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "words"), REFUSED)
+def test_function_and_module_refuse_the_same_options(name, options, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        getattr(losses, name)(*batch(3 if name in OF_LABELS else 1), **options)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        MODULES[name](**options)
+
+
+USES = """
+from saltzoo.losses import BCELoss, DiceLoss, LovaszHingeLoss, TopologyLoss
+
+BCELoss(pos_weight=2.0)
+DiceLoss(log=True, empty="skip", ignore_index=255, reduction="none")
+BCELoss(pos_wieght=2.0)
+LovaszHingeLoss(margin="gelu")
+DiceLoss(smooth="much")
+BCELoss(2.0)
+"""
+
+
+def test_mypy_checks_options(tmp_path):
+    """Wrong names, words, types and positional options are errors; right ones are not.
+
+    Without torch's types, which do not matter here, mypy takes seconds instead of half a minute.
+    """
+    file = tmp_path / "uses.py"
+    file.write_text(USES)
+    flags = ["--strict", "--follow-imports=silent", "--no-site-packages", "--ignore-missing-imports"]
+    command = [sys.executable, "-m", "mypy", *flags, "--cache-dir", str(tmp_path), str(file)]
+    environment = os.environ | {"MYPYPATH": str(Path(saltzoo.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    lines = {int(number): text for number, text in re.findall(r"uses\.py:(\d+): error: (.*)", done.stdout)}
+    assert {*lines} == {6, 7, 8, 9}, done.stdout + done.stderr
+    assert 'Unexpected keyword argument "pos_wieght"' in lines[6]
+    assert 'Literal["gelu"]' in lines[7] or '"margin"' in lines[7]
+    assert '"smooth"' in lines[8]
+    assert "positional" in lines[9]
 
 
 def test_weighted_sum():
     logits, target = batch(1)
     loss = WeightedSum([BCELoss(), LovaszHingeLoss()], [0.5, 2])
     bce, lovasz = bce_loss(logits, target), lovasz_hinge(logits, target)
-    torch.testing.assert_close(loss(logits, target), 0.5 * bce + 2 * lovasz)
+    assert torch.equal(loss(logits, target), 0.5 * bce + 2 * lovasz)
     loss.weights[1] = 0
-    torch.testing.assert_close(loss(logits, target), 0.5 * bce)
+    assert torch.equal(loss(logits, target), 0.5 * bce)
+    loss.weights[:] = [0.0, 0.25]
+    assert torch.equal(loss(logits, target), 0.25 * lovasz)
     assert loss.state_dict() == {}
+    assert "weights=[0.0, 0.25]" in repr(loss)
+    assert torch.equal(copy.deepcopy(loss)(logits, target), 0.25 * lovasz)
+
+
+def test_a_loss_of_weight_0_is_not_computed():
+    logits, target = batch(1)
+    loss = WeightedSum([BCELoss(), CELoss()], [1.0, 0.0])  # the cross-entropy would refuse these shapes
+    assert torch.equal(loss(logits, target), bce_loss(logits, target))
+    loss.weights[0] = 0
+    nothing = loss(logits.bfloat16(), target)
+    assert (nothing.item(), nothing.dtype, nothing.shape) == (0, torch.float32, ())
+
+
+def test_a_module_of_topology_shows_its_options():
+    assert "normalize=False, ignore_index=None, reduction='sum'" in repr(
+        TopologyLoss(edges, normalize=False, reduction="sum")
+    )

@@ -1,4 +1,4 @@
-"""Both Lovász losses: against the paper a pixel at a time, against SMP, and against the Jaccard loss itself."""
+"""Both Lovász losses against the paper pixel by pixel, against SMP, and against the Jaccard loss itself."""
 
 from functools import partial
 
@@ -14,23 +14,23 @@ FORMS = [(margin, symmetric) for margin in ("relu", "elu") for symmetric in (Fal
 
 
 def paper(logits, target, margin):
-    """Definition 1 and equation 9 of arXiv 1705.08790 for one image, a pixel at a time."""
+    """Return definition 1 and equation 9 of arXiv 1705.08790 for one image, pixel by pixel."""
     push = {"relu": lambda e: e.clamp(min=0), "elu": lambda e: torch.where(e > 0, e + 1, e.exp())}[margin]
     pixels = zip(logits.flatten(), target.flatten(), strict=True)
     return rising([(1 - x * (2 * y - 1), y) for x, y in pixels if y != IGNORED], push)
 
 
 def paper_softmax(logits, target, chosen):
-    """Equations 11 and 12 for one image (C H W) and one class, a pixel at a time."""
+    """Return equations 11 and 12 for one image (C H W) and one class, pixel by pixel."""
     shares = (logits.exp() / logits.exp().sum(0))[chosen]
     pixels = [(p, int(y == chosen)) for p, y in zip(shares.flatten(), target.flatten(), strict=True) if y != IGNORED]
     return rising([((1 - p) if y else p, y) for p, y in pixels], lambda error: error)
 
 
 def rising(pixels, push):
-    """Sum of pushed errors times the rise of the Jaccard loss, of (error, whether it is of the mask)."""
+    """Return the sum of pushed errors times the rise of the Jaccard loss. Pixels are (error, is salt)."""
     pixels = sorted(pixels, key=lambda pixel: -pixel[0].item())
-    union = sum(int(y) for _, y in pixels)  # of the truth and the set of wrong pixels
+    union = sum(int(y) for _, y in pixels)  # union of the truth and the wrong pixels
     loss, before = torch.zeros((), dtype=torch.float64), 0.0
     for wrong, (error, y) in enumerate(pixels, start=1):
         union += 1 - int(y)
@@ -45,7 +45,7 @@ def mirrored(target):
 
 
 @given(st.integers(0, 10**6), st.sampled_from(FORMS), st.sampled_from([0.0, 0.3, 0.9]), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_lovasz_equals_the_paper(seed, form, ignored, per_image):
     margin, symmetric = form
     logits, target = batch(1, seed, ignored=ignored, dtype=torch.float64)
@@ -59,7 +59,7 @@ def test_lovasz_equals_the_paper(seed, form, ignored, per_image):
         losses = [paper(a, b, margin) for a, b in images]
         if symmetric:
             losses = [(c + paper(-a, mirrored(b), margin)) / 2 for c, (a, b) in zip(losses, images, strict=True)]
-        return torch.stack(losses) + 0 * x.sum()  # a graph, even if all is ignored
+        return torch.stack(losses) + 0 * x.sum()  # keeps a graph even if all pixels are ignored
 
     for got, want in zip(gradient(ours, logits, target), gradient(theirs, logits, target), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
@@ -69,7 +69,7 @@ def test_lovasz_equals_the_paper(seed, form, ignored, per_image):
 @pytest.mark.parametrize("ignore_index", [None, 255])
 def test_lovasz_equals_smp(per_image, ignore_index):
     smp = pytest.importorskip("segmentation_models_pytorch").losses.LovaszLoss
-    logits, target = batch(1, size=(6, 101, 101), ignored=0.2 if ignore_index else 0.0)
+    logits, target = batch(1, size=(3, 41, 41), ignored=0.2 if ignore_index else 0.0)
     logits, target = logits[:, None], target[:, None]
     options = {"per_image": per_image, "ignore_index": ignore_index}
     ours = gradient(partial(lovasz_hinge, **options), logits, target)
@@ -89,7 +89,7 @@ def test_lovasz_of_hard_errors_is_the_jaccard_loss():
 
 
 def test_the_hinge_on_an_empty_mask():
-    """Plain: the one highest logit. Symmetric: the mean of all margins as well."""
+    """The plain hinge is the margin of the highest logit; the symmetric one adds the mean of all margins."""
     logits = batch(1)[0].clamp(min=-0.9)
     empty = torch.zeros(4, 5, 7)
     for margin in ("relu", "elu"):
@@ -110,8 +110,8 @@ def test_above_a_half_is_salt(symmetric):
     torch.testing.assert_close(gradient(loss, logits, shares), gradient(loss, logits, target))
 
 
-def test_softmax_of_two_classes_tells_tiny_probabilities_apart():
-    """Of a sure net: 1 - p rounds to the same number for both pixels, p does not."""
+def test_softmax_of_two_classes_distinguishes_tiny_probabilities():
+    """For confident predictions 1 - p rounds to the same number for both pixels, p does not."""
     logits = torch.tensor([[[[10.0, 9.0]], [[-8.5, -9.0]]]])
     _, slope = gradient(partial(lovasz_softmax, classes="all", reduction="sum"), logits, torch.zeros(1, 1, 2).long())
     assert slope[0, 1, 0, 1] > 10 * slope[0, 1, 0, 0]
@@ -126,7 +126,7 @@ def test_the_hinge_of_channels_is_the_mean_of_theirs():
 
 
 @given(st.integers(0, 10**6), st.integers(2, 4), st.sampled_from([0.0, 0.3, 0.9]), st.booleans(), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_softmax_equals_the_paper(seed, count, ignored, per_image, present):
     logits, target = batch(count, seed, size=(3, 3, 5), ignored=ignored, dtype=torch.float64)
     options = {"classes": "present" if present else "all", "per_image": per_image, "ignore_index": IGNORED}
@@ -150,7 +150,7 @@ def test_softmax_equals_the_paper(seed, count, ignored, per_image, present):
 @pytest.mark.parametrize("ignore_index", [None, IGNORED])
 def test_softmax_equals_smp(count, per_image, ignore_index):
     smp = pytest.importorskip("segmentation_models_pytorch").losses.LovaszLoss
-    logits, target = batch(count, size=(4, 101, 101), ignored=0.2 if ignore_index else 0.0)
+    logits, target = batch(count, size=(3, 41, 41), ignored=0.2 if ignore_index else 0.0)
     options = {"per_image": per_image, "ignore_index": ignore_index}
     ours = gradient(partial(lovasz_softmax, **options), logits, target)
     theirs = gradient(smp("multiclass", **options), logits, target)
@@ -161,20 +161,20 @@ def test_softmax_equals_smp(count, per_image, ignore_index):
 
 def test_softmax_of_sure_answers_is_the_jaccard_loss():
     _, target = batch(4, size=(5, 9, 9))
-    said = torch.where(
+    predicted = torch.where(
         torch.rand(target.shape, generator=torch.Generator().manual_seed(1)) < 0.3, (target + 1) % 4, target
     )
-    logits = 200.0 * torch.nn.functional.one_hot(said, 4).movedim(-1, 1)
+    logits = 200.0 * torch.nn.functional.one_hot(predicted, 4).movedim(-1, 1)
     want = torch.zeros(5, 4)
     for n in range(5):
         for c in range(4):
-            a, b = said[n] == c, target[n] == c
+            a, b = predicted[n] == c, target[n] == c
             want[n, c] = 1 - (a & b).sum() / (a | b).sum().clamp(min=1) if (a | b).any() else 0
     torch.testing.assert_close(lovasz_softmax(logits, target, classes="all", reduction="none"), want)
 
 
 def test_long_rows_are_ranked_alike(monkeypatch):
-    """Of a batch ranked as one image the rows are sorted by another way."""
+    """The long rows of a batch ranked as one image are sorted by another algorithm."""
     errors = torch.rand(3, 1000, dtype=torch.float64)
     want = [[row[i] for i in order] for row, order in zip(errors.tolist(), _ranking.rank(errors).tolist(), strict=True)]
     monkeypatch.setattr(_ranking, "_LONG", 1000)
@@ -193,15 +193,3 @@ def test_long_rows_are_ranked_alike(monkeypatch):
 def test_the_whole_batch_has_one_value():
     assert lovasz_hinge(*batch(1), per_image=False, reduction="none").shape == (1,)
     assert lovasz_softmax(*batch(3), per_image=False, reduction="none").shape == (1, 3)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: lovasz_hinge(*batch(1), margin="gelu"), "margin='gelu'.*'relu', 'elu'"),
-        (lambda: lovasz_softmax(*batch(3), classes="absent"), "classes='absent'.*'present', 'all'"),
-    ],
-)
-def test_unknown_options(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

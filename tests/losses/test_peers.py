@@ -1,4 +1,4 @@
-"""Beside torchmetrics and MONAI, where they are right."""
+"""Losses and metrics against torchmetrics and MONAI, where those are right."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def labels(seed, classes=4, ignored=0.0, shape=(5, 9, 11)):
 
 
 @pytest.mark.parametrize("ignored", [0.0, 0.3])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_scores_of_labels_equal_torchmetrics(seed, ignored):
     theirs = pytest.importorskip("torchmetrics.functional.classification")
     pred, target = labels(seed, ignored=ignored)
@@ -68,14 +68,18 @@ def test_scores_of_masks_equal_torchmetrics(ignored):
 def test_overlap_losses_equal_monai(task, smooth):
     monai = pytest.importorskip("monai.losses")
     logits, target = batch(task)
-    target[..., 0, :4] = torch.arange(4) if task > 1 else 1  # no class is absent from an image
+    target[..., 0, :4] = torch.arange(4) if task > 1 else 1  # every class is present in every image
     x = logits[:, None] if task == 1 else logits
     y = target if task < 0 else target[:, None]
     options = {"smooth_nr": smooth, "smooth_dr": smooth, "to_onehot_y": task > 1}
     options |= {"softmax": True} if task > 1 else {"sigmoid": True}
     pairs = [
         (dice_loss, monai.DiceLoss(**options), {}),
-        (jaccard_loss, monai.DiceLoss(jaccard=True, **options), {"smooth": smooth / 2}),  # its ratio is of twice both
+        (
+            jaccard_loss,
+            monai.DiceLoss(jaccard=True, **options),
+            {"smooth": smooth / 2},
+        ),  # MONAI doubles numerator and denominator
         (tversky_loss, monai.TverskyLoss(alpha=0.2, beta=0.9, **options), {"alpha": 0.2, "beta": 0.9}),
         (dice_loss, monai.DiceLoss(batch=True, **options), {"per_image": False}),
     ]

@@ -1,7 +1,6 @@
-"""Cross-entropies of pixels: plain, focal and bootstrapped, beside torch's, torchvision's, and sums by hand."""
+"""Cross-entropies of pixels (plain, focal, bootstrapped) against torch, torchvision and plain arithmetic."""
 
 import math
-import re
 from functools import partial
 
 import pytest
@@ -17,13 +16,14 @@ every_reduction = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 
 
 @every_reduction
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
 @pytest.mark.parametrize("pos_weight", [1.0, 2.5])
-def test_bce_equals_torch(reduction, dtype, pos_weight):
+def test_bce_equals_torch(reduction, pos_weight):
     logits, target = batch(1)
     weight = torch.tensor(pos_weight)
     want = F.binary_cross_entropy_with_logits(logits, target.float(), pos_weight=weight, reduction=reduction)
-    torch.testing.assert_close(bce_loss(logits, target.to(dtype), pos_weight=pos_weight, reduction=reduction), want)
+    for dtype in (torch.bool, torch.int64, torch.float32):
+        got = bce_loss(logits, target.to(dtype), pos_weight=pos_weight, reduction=reduction)
+        torch.testing.assert_close(got, want)
 
 
 def test_bce_takes_probabilities_and_ignores_some():
@@ -66,8 +66,7 @@ def test_focal_of_gamma_0_is_the_cross_entropy(reduction):
 
 
 @every_reduction
-@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 3.5])
-@pytest.mark.parametrize("alpha", [None, 0.25])
+@pytest.mark.parametrize(("gamma", "alpha"), [(0.5, None), (2.0, 0.25), (3.5, 0.25)])
 def test_focal_equals_torchvision(reduction, gamma, alpha):
     theirs = pytest.importorskip("torchvision.ops").sigmoid_focal_loss
     logits, target = batch(1)
@@ -82,7 +81,7 @@ def test_focal_equals_torchvision(reduction, gamma, alpha):
 
 
 @given(st.integers(0, 10**6), st.integers(2, 5), st.sampled_from([0.0, 0.5, 2.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_focal_of_labels_by_hand(seed, count, gamma):
     logits, target = batch(count, seed, ignored=0.2, dtype=torch.float64)
 
@@ -95,10 +94,10 @@ def test_focal_of_labels_by_hand(seed, count, gamma):
         torch.testing.assert_close(got, want)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.0])
-@pytest.mark.parametrize("size", [30.0, 300.0, 1e30])
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("size", [30.0, 1e30])
 def test_focal_is_finite_where_a_probability_is_0_or_1(gamma, size):
-    """(1 - p)^gamma has no finite slope at p = 1 for gamma below 1: the usual form gives NaN there."""
+    """The slope of (1 - p)^gamma is infinite at p = 1 for gamma below 1, where the usual form gives NaN."""
     logits = torch.tensor([[[size, -size, size, -size]]])
     mask = torch.tensor([[[1, 0, 0, 1]]])
     value, slope = gradient(partial(focal_loss, gamma=gamma, reduction="none"), logits, mask)
@@ -110,10 +109,10 @@ def test_focal_is_finite_where_a_probability_is_0_or_1(gamma, size):
     assert slope.isfinite().all()
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e3, 1e5])
-@pytest.mark.parametrize("ahead", [1.0, 15.0, 18.0, 60.0])
+@pytest.mark.parametrize("offset", [0.0, 1e5])
+@pytest.mark.parametrize("ahead", [1.0, 18.0, 60.0])
 def test_focal_of_labels_loses_no_digits(offset, ahead):
-    """A truth that is 18 ahead of the rest has 1 - p = 1.5e-8, which 1 minus a float32 can't say."""
+    """A truth with a lead of 18 has 1 - p = 1.5e-8, which is lost in a float32 p."""
     logits = torch.tensor([[ahead, 0.0, 0.0]])[..., None, None] + offset
     target = torch.zeros(1, 1, 1, dtype=torch.long)
     for gamma in (0.0, 0.5, 2.0):
@@ -128,7 +127,7 @@ def test_focal_of_labels_loses_no_digits(offset, ahead):
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 3, 17, 10**6, 0.2, 0.99]), st.sampled_from([0.0, 0.4]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_bootstrapped_by_sorting(seed, k, ignored):
     for task, plain, loss in ((1, bce_loss, bootstrapped_bce), (4, ce_loss, bootstrapped_ce)):
         logits, target = batch(task, seed, ignored=ignored)
@@ -146,22 +145,22 @@ def test_bootstrapped_by_sorting(seed, k, ignored):
         torch.testing.assert_close(loss(logits, target, k=k, **options), torch.tensor(want)[counted].mean())
 
 
-@pytest.mark.parametrize("k", [0.15, 0.3, 0.7, 1 / 3])
+@pytest.mark.parametrize("k", [0.15, 0.3])
 def test_bootstrapped_share_of_every_size(k):
-    """A share of n pixels is a whole number, rounded alike with ignored pixels and without."""
+    """The number of pixels in a share is rounded in the same way with and without ignored pixels."""
     for size in range(1, 400):
         logits, target = torch.zeros(2, 1, 1, size), torch.zeros(2, 1, size)
         for options in ({}, {"ignore_index": IGNORED}):
             losses = bootstrapped_bce(logits, target, k=k, reduction="none", **options)
             torch.testing.assert_close(losses, torch.full((2,), math.log(2)))
-        # Of pixels that differ, one more or less would tell.
+        # With losses that all differ, one pixel more or less changes the mean.
         logits = torch.linspace(-3, 3, size)[None, None]
         wide = torch.cat([logits, torch.zeros(1, 1, 9)], -1), torch.zeros(1, 1, size + 9, dtype=torch.long)
         wide[1][..., size:] = IGNORED
         want = bootstrapped_bce(logits, torch.zeros(1, 1, size), k=k)
         torch.testing.assert_close(bootstrapped_bce(*wide, k=k, ignore_index=IGNORED), want)
     few = torch.full((1, 1, 9), IGNORED)
-    few[..., :2] = 0  # k of 2 pixels is less than a half of one
+    few[..., :2] = 0  # 0.2 of 2 pixels is less than half a pixel
     torch.testing.assert_close(
         bootstrapped_bce(torch.zeros(1, 1, 9), few, k=0.2, ignore_index=IGNORED).item(), math.log(2)
     )
@@ -180,22 +179,6 @@ def test_bootstrapped_of_all_pixels_is_the_mean(k):
     torch.testing.assert_close(bootstrapped_bce(logits, target, k=k), bce_loss(logits, target))
 
 
-@pytest.mark.parametrize(
-    ("call", "task", "words"),
-    [
-        (partial(bce_loss, pos_weight=0), 1, "pos_weight must be above 0, got 0"),
-        (partial(ce_loss, label_smoothing=1.1), 3, "label_smoothing must be 0 to 1, got 1.1"),
-        (partial(focal_loss, gamma=-1), 1, "gamma must be 0 or more, got -1"),
-        (partial(focal_loss, alpha=2), 1, "alpha must be 0 to 1, or None, got 2"),
-        (partial(focal_loss, alpha=0.5), 3, "alpha=0.5 weighs salt against background, and here are labels"),
-        (partial(bootstrapped_bce, k=0), 1, "k must be a whole number of pixels, such as 32768, or a share"),
-        (partial(bootstrapped_ce, k=1.5), 3, "got 1.5"),
-        (partial(bootstrapped_ce, k=1.0), 3, "got 1.0"),
-        (partial(bootstrapped_bce, k=math.inf), 1, "got inf"),
-        (partial(bce_loss, pos_weight=math.inf), 1, "pos_weight must be a finite number, got inf"),
-        (partial(focal_loss, gamma=math.nan), 1, "gamma must be a finite number, got nan"),
-    ],
-)
-def test_options_that_are_refused(call, task, words):
-    with pytest.raises(ValueError, match=re.escape(words)):
-        call(*batch(task))
+def test_alpha_is_for_masks_only():
+    with pytest.raises(ValueError, match=r"alpha=0\.5 weights salt against background, but the target holds labels"):
+        focal_loss(*batch(3), alpha=0.5)

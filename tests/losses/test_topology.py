@@ -1,4 +1,4 @@
-"""The topology-aware loss: against a plain VGG19, what it costs, and what it does without weights."""
+"""The topology-aware loss: against a plain VGG19, its cost, and the error without weights."""
 
 import copy
 import re
@@ -34,9 +34,11 @@ def batch(size=32, count=3):
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_equals_a_plain_vgg19(vgg, normalize):
-    """timm's whole network with the same weights, each layer called by its number."""
-    network = timm.create_model("vgg19", pretrained=False).eval()
-    network.features[:17].load_state_dict(vgg.layers.state_dict())
+    """timm's layers with the same weights, called one by one."""
+    with torch.device("meta"):  # its classifier is large
+        network = timm.create_model("vgg19", pretrained=False)
+    layers = network.features[:17].to_empty(device="cpu").eval()
+    layers.load_state_dict(vgg.layers.state_dict())
     logits, target = batch()
 
     def maps(gray):
@@ -44,7 +46,7 @@ def test_equals_a_plain_vgg19(vgg, normalize):
         if normalize:
             x = (x - MEAN[:, None, None]) / STD[:, None, None]
         kept = []
-        for index, layer in enumerate(network.features[:17]):
+        for index, layer in enumerate(layers):
             x = layer(x.clone())
             if index in (2, 7, 16):
                 kept.append(x.clone())
@@ -67,7 +69,7 @@ def test_maps_are_those_before_the_relu(vgg):
 
 
 class Counting(nn.Module):
-    """How often it is called, and whether with a graph."""
+    """A module that records the batch size of each call and whether gradients are on."""
 
     def __init__(self, inner):
         super().__init__()
@@ -90,8 +92,8 @@ def test_each_image_passes_through_once_and_the_target_without_a_graph(vgg):
     assert not any(p.requires_grad for p in vgg.parameters())
 
 
-def test_ignored_pixels_have_no_say(vgg):
-    """Half of the image is ignored: its mean is that of the other half, not half of it."""
+def test_ignored_pixels_change_nothing(vgg):
+    """With one half ignored the mean is that of the other half, not half of it."""
     logits, target = batch(size=64)
     target[..., 32:] = 255
     loss = partial(TopologyLoss(vgg, ignore_index=255, reduction="none"))
@@ -108,7 +110,7 @@ def test_ignored_pixels_have_no_say(vgg):
     torch.testing.assert_close(flat(logits, target, ignore_index=255), flat(logits[..., :32], target[..., :32]))
 
 
-def test_float32_inside_whatever_autocast_says(vgg):
+def test_float32_inside_under_autocast(vgg):
     logits, target = batch()
     want = TopologyLoss(vgg)(logits.bfloat16().float(), target)
     with torch.autocast("cpu", torch.bfloat16):
@@ -117,6 +119,7 @@ def test_float32_inside_whatever_autocast_says(vgg):
     torch.testing.assert_close(got, want)
 
 
+@pytest.mark.slow
 def test_compiles_as_one_graph(vgg):
     torch.compiler.reset()
     logits, target = batch()
@@ -151,12 +154,14 @@ class Listed(nn.Module):
 
 
 @pytest.mark.parametrize("answer", [None, {}, torch.zeros(3, 1, 8, 8)])
-def test_features_that_are_no_list(answer):
-    with pytest.raises(TypeError, match=r"features gave a (NoneType|dict|Tensor). Return a list or tuple of maps"):
+def test_features_must_return_a_list(answer):
+    with pytest.raises(
+        TypeError, match=r"features must return a list or tuple of maps N C h w, got a (NoneType|dict|Tensor)"
+    ):
         topology_loss(torch.zeros(3, 1, 8, 8), torch.zeros(3, 8, 8), lambda x: answer)
 
 
-def test_vgg_says_how_small_is_too_small(vgg):
+def test_vgg_refuses_small_images(vgg):
     with pytest.raises(ValueError, match="give 4 x 4 or more, got 3 x 9"):
         TopologyLoss(vgg)(torch.zeros(1, 1, 3, 9), torch.zeros(1, 3, 9))
 
@@ -164,25 +169,39 @@ def test_vgg_says_how_small_is_too_small(vgg):
 @pytest.mark.parametrize(
     ("features", "words"),
     [
-        (lambda x: [], "features gave the shapes [] of 3 images"),
-        (lambda x: [x[0]], "features gave the shapes [(3, 8, 8)] of 3 images. Return a list of maps N C h w"),
-        (lambda x: [x[:2]], "features gave the shapes [(2, 3, 8, 8)] of 3 images"),
+        (lambda x: [], "N = 3, got the shapes []"),
+        (lambda x: [x[0]], "features must return maps N C h w with N = 3, got the shapes [(3, 8, 8)]"),
+        (lambda x: [x[:2]], "got the shapes [(2, 3, 8, 8)]"),
     ],
 )
-def test_features_that_are_no_maps(features, words):
+def test_features_must_return_maps(features, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         topology_loss(torch.zeros(3, 1, 8, 8), torch.zeros(3, 8, 8), features)
 
 
 def test_features_must_be_callable():
-    with pytest.raises(TypeError, match=r"features='vgg19' can't be called. Give images N 3 H W -> maps"):
+    with pytest.raises(
+        TypeError, match="features must be a callable, images N 3 H W -> maps N C h w, or None, got 'vgg19'"
+    ):
         TopologyLoss("vgg19")
     with pytest.raises(ValueError, match="'avg'"):
         TopologyLoss(edges, reduction="avg")
 
 
-def test_without_weights_it_says_what_to_do(tmp_path):
-    """Offline, with an empty cache, in a process of its own: the client reads its settings when it is imported."""
+def test_without_weights_the_error_names_the_alternative(monkeypatch):
+    def offline():
+        raise OSError("no connection")
+
+    monkeypatch.setattr("saltzoo.encoders.timm.vgg.VGG19Features", offline)
+    with pytest.raises(
+        OSError, match=r"no connection\. The topology loss works without VGG19: TopologyLoss\(features\)"
+    ):
+        TopologyLoss()
+
+
+@pytest.mark.slow
+def test_offline_without_a_cache(tmp_path):
+    """In a new process, because the client reads its settings when it is imported."""
     code = "from saltzoo.losses import TopologyLoss\ntry: TopologyLoss()\nexcept OSError as error: print(error)"
     env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120)
@@ -191,7 +210,7 @@ def test_without_weights_it_says_what_to_do(tmp_path):
     assert "TopologyLoss(features) takes any callable" in done.stdout
 
 
-def test_says_its_options_and_moves_its_network(vgg):
+def test_shows_its_options_and_moves_its_network(vgg):
     loss = TopologyLoss(vgg, normalize=False)
     assert "normalize=False, ignore_index=None, reduction='mean'" in repr(loss)
     assert loss.features is vgg

@@ -1,4 +1,4 @@
-"""Confusion matrix and its scores: against a count of pairs, against SMP, and against IoU and accuracy."""
+"""Confusion matrix and its scores against counted pairs, SMP, IoU and accuracy."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def batch(seed, classes, shape=(3, 5, 4), ignored=0.3, ignore_index=255):
 
 
 @given(st.integers(0, 10**9), st.integers(2, 20), st.sampled_from([255, -1, 1000]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_counts_pairs(seed, classes, ignore_index):
     pred, target = batch(seed, classes, ignore_index=ignore_index)
     want = np.zeros((classes, classes), int)
@@ -38,7 +38,7 @@ def test_an_ignored_class_is_ignored():
 
 @pytest.mark.parametrize("ignore_index", [None, 255])
 def test_equals_smp(ignore_index):
-    """What it ignores is no true negative either."""
+    """Ignored pixels are not true negatives either."""
     get_stats = pytest.importorskip("segmentation_models_pytorch").metrics.get_stats
     options = {"num_classes": 5, "ignore_index": ignore_index}
     pred, target = (torch.from_numpy(x) for x in batch(1, 5, (6, 9, 7), ignored=0.2 if ignore_index else 0))
@@ -77,30 +77,32 @@ def test_ideal_worst_and_absent():
 
 def test_errors_say_what_to_do():
     labels = np.array([[[0, 1, 2, 255]]])
-    with pytest.raises(ValueError, match=r"target_masks has the label 255.*knows 0 to 2.*ignore_index=255"):
+    with pytest.raises(ValueError, match=r"labels of target_masks must be 0 to 2.*got 255.*ignore_index=255"):
         confusion_matrix(np.minimum(labels, 2), labels, num_classes=3)
-    with pytest.raises(ValueError, match=r"pred_masks has the label 3.*num_classes=3.*Raise num_classes\."):
+    with pytest.raises(
+        ValueError, match=r"labels of pred_masks must be 0 to 2 with num_classes=3, got 3: raise num_classes$"
+    ):
         confusion_matrix(np.minimum(labels, 3), labels, num_classes=3, ignore_index=254)
-    with pytest.raises(ValueError, match="target_masks has the label -1"):
+    with pytest.raises(ValueError, match=r"labels of target_masks .*got -1"):
         iou_score(labels * 0, labels - 1, num_classes=256)
-    # A prediction where the truth is ignored may be anything.
+    # Where the truth is ignored the prediction may be anything.
     assert confusion_matrix(labels, labels, num_classes=3, ignore_index=255).sum() == 3
-    with pytest.raises(ValueError, match=r"num_classes=1.*at least 2"):
+    with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         ConfusionMatrix(num_classes=1)
-    with pytest.raises(ValueError, match=r"square.*\(2, 3\)"):
+    with pytest.raises(ValueError, match=r"must be square, \(C, C\), got \(2, 3\)"):
         confusion_scores(torch.ones(2, 3))
-    with pytest.raises(ValueError, match="no pixel"):
+    with pytest.raises(ValueError, match="at least one pixel"):
         confusion_scores(torch.zeros(3, 3))
 
 
 @pytest.mark.parametrize(
     ("matrix", "error", "message"),
     [
-        (np.eye(2), TypeError, r"a tensor, not a ndarray: as in torch\.from_numpy"),
-        (torch.tensor([[1, -1], [0, 2]]), ValueError, "holds counts, 0 or more"),
-        (torch.tensor([[1, torch.nan], [0, 2]]), ValueError, "holds counts, 0 or more"),
+        (np.eye(2), TypeError, r"must be a tensor, got a ndarray: use torch\.from_numpy"),
+        (torch.tensor([[1, -1], [0, 2]]), ValueError, "must hold counts, 0 or more"),
+        (torch.tensor([[1, torch.nan], [0, 2]]), ValueError, "must hold counts, 0 or more"),
     ],
 )
-def test_what_is_no_matrix_of_counts(matrix, error, message):
+def test_errors_of_confusion_scores(matrix, error, message):
     with pytest.raises(error, match=message):
         confusion_scores(matrix)

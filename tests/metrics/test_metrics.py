@@ -1,4 +1,4 @@
-"""What all metrics promise alike: which masks they take, what changes no digit, and that they never wait."""
+"""Promises of all metrics: accepted masks, exact sums, and no waiting for devices."""
 
 from functools import partial
 
@@ -56,7 +56,7 @@ FUNCTIONS = {
 
 
 def batch(kind, seed=0, count=6, size=5, ignored=0.0):
-    """A prediction and a truth with 255 at ignored pixels; some masks are empty."""
+    """Return a prediction and a truth with 255 at ignored pixels; some masks are empty."""
     rng = np.random.default_rng(seed)
     shape = (count, size, size)
     if kind == LABELS:
@@ -71,7 +71,7 @@ def batch(kind, seed=0, count=6, size=5, ignored=0.0):
 
 
 def plain(result):
-    """Numbers of a result, whatever it is made of, that `==` compares; NaN equals NaN."""
+    """Return the numbers of any result as strings, so that NaN equals NaN."""
     if isinstance(result, float):
         return repr(result)
     fields = result._asdict() if isinstance(result, tuple) else vars(result)
@@ -87,7 +87,7 @@ def score(build, options, *batches):
 
 @every_form
 @given(st.integers(0, 10**9), st.integers(0, 6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_merged_parts_equal_the_whole(build, kind, options, seed, cut):
     options = {**options, "ignore_index": 255}
     pred, target = batch(kind, seed, ignored=0.2)
@@ -102,8 +102,8 @@ def test_merged_parts_equal_the_whole(build, kind, options, seed, cut):
 
 @every_form
 @given(st.integers(0, 10**9))
-@settings(max_examples=10, deadline=None)
-def test_what_changes_no_digit(build, kind, options, seed):
+@settings(max_examples=5, deadline=None)
+def test_order_repetition_and_ignored_pixels_change_no_digit(build, kind, options, seed):
     options = {**options, "ignore_index": 255}
     pred, target = batch(kind, seed, ignored=0.2)
     whole = score(build, options, (pred, target))
@@ -145,7 +145,7 @@ def test_layouts_and_dtypes_agree(build, kind, options):
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int64])
-def test_what_is_below_0_is_no_salt(dtype, monkeypatch):
+def test_negative_values_are_not_salt(dtype, monkeypatch):
     mask = torch.tensor([[[-1, 0, 1, -100]]], dtype=dtype)
     for on_cpu in (True, False):
         monkeypatch.setattr(_counts, "on_cpu", lambda tensor, on_cpu=on_cpu: on_cpu)
@@ -177,7 +177,7 @@ def test_probabilities_may_have_a_gradient():
 
 @every_form
 def test_update_waits_for_no_device(build, kind, options):
-    """A tensor on meta has no values: whoever asks for one, or for a shape that depends on one, fails."""
+    """A tensor on meta has no values: reading one, or a shape that depends on one, is an error."""
     for ignore_index in (None, 255):
         pred, target = (x.to("meta") for x in batch(kind))
         metric = build(**options, ignore_index=ignore_index)
@@ -209,7 +209,7 @@ def test_a_gpu_is_not_waited_for_and_agrees(build, kind, options):
 
 @every_form
 def test_the_path_of_other_devices_counts_alike(build, kind, options, monkeypatch):
-    """What counts on a GPU, run here: the same sums."""
+    """The code for GPUs, run on the CPU, gives the same sums."""
     options = {**options, "ignore_index": 255}
     pred, target = batch(kind, ignored=0.2)
     want = score(build, options, (pred, target))
@@ -240,10 +240,10 @@ def test_nothing_seen_has_no_score(build, kind, options):
 
 
 @every_form
-def test_merge_refuses_what_counts_something_else(build, kind, options):
+def test_merge_refuses_other_classes_and_options(build, kind, options):
     metric = build(**options)
     other = EmptyAccuracy() if build is not EmptyAccuracy else SaltMAP()
-    with pytest.raises(TypeError, match=f"{build.__name__}.*not with a {type(other).__name__}"):
+    with pytest.raises(TypeError, match=f"{build.__name__} must merge.*got a {type(other).__name__}"):
         metric.merge(other)
     with pytest.raises(ValueError, match=r"'ignore_index': None.*'ignore_index': 255.*same options"):
         metric.merge(build(**options, ignore_index=255))
@@ -252,24 +252,34 @@ def test_merge_refuses_what_counts_something_else(build, kind, options):
 def test_update_refuses_another_number_of_classes():
     binary, channels = torch.ones(1, 1, 2, 2).bool(), torch.ones(1, 3, 2, 2).bool()
     metric = IoUScore().update(binary, binary)
-    with pytest.raises(ValueError, match=r"holds 3 sums and is given 9.*number of classes.*reset"):
+    with pytest.raises(ValueError, match=r"one number of classes, got 9 sums after 3.*reset"):
         metric.update(channels, channels)
     assert metric.compute() == 1
 
 
-@pytest.mark.parametrize("name", ["salt_map", "iou", "accuracy", "empty", "search"])
+@pytest.mark.parametrize("name", ["iou", "search"])  # read_masks and read_probabilities
 @pytest.mark.parametrize(
     ("pred", "target", "error", "message"),
     [
-        (torch.ones(2, 4, 4).bool(), np.ones((2, 4, 4)), TypeError, "target_masks.*float64.*threshold first"),
-        ([[1]], np.ones((2, 4, 4), bool), TypeError, "list"),
-        (np.ones((2, 4, 4), complex), np.ones((2, 4, 4), bool), TypeError, "complex128"),
-        (np.ones((4, 4), bool), np.ones((4, 4), bool), ValueError, r"\(4, 4\).*N, H, W.*\[None\]"),
+        (
+            torch.ones(2, 4, 4).bool(),
+            np.ones((2, 4, 4)),
+            TypeError,
+            "target_masks must be bool or integer, got float64: threshold first",
+        ),
+        ([[1]], np.ones((2, 4, 4), bool), TypeError, "got a list"),
+        (np.ones((2, 4, 4), complex), np.ones((2, 4, 4), bool), TypeError, "got complex128"),
+        (np.ones((4, 4), bool), np.ones((4, 4), bool), ValueError, r"N, H, W.*got \(4, 4\).*\[None\]"),
         (np.ones((2, 0, 4), bool), np.ones((2, 0, 4), bool), ValueError, "at least one pixel"),
         (np.ones((2, 4, 4), bool), np.ones((2, 4, 5), bool), ValueError, r"\(2, 4, 5\).*padding"),
-        (np.ones((2, 2, 8), bool), np.ones((2, 4, 4), bool), ValueError, "differ"),
-        (np.ones((3, 4, 4), bool), np.ones((2, 4, 4), bool), ValueError, "differ"),
-        (torch.ones(2, 4, 4, device="meta").bool(), np.ones((2, 4, 4), bool), ValueError, "meta.*cpu"),
+        (np.ones((2, 2, 8), bool), np.ones((2, 4, 4), bool), ValueError, "must have the same shape"),
+        (np.ones((3, 4, 4), bool), np.ones((2, 4, 4), bool), ValueError, "must have the same shape"),
+        (
+            torch.ones(2, 4, 4, device="meta").bool(),
+            np.ones((2, 4, 4), bool),
+            ValueError,
+            "one device, got meta and cpu",
+        ),
     ],
 )
 def test_errors_say_what_to_do(name, pred, target, error, message):
@@ -285,11 +295,13 @@ def test_errors_say_what_to_do(name, pred, target, error, message):
 
 
 @pytest.mark.parametrize("build", FUNCTIONS, ids=lambda build: build.__name__)
-def test_probabilities_are_no_masks(build):
+def test_probabilities_are_not_masks(build):
     options = LABELLED if build is ConfusionMatrix else {}
     target = torch.ones(2, 4, 4).bool()
     for call in (build(**options).update, partial(FUNCTIONS[build], **options)):
-        with pytest.raises(TypeError, match=r"pred_masks is float32.*probabilities > 0\.5.*argmax"):
+        with pytest.raises(
+            TypeError, match=r"pred_masks must be bool or integer, got float32.*probabilities > 0\.5.*argmax"
+        ):
             call(torch.rand(2, 4, 4), target)
         with pytest.raises(ValueError, match=r"target_masks|\(2, 2, 4, 4\)"):
             call(target[:, None].expand(-1, 2, -1, -1), target)
@@ -297,14 +309,14 @@ def test_probabilities_are_no_masks(build):
         build(**options, ignore_index=255).update(target, target)
 
 
-def test_what_takes_one_channel_says_so():
+def test_metrics_of_one_channel_refuse_several():
     masks = torch.ones(2, 2, 4, 4).bool()
     for call in (salt_map, empty_accuracy):
-        with pytest.raises(ValueError, match=r"\(2, 2, 4, 4\).*\(N, H, W\) or \(N, 1, H, W\)"):
+        with pytest.raises(ValueError, match=r"must be \(N, H, W\) or \(N, 1, H, W\).*got \(2, 2, 4, 4\)"):
             call(masks, masks)
-    with pytest.raises(ValueError, match=r"\(2, 2, 4, 4\).*labels \(N, H, W\)"):
+    with pytest.raises(ValueError, match=r"must be labels \(N, H, W\).*got \(2, 2, 4, 4\)"):
         confusion_matrix(masks, masks, num_classes=2)
-    with pytest.raises(ValueError, match=r"differ.*num_classes="):
+    with pytest.raises(ValueError, match=r"same shape.*num_classes="):
         iou_score(masks, masks[:, 0])
 
 
@@ -312,9 +324,9 @@ def test_no_image_has_no_mean():
     none = np.ones((0, 4, 4), bool)
     for function in (salt_map, iou_score, dice_score, pixel_accuracy):
         assert function(none, none, reduction="none").numel() == (0 if function is salt_map else 1)
-        with pytest.raises(ValueError, match="no image"):
+        with pytest.raises(ValueError, match="at least one image"):
             function(none, none)
-        with pytest.raises(ValueError, match=r"reduction='sum'.*'mean', 'none'"):
+        with pytest.raises(ValueError, match=r"unknown reduction 'sum': choose one of 'mean', 'none'"):
             function(none, none, reduction="sum")
     assert iou_score(none, none, average="per_image", reduction="none").shape == (0,)
 
@@ -325,25 +337,26 @@ def test_sync_alone_changes_nothing():
     assert metric.compute() == SaltMAP().update(pred, target).compute()
 
 
-def worker(rank, world, folder, seen_by):
+def worker(rank, world, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     try:
         results = []
-        for build, kind, options in FORMS.values():
-            metric = build(**options)
-            pred, target = batch(kind, 7)
-            if rank in seen_by:
-                mine = slice(None) if len(seen_by) == 1 else (slice(4) if rank == 0 else slice(4, None))
-                metric.update(pred[mine], target[mine])
-            results.append(plain(metric.sync().compute()))
-            with pytest.raises(ValueError, match="holds all processes already"):
-                metric.sync()
-            metric.reset()
-            assert metric.sync() is metric
+        # Both processes see a part of the batch; or the second alone sees all of it.
+        for shares in ((slice(4), slice(4, None)), (None, slice(None))):
+            for build, kind, options in FORMS.values():
+                metric = build(**options)
+                pred, target = batch(kind, 7)
+                if shares[rank] is not None:
+                    metric.update(pred[shares[rank]], target[shares[rank]])
+                results.append(plain(metric.sync().compute()))
+                with pytest.raises(ValueError, match="holds the sums of all processes already"):
+                    metric.sync()
+                metric.reset()
+                assert metric.sync() is metric
         with pytest.raises(ValueError, match="has seen no image"):
             IoUScore().sync().compute()
         odd = torch.ones(1, 1 + rank, 2, 2).bool()  # one process has binary masks, the other two channels
-        with pytest.raises(ValueError, match="hold 3 to 6 sums"):
+        with pytest.raises(ValueError, match="same number of classes, got 3 to 6 sums"):
             IoUScore().update(odd, odd).sync()
         (folder / f"{rank}").write_text(repr(results))
     finally:
@@ -351,9 +364,8 @@ def worker(rank, world, folder, seen_by):
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
-@pytest.mark.parametrize("seen_by", [(0, 1), (1,)], ids=["both", "one"])
-def test_sync_of_two_processes(tmp_path, monkeypatch, seen_by):
+def test_sync_of_two_processes(tmp_path, monkeypatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    mp.spawn(worker, (2, tmp_path, seen_by), nprocs=2)
-    want = repr([score(build, options, batch(kind, 7)) for build, kind, options in FORMS.values()])
+    mp.spawn(worker, (2, tmp_path), nprocs=2)
+    want = repr(2 * [score(build, options, batch(kind, 7)) for build, kind, options in FORMS.values()])
     assert [(tmp_path / rank).read_text() for rank in "01"] == [want, want]

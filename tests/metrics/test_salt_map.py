@@ -1,4 +1,4 @@
-"""The competition's score: against its definition in fractions, and at its boundaries."""
+"""The competition's score against its definition in fractions, and at the thresholds."""
 
 from fractions import Fraction
 
@@ -14,7 +14,7 @@ THRESHOLDS = [Fraction(50 + 5 * k, 100) for k in range(10)]
 
 
 def definition(pred, target):
-    """Score of one image, a pixel at a time, in fractions."""
+    """Return the score of one image, pixel by pixel, in fractions."""
     pixels = list(zip(pred.flatten().tolist(), target.flatten().tolist(), strict=True))
     intersection = sum(1 for p, t in pixels if p and t)
     union = sum(1 for p, t in pixels if p or t)
@@ -27,7 +27,7 @@ def definition(pred, target):
 
 
 def masks_of_iou(intersection, union, size=101):
-    """A prediction inside its truth, (1, size, size) bool each."""
+    """Return a prediction within its truth, (1, size, size) bool each."""
     pixels = torch.arange(size * size).reshape(1, size, size)
     return pixels < intersection, pixels < union
 
@@ -39,7 +39,7 @@ def random_masks(seed, count=6, size=4):
 
 
 @given(st.integers(0, 10**9), st.sampled_from([1, 2, 4, 7]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_equals_the_definition(seed, size):
     pred, target = random_masks(seed, size=size)
     want = [definition(p, t) for p, t in zip(pred, target, strict=True)]
@@ -49,11 +49,11 @@ def test_equals_the_definition(seed, size):
 
 
 @pytest.mark.parametrize("k", range(10))
-@pytest.mark.parametrize("scale", [20, 100, 10_000])
+@pytest.mark.parametrize("scale", [20, 10_000])
 def test_an_iou_on_a_threshold_does_not_pass_it(k, scale):
     intersection = (50 + 5 * k) * scale // 100
     for extra, passed in ((0, k), (1, k + 1)):
-        if extra and scale == 20:  # one pixel is the next threshold here
+        if extra and scale == 20:  # one more pixel reaches the next threshold
             continue
         score = SaltMAP().update(*masks_of_iou(intersection + extra, scale)).compute()
         assert score == passed / 10
@@ -63,14 +63,14 @@ def test_an_iou_on_a_threshold_does_not_pass_it(k, scale):
     ("percent", "score", "floor_form"), [(55, 0.1, 0.2), (60, 0.2, 0.2), (65, 0.3, 0.4), (100, 1.0, 1.1)]
 )
 def test_not_the_popular_floor_form(percent, score, floor_form):
-    """It counts a threshold as passed, or not, as rounding falls, and an eleventh at IoU 1."""
+    """The floor form depends on rounding at thresholds, and counts an eleventh threshold at IoU 1."""
     pred, target = masks_of_iou(percent, 100)
     assert np.floor((percent / 100 - 0.45) * 20) / 10 == floor_form
     assert SaltMAP().update(pred, target).compute() == float(definition(pred, target)) == score
 
 
 def test_an_empty_truth_against_80_rows_scores_nothing():
-    """The popular histogram form gives .6: it scores the truth's background, an IoU of 80/101."""
+    """The popular histogram form gives .6, because it scores the background."""
     pred = torch.zeros(1, 101, 101, dtype=torch.bool)
     pred[:, :80] = True
     empty = torch.zeros_like(pred)
@@ -80,8 +80,8 @@ def test_an_empty_truth_against_80_rows_scores_nothing():
 
 
 @given(st.integers(0, 10**9))
-@settings(max_examples=30, deadline=None)
-def test_ignored_pixels_are_cut_out(seed):
+@settings(max_examples=20, deadline=None)
+def test_ignored_pixels_are_left_out(seed):
     rng = np.random.default_rng(seed)
     pred, target = random_masks(seed)
     target = np.where(rng.random(target.shape) < rng.choice([0, 0.5, 1], (6, 1, 1)), 255, target).astype(np.uint8)

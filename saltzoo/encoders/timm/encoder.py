@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
@@ -17,6 +15,7 @@ from ...contracts import FeatureSpec
 from ...layers import build_attention
 from .plan import Plan, make_plan
 from .stem import STEM_STRIDES
+from .weights import PretrainedWeights, weights_of, weights_overlay
 
 
 class TimmEncoder(nn.Module):
@@ -32,7 +31,9 @@ class TimmEncoder(nn.Module):
     Args:
         name: a timm model name, for example "resnet34" or "convnext_tiny.fb_in22k".
         in_chans: channels of the image. timm adapts pretrained first filters to it.
-        pretrained: load timm's weights (from the Hugging Face Hub or its cache).
+        pretrained: True for timm's own weights (from the Hugging Face Hub or its cache), "hf-hub:ORG/NAME" for those
+            of another repository, or a state dict with the keys of `timm.create_model(name)`, the classifier's not
+            needed.
         attention: "none" or a name of `saltzoo.layers.ATTENTIONS`, set after every stage.
         attention_reduction: how far the attention narrows inside; None for its own default.
         stem_stride: how many times the image is reduced before the first stage: 1, 2 or 4. None leaves it as it is; 2
@@ -63,7 +64,7 @@ class TimmEncoder(nn.Module):
         name: str,
         *,
         in_chans: int = 1,
-        pretrained: bool = False,
+        pretrained: PretrainedWeights = False,
         attention: str = "none",
         attention_reduction: int | None = None,
         stem_stride: int | None = None,
@@ -140,11 +141,12 @@ def _look_at(name: str, in_chans: int, stem_stride: int | None) -> Plan:
     return make_plan(name, create, in_chans=in_chans, stem_stride=stem_stride)
 
 
-def _build(plan: Plan, *, pretrained: bool, cache_dir: str | None) -> Any:
-    if not pretrained:
+def _build(plan: Plan, *, pretrained: PretrainedWeights, cache_dir: str | None) -> Any:
+    if pretrained is False:
         return plan.build()
-    with _weights_of(plan.name, "build the model with pretrained_encoder=False"):
-        return plan.build(pretrained=True, cache_dir=cache_dir)
+    overlay = weights_overlay(plan.name, pretrained)
+    with weights_of(plan.name, "build the model with pretrained_encoder=False"):
+        return plan.build(pretrained=True, pretrained_cfg_overlay=overlay, cache_dir=cache_dir)
 
 
 def load_network(name: str, *, pretrained: bool, cache_dir: str | None = None) -> Any:
@@ -153,20 +155,8 @@ def load_network(name: str, *, pretrained: bool, cache_dir: str | None = None) -
     Raises:
         OSError: if its weights can't be had.
     """
-    with _weights_of(name, "take it without weights, by pretrained=False"):
+    with weights_of(name, "take it without weights, by pretrained=False"):
         return timm.create_model(name, pretrained=pretrained, cache_dir=cache_dir)
-
-
-@contextmanager
-def _weights_of(name: str, otherwise: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise OSError(
-            f"the ImageNet weights of encoder {name!r} can't be had ({type(error).__name__}: {error}). "
-            f"They come from the Hugging Face Hub once and then from its cache: check the network, "
-            f"HF_HUB_OFFLINE and cache_dir, or {otherwise}"
-        ) from error
 
 
 def input_statistics(backbone: Any, *, in_chans: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,4 +1,4 @@
-"""Parameter groups: each parameter once, at its rate, decayed or not, in an optimiser and under a schedule."""
+"""Parameter groups: each parameter is in one group, with the right rate and decay, in optimisers and schedulers."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def groups_of(model, **options):
 
 
 def settings(model, **options):
-    """Name of a parameter -> (rate, decay, name of the group, factor)."""
+    """Return (rate, decay, name of the group, factor) by name of the parameter."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {}
     for group in groups_of(model, **options):
@@ -33,7 +33,7 @@ def settings(model, **options):
 
 @pytest.mark.parametrize("scales", [None, {}, {"encoder.stages.1": 0.5, "decoder": 2.0, "head": 0.25}])
 @pytest.mark.parametrize("encoder_scale", [1.0, 0.1])
-def test_every_parameter_that_learns_is_in_one_group(model, scales, encoder_scale):
+def test_every_trained_parameter_is_in_one_group(model, scales, encoder_scale):
     freeze(model.encoder.stem)
     found = settings(model, scales=scales, encoder_scale=encoder_scale)
     assert set(found) == {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -54,7 +54,7 @@ def test_norms_and_biases_are_not_decayed(model):
     assert convolutions.isdisjoint(undecayed)
 
 
-def test_the_longest_prefix_counts():
+def test_the_longest_prefix_wins():
     net = nn.ModuleDict({"a": nn.ModuleDict({"b": nn.Linear(1, 1), "b2": nn.Linear(1, 1)}), "c": nn.Linear(1, 1)})
     found = settings(net, scales={"a.b": 0.5, "a": 0.25, "a.b.bias": 3.0})
     assert {name: (group, factor) for name, (_, _, group, factor) in found.items()} == {
@@ -67,14 +67,14 @@ def test_the_longest_prefix_counts():
     }
 
 
-def test_the_encoders_factor_is_for_what_has_no_own(model):
+def test_a_longer_prefix_overrides_the_factor_of_the_encoder(model):
     found = settings(model, encoder_scale=0.1, scales={"encoder.stem": 0.01})
     for name, (*_, factor) in found.items():
         expected = 0.01 if name.startswith("encoder.stem.") else 0.1 if name.startswith("encoder.") else 1.0
         assert factor == expected
 
 
-def test_a_step_of_sgd_by_hand(model):
+def test_a_step_of_sgd_equals_that_by_hand(model):
     found = settings(model, encoder_scale=0.5)
     before = {name: parameter.detach().double().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
@@ -86,7 +86,7 @@ def test_a_step_of_sgd_by_hand(model):
         torch.testing.assert_close(parameter.detach().double(), by_hand, rtol=0, atol=1e-6)
 
 
-def test_a_schedule_of_torch_keeps_the_ratios(model):
+def test_a_scheduler_of_torch_keeps_the_ratios(model):
     optimizer = torch.optim.AdamW(groups_of(model, encoder_scale=0.5))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
     for _ in range(3):
@@ -104,31 +104,31 @@ def test_tied_parameters_are_in_one_group():
     assert len(params) == len({id(parameter) for parameter in params}) == 3
 
 
-def test_a_prefix_that_is_not_there_is_refused_with_those_that_are_close():
+def test_an_unknown_prefix_is_refused_with_similar_ones():
     model = pspunet(guided_upsample=True, attention="scse")
     with pytest.raises(ValueError, match=r"'decoder\.guided', .* Did you mean .*'decoder\.guided_upsample'"):
         groups_of(model, scales={"decoder.guided": 0.1})
     with pytest.raises(ValueError, match=r"The model has auxiliary, decoder, encoder, head\."):
         groups_of(model, scales={"zzz": 0.1})
-    with pytest.raises(ValueError, match="no parameter has that prefix"):
+    with pytest.raises(ValueError, match="no parameter has this prefix"):
         groups_of(model, scales={"": 0.1})
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_factor_that_is_none_is_refused(model, factor):
-    with pytest.raises(ValueError, match=r"factor of 'head' must be a number above 0.*freeze it"):
+def test_a_factor_that_is_not_positive_is_refused(model, factor):
+    with pytest.raises(ValueError, match=r"factor of 'head' must be a finite number above 0.*freeze a part"):
         groups_of(model, scales={"head": factor})
     with pytest.raises(ValueError, match=r"factor of 'encoder' must be"):
         groups_of(model, encoder_scale=factor)
 
 
-def test_other_errors_say_what_to_do(model):
-    with pytest.raises(ValueError, match="Linear has no encoder: name its parts in scales"):
+def test_other_errors_name_the_next_step(model):
+    with pytest.raises(ValueError, match="Linear has none: name its parts in scales"):
         groups_of(nn.Linear(1, 1), encoder_scale=0.1)
-    with pytest.raises(ValueError, match=r"DataParallel has no encoder.*give `\.module`"):
+    with pytest.raises(ValueError, match=r"DataParallel has none: .* pass `\.module`"):
         groups_of(nn.DataParallel(model), encoder_scale=0.1)
     with pytest.raises(ValueError, match="scales has 'encoder' too: give one of them"):
         groups_of(model, encoder_scale=0.1, scales={"encoder": 0.2})
     freeze(model)
-    with pytest.raises(ValueError, match="no parameter of this model requires a gradient: unfreeze"):
+    with pytest.raises(ValueError, match="must have a parameter that requires a gradient, got none: unfreeze"):
         groups_of(model)

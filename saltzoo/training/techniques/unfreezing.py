@@ -1,4 +1,4 @@
-"""Gradual unfreezing: a pretrained encoder learns stage by stage, the last first.
+"""Gradual unfreezing: train the stages of a pretrained encoder one after another, from the last to the first.
 
 Howard, Ruder: "Universal Language Model Fine-tuning for Text Classification", arXiv 1801.06146.
 """
@@ -9,26 +9,27 @@ import copy
 
 import torch
 
-from ..models import Segmenter
+from ..._checks import check_fraction
+from ...models import Segmenter
 from .freezing import set_learning
 
 
 def unfreezing_stages(model: Segmenter, *, size: tuple[int, int] = (128, 128)) -> tuple[tuple[str, ...], ...]:
-    """The encoder's parameters by stage, in the order in which an image goes through them.
+    """Return the names of the encoder's parameters by stage, from the input onwards.
 
-    A stage is what one of the encoder's maps depends on and no finer map does. Autograd says so, of a copy without
-    memory: it holds for every encoder that gives a pyramid, and an attention between two stages is in the one that it
-    ends. An FRRN's full-size lane depends on all of its encoder, which is a single stage.
+    A stage holds the parameters that one map of the encoder depends on and no finer map does. Autograd finds them on a
+    copy on the meta device, for any encoder that returns a pyramid. Attention between two stages belongs to the first
+    of them. The full-resolution lane of an FRRN depends on its whole encoder, which is therefore a single stage.
 
     Args:
-        model: the plain model, not one wrapped for several processes.
+        model: model that is not wrapped for several processes.
         size: H and W of an image that the encoder takes.
 
     Returns:
-        For each stage the names of its parameters in the model; each parameter of the encoder is in one.
+        Names of parameters of the model, for each stage. Every parameter of the encoder is in one stage.
 
     Raises:
-        ValueError: if the model has no encoder with parameters, or it takes no images of that size.
+        ValueError: if the model has no encoder with parameters, or the encoder does not take this size.
 
     Example:
         >>> import saltzoo
@@ -36,11 +37,11 @@ def unfreezing_stages(model: Segmenter, *, size: tuple[int, int] = (128, 128)) -
         >>> [len(names) for names in stages], stages[0][0]
         ([6, 6, 6, 6, 6], 'encoder.stages.0.0.conv.weight')
     """
-    encoder = getattr(model, "encoder", None)
-    if encoder is None or not any(True for _ in encoder.parameters()):
+    encoder = dict(model.named_children()).get("encoder")
+    if encoder is None or next(encoder.parameters(), None) is None:
         raise ValueError(
-            f"{type(model).__name__} has no encoder with parameters to unfreeze. "
-            f"Of a wrapped model (DistributedDataParallel) give `.module`"
+            f"model must have an encoder with parameters, but {type(model).__name__} has none: "
+            f"pass `.module` of a model wrapped in DistributedDataParallel"
         )
     twin = copy.deepcopy(encoder).to("meta").eval().requires_grad_()
     with torch.inference_mode(False), torch.enable_grad():
@@ -48,7 +49,7 @@ def unfreezing_stages(model: Segmenter, *, size: tuple[int, int] = (128, 128)) -
         left = dict(twin.named_parameters())
         stages = []
         for one in maps[:-1]:
-            if one.requires_grad:  # the image itself may be a map
+            if one.requires_grad:  # the first map may be the image itself
                 gradients = torch.autograd.grad(one.sum(), list(left.values()), retain_graph=True, allow_unused=True)
                 stages.append([name for name, grad in zip(left, gradients, strict=True) if grad is not None])
                 left = {name: parameter for name, parameter in left.items() if name not in stages[-1]}
@@ -57,24 +58,24 @@ def unfreezing_stages(model: Segmenter, *, size: tuple[int, int] = (128, 128)) -
 
 
 class GradualUnfreezing:
-    """Unfreezes an encoder stage by stage, the last first; what comes after the encoder learns throughout.
+    """Unfreeze the stages of an encoder one by one, from the last to the first; the decoder and head always train.
 
-    Of n stages one more learns after each n-th part of the time until `until`, from where on all do. Before the first
-    of these moments the encoder is frozen whole.
+    The k-th of n stages is unfrozen at the progress until * k / n. Before the first of these, the whole encoder is
+    frozen.
 
-    Build the optimiser first, with all parameters: it leaves out by itself those that have no gradient. A model that
-    is wrapped in DistributedDataParallel must be wrapped anew whenever `update` returns True.
+    Create the optimiser before this, with all parameters: it skips parameters without a gradient. Wrap a model in
+    DistributedDataParallel again whenever `update` returns True.
 
     Args:
-        model: the plain model; its encoder is frozen at once.
-        until: share of all steps after which all stages learn, from 0 up to 1.
-        size: as in `unfreezing_stages`.
+        model: model that is not wrapped. Its encoder is frozen immediately.
+        until: progress at which the last frozen stage is unfrozen, as a fraction of all steps, 0 to below 1.
+        size: H and W of an image that the encoder takes.
 
     Attributes:
-        starts: of each stage, the last one first: the progress from which on it learns.
+        starts: progress at which each stage is unfrozen, the last stage first.
 
     Raises:
-        ValueError: if `until` is not such a share, or the model has no encoder to unfreeze.
+        ValueError: unless 0 <= until < 1, or if the model has no encoder with parameters.
 
     Example:
         >>> import saltzoo
@@ -89,8 +90,7 @@ class GradualUnfreezing:
     """
 
     def __init__(self, model: Segmenter, *, until: float, size: tuple[int, int] = (128, 128)) -> None:
-        if not 0 <= until < 1:
-            raise ValueError(f"until is the share of all steps after which all stages learn, 0 up to 1, got {until}")
+        check_fraction(until=until)
         stages = unfreezing_stages(model, size=size)[::-1]
         self.starts = tuple(until * ((position + 1) / len(stages)) for position in range(len(stages)))
         self._stages = [[model.get_parameter(name) for name in names] for names in stages]
@@ -98,13 +98,13 @@ class GradualUnfreezing:
         self.update(0.0)
 
     def update(self, progress: float) -> bool:
-        """Freezes and unfreezes what is to be at this progress; called before each step.
+        """Freeze and unfreeze stages for this progress. Call this before each step.
 
         Args:
-            progress: share of all steps that are done. It may go back, too, and start in the middle.
+            progress: fraction of all steps that are done. It may start in the middle, and may decrease.
 
         Returns:
-            Whether other parameters learn than before.
+            Whether the set of trained parameters changed.
         """
         learning = sum(progress >= start for start in self.starts)
         if learning == self._learning:

@@ -1,4 +1,4 @@
-"""Parameter groups: which parameters of a model learn at what rate, and which are decayed."""
+"""Parameter groups for optimisers: a learning rate by part of the model, and weight decay for filters alone."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ def parameter_groups(
     encoder_scale: float = 1.0,
     scales: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Groups for any optimiser of torch: rates by part of the model, no decay of norms, biases and other vectors.
+    """Return groups for any torch optimiser: a rate by part of the model, no decay of norms, biases or other vectors.
 
-    A pretrained encoder learns slower than what is new, and what was added to a trained network slower than the rest:
-    the 15th-place solution of the TGS Salt challenge trained its guided upsampling at a tenth of the rate.
+    A pretrained encoder usually trains at a lower rate than new parts. The 15th-place solution of the TGS Salt
+    challenge trained the guided upsampling that it added to a trained network at a tenth of the rate.
 
-    Every parameter that requires a gradient is in exactly one group. Those that are frozen now are in none: make the
-    groups before `GradualUnfreezing` freezes what is to learn later.
+    Every parameter that requires a gradient is in exactly one group. Frozen parameters are in no group: create the
+    groups before `GradualUnfreezing`, which freezes parameters that are trained later.
 
     Args:
-        model: the plain model, not one wrapped for several processes.
-        lr: rate of what has no factor.
-        weight_decay: of parameters with two axes or more.
-        encoder_scale: factor of the rate of `model.encoder`.
-        scales: dotted prefix of parameters -> factor of their rate. Of several that fit, the longest counts, for the
-            encoder's own parts too.
+        model: model that is not wrapped for several processes.
+        lr: learning rate of parameters without a factor.
+        weight_decay: weight decay of parameters with two axes or more.
+        encoder_scale: factor of the learning rate of `model.encoder`.
+        scales: factor of the learning rate by dotted prefix of parameter names. The longest prefix that fits wins,
+            within the encoder too.
 
     Returns:
         Dicts of "params", "lr", "weight_decay", "name" (the prefix, or "rest") and "scale" (the factor). A schedule
-        sets `group["lr"] = rate * group["scale"]`; schedulers of torch start from "lr", and keep the ratios.
+        sets `group["lr"] = rate * group["scale"]`. Schedulers of torch start from "lr" and keep the ratios.
 
     Raises:
-        ValueError: for a prefix that no parameter has, a factor that is not above 0, a model that has no encoder but
-            is given its factor, or one that has nothing to train.
+        ValueError: if no parameter has a prefix, a factor is not above 0, a factor is given for an encoder that the
+            model does not have, or no parameter requires a gradient.
 
     Example:
         >>> import saltzoo
@@ -73,24 +73,28 @@ def parameter_groups(
         }
         groups.setdefault((prefix, decayed), group)["params"].append(parameter)
     if not groups:
-        raise ValueError("no parameter of this model requires a gradient: unfreeze what is to be trained")
+        raise ValueError(
+            "model must have a parameter that requires a gradient, got none: unfreeze what you want to train"
+        )
     return list(groups.values())
 
 
 def _factors(model: nn.Module, encoder_scale: float, scales: Mapping[str, float]) -> dict[str, float]:
-    """Prefix -> factor, checked."""
+    """Return the checked factor of each prefix."""
     factors = dict(scales)
     check_prefixes("scales", factors, (name for name, _ in model.named_parameters()))
     if encoder_scale != 1:
-        if not hasattr(model, "encoder"):
+        if "encoder" not in dict(model.named_children()):
             raise ValueError(
-                f"encoder_scale={encoder_scale}, and {type(model).__name__} has no encoder: name its parts in scales. "
-                f"Of a wrapped model (DistributedDataParallel) give `.module`"
+                f"encoder_scale={encoder_scale} needs a model with an encoder, but {type(model).__name__} has none: "
+                f"name its parts in scales, or pass `.module` of a model wrapped in DistributedDataParallel"
             )
         if "encoder" in factors:
-            raise ValueError(f"encoder_scale={encoder_scale}, and scales has 'encoder' too: give one of them")
+            raise ValueError(f"encoder_scale={encoder_scale} but scales has 'encoder' too: give one of them")
         factors["encoder"] = encoder_scale
     for prefix, factor in factors.items():
         if not (math.isfinite(factor) and factor > 0):
-            raise ValueError(f"the factor of {prefix!r} must be a number above 0, got {factor}: to keep it, freeze it")
+            raise ValueError(
+                f"the factor of {prefix!r} must be a finite number above 0, got {factor}: freeze a part to keep it"
+            )
     return factors

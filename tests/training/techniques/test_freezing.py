@@ -1,4 +1,4 @@
-"""Freezing: what is frozen stays, and batch norms keep their statistics."""
+"""Freezing: frozen parameters do not change, and batch norms keep their statistics."""
 
 import copy
 import pickle
@@ -36,7 +36,7 @@ def learning(module):
 # Parameters
 
 
-def test_what_is_frozen_does_not_move_even_with_momentum_and_decay():
+def test_frozen_parameters_do_not_change_under_momentum_and_decay():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
@@ -58,7 +58,7 @@ def test_what_is_frozen_does_not_move_even_with_momentum_and_decay():
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_a_kept_norm_uses_and_keeps_its_statistics(flip):
+def test_a_frozen_norm_uses_and_keeps_its_statistics(flip):
     model = saltnet()
     x = torch.randn(4, 1, 40, 40)
     model.train()(x)
@@ -76,7 +76,7 @@ def test_a_kept_norm_uses_and_keeps_its_statistics(flip):
     assert all(norm.weight.grad is not None for norm in norms(model))
 
 
-def test_only_the_norms_of_that_part_are_kept():
+def test_only_the_norms_of_the_given_part_are_frozen():
     model = saltnet()
     keep_batch_norm_frozen(model.encoder)
     model.train()
@@ -84,7 +84,7 @@ def test_only_the_norms_of_that_part_are_kept():
     assert {norm.training for norm in norms(model.decoder)} == {True}
 
 
-def test_a_kept_norm_is_released():
+def test_a_frozen_norm_is_released():
     model = saltnet()
     plain = copy.deepcopy(model)
     x = torch.randn(4, 1, 40, 40)
@@ -102,7 +102,7 @@ def test_a_kept_norm_is_released():
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
-def test_a_copy_keeps_its_own(copied):
+def test_a_copied_norm_is_frozen_by_itself(copied):
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     keep_batch_norm_frozen(model)
     twin = copied(model)
@@ -118,7 +118,7 @@ def test_a_copy_keeps_its_own(copied):
     assert twin[1].training
 
 
-def test_timms_norms_are_kept_and_the_parts_inside_follow():
+def test_norms_of_timm_are_frozen_but_not_the_modules_in_them():
     norm = timm.layers.BatchNormAct2d(3, drop_layer=nn.Dropout)
     net = nn.Sequential(norm)
     keep_batch_norm_frozen(net)
@@ -128,7 +128,7 @@ def test_timms_norms_are_kept_and_the_parts_inside_follow():
     assert (norm.training, norm.drop.training) == (False, False)
 
 
-def test_a_norm_alone_is_kept_and_released():
+def test_a_single_norm_is_frozen_and_released():
     norm = nn.BatchNorm2d(2)
     keep_batch_norm_frozen(norm)
     assert not norm.train().training

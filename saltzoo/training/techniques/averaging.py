@@ -1,4 +1,4 @@
-"""Averages of a model's weights over its training, and batch norm for what they are.
+"""Averages of a model's weights over its training, and batch-norm statistics for averaged weights.
 
 Polyak, Juditsky: "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control Optim. 30 (1992); Izmailov,
 Podoprikhin, Garipov, Vetrov, Wilson: "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv
@@ -16,24 +16,25 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from .._torch import modes_restored
+from ..._checks import check_fraction
+from ..._torch import modes_restored
 from .freezing import learning_batch_norms
 
 
 class WeightAverage(AveragedModel):
-    """torch's AveragedModel, whose `update_parameters` never waits for the device.
+    """AveragedModel of torch, with an `update_parameters` that does not synchronise with the device.
 
-    torch's own sends its count to the device at each update and waits for it, and averages counters of batches. Here
-    the count stays on the CPU, and whatever is no floating-point number is copied. Statistics of batch norm are
-    averaged like weights.
+    The class of torch reads its count of updates from the device at each update, and averages integer buffers. Here
+    the count stays on the CPU, and tensors that are not floating point are copied. Batch-norm statistics are averaged
+    like weights.
 
     Args:
-        model: what is averaged; a copy of it, `module`, holds the average.
-        share: how many updates there were -> the share of the model in the average after this one.
+        model: model to average. A copy of it, `module`, holds the average.
+        share: function that takes the number of earlier updates and returns the model's weight in the new average.
 
     Attributes:
-        module: a model like the one given, with its preprocess and config: `saltzoo.predict` and
-            `saltzoo.save_pretrained` take it.
+        module: model that holds the average, with the `preprocess` and `config` of the original: `saltzoo.predict`
+            and `saltzoo.save_pretrained` take it.
     """
 
     def __init__(self, model: nn.Module, share: Callable[[int], float]) -> None:
@@ -42,17 +43,20 @@ class WeightAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Moves the average towards the model; it may be wrapped in DistributedDataParallel.
+        """Move the average towards the model, which may be wrapped in DistributedDataParallel.
 
-        The share of the model is a number, which a captured CUDA graph would keep for ever: call this outside of it.
+        Do not call this in a captured CUDA graph: the graph would repeat the model's weight of the capture.
 
         Raises:
-            ValueError: if it is another network.
+            ValueError: if the model's tensors have other shapes than the average.
         """
         held, new = [*_tensors(self.module)], [*_tensors(model)]
         if [one.shape for one in held] != [one.shape for one in new]:
-            raise ValueError(f"this average is of another network than the {type(model).__name__} it was given")
-        self.n_averaged = self.n_averaged.cpu()  # where it is, if nobody moved it
+            raise ValueError(
+                f"model must have the same tensors as the averaged {type(self.module).__name__}, got a "
+                f"{type(model).__name__} with others: build both with the same options"
+            )
+        self.n_averaged = self.n_averaged.cpu()  # in case the whole average was moved to a device
         share = self._share(int(self.n_averaged))
         pairs = [(old, now.to(old.device)) for old, now in zip(held, new, strict=True)]
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
@@ -65,17 +69,17 @@ class WeightAverage(AveragedModel):
 
 
 def exponential_average(model: nn.Module, *, decay: float = 0.998) -> WeightAverage:
-    """Exponential moving average (EMA) of a model, updated after every step; short-sighted while it is young.
+    """Return an exponential moving average (EMA) of a model, to be updated after every training step.
 
-    After t updates the next keeps min(decay, (1 + t) / (10 + t)) of the average: the weights of the first steps are
-    soon forgotten. The count is in the state dict, so a resumed average goes on as it would have.
+    After t updates, the next one keeps the fraction min(decay, (1 + t) / (10 + t)) of the average, so the weights of
+    the first steps fade quickly. The state dict holds the count of updates: a resumed average continues exactly.
 
     Args:
-        model: the plain model, not one wrapped for several processes.
-        decay: what an update keeps of the average in the long run, 0 to below 1.
+        model: model that is not wrapped for several processes.
+        decay: fraction of the average that an update keeps in the long run, 0 to below 1.
 
     Raises:
-        ValueError: if it is no such number.
+        ValueError: unless 0 <= decay < 1.
 
     Example:
         >>> model = nn.Linear(1, 1)
@@ -85,19 +89,18 @@ def exponential_average(model: nn.Module, *, decay: float = 0.998) -> WeightAver
         >>> round((model.weight - average.module.weight).item(), 4)
         0.1
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"decay is what an update keeps of the average, 0 to below 1 (such as 0.998), got {decay}")
+    check_fraction(decay=decay)
     return WeightAverage(model, partial(_exponential_share, decay))
 
 
 def stochastic_average(model: nn.Module) -> WeightAverage:
-    """Stochastic weight average (SWA): the mean of a model's states, updated once an epoch late in training.
+    """Return a stochastic weight average (SWA): the mean of a model's states, to be updated after each late epoch.
 
-    The first update copies the model. The statistics of batch norm are to be made anew at the end, as the mean of
-    weights meets other activations than those that were averaged: `reestimate_batch_norm`.
+    The first update copies the model. Call `reestimate_batch_norm` at the end: averaged weights produce other
+    activations than those that the averaged statistics describe.
 
     Args:
-        model: the plain model, not one wrapped for several processes.
+        model: model that is not wrapped for several processes.
 
     Example:
         >>> model = nn.Linear(1, 1)
@@ -112,21 +115,21 @@ def stochastic_average(model: nn.Module) -> WeightAverage:
 
 
 def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
-    """Makes the statistics of all batch norms anew, by torch's `update_bn`, from one pass over batches.
+    """Compute the statistics of all batch norms again, in one pass over batches, by `update_bn` of torch.
 
-    The mean becomes the mean over the batches, and so does the variance within a batch: take batches of one size, as
-    large as in training, of unaugmented tiles. Only batch norms are in training mode meanwhile (dropout is off, as it
-    is in evaluation), and afterwards all modules are in the mode that they were in. Norms under
-    `keep_batch_norm_frozen` keep what they have. Without batch norm nothing is done.
+    The new running mean and variance are the averages of the means and variances of the batches: use batches of equal
+    size, as large as in training, without augmentation. During the pass only batch norms are in training mode, so
+    dropout is off. Afterwards every module is in its earlier mode. Norms under `keep_batch_norm_frozen` keep their
+    statistics. A model without batch norm is left alone, and no batch is read.
 
-    Several processes are to give the same batches, or to broadcast the buffers from one of them afterwards.
+    Several processes must pass the same batches, or broadcast the buffers of one process afterwards.
 
     Args:
-        model: any model, on any device; call this under autocast if the model is to run under it.
-        batches: of what the model takes, prepared by `model.preprocess`; of a list or tuple the first is taken.
+        model: any model, on any device. Call this under autocast if the model will run under autocast.
+        batches: inputs of the model, after `model.preprocess`. If a batch is a list or tuple, its first item is used.
 
     Raises:
-        ValueError: if a norm saw no batch of more than one value a channel; all norms are then as they were.
+        ValueError: if a norm got no batch with more than one value per channel. All norms are then unchanged.
 
     Example:
         >>> norm = nn.BatchNorm2d(1)
@@ -141,11 +144,11 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
         with modes_restored(model):
             model.eval()
             update_bn(batches, _NormsOf(model, norms))
-        idle = sum(not norm.num_batches_tracked for norm in norms)
-        if idle:
+        missed = sum(not norm.num_batches_tracked for norm in norms)
+        if missed:
             raise ValueError(
-                f"{idle} of {len(norms)} batch norms saw no batch of more than one value a channel: give at least "
-                f"one batch, of two images or more"
+                f"batches must hold more than one value per channel for every batch norm, but {missed} of {len(norms)} "
+                f"norms got none: give at least one batch of two images or more"
             )
     except BaseException:
         for buffer, old in before:
@@ -157,7 +160,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
 
 
 class _NormsOf(nn.Module):
-    """A model that torch's `update_bn` sees nothing of but some batch norms."""
+    """View of a model that shows only some of its batch norms to `update_bn`."""
 
     def __init__(self, model: nn.Module, norms: list[_BatchNorm]) -> None:
         super().__init__()

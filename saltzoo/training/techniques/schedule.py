@@ -1,4 +1,4 @@
-"""What changes while a network trains: the rate, and the weights of losses."""
+"""Schedules over the progress of training: learning rate and weights of losses."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ..._checks import check_fraction
+
 Points = Sequence[Sequence[float]]
 _TINY = 1e-9
-"""More than rounding errors in numbers of epochs."""
+"""Tolerance for rounding errors in numbers of epochs."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A value over the progress of training: straight lines between points, level before the first and after the last.
+    """Piecewise linear function of the progress of training, constant before the first point and after the last.
 
     Attributes:
-        points: (progress, value) each; progress is the share of all steps that are done, 0 to 1, and rises.
+        points: pairs (progress, value) of increasing progress, which is the fraction of all steps that are done.
 
     Example:
         >>> fade = Curve(((0.05, 1.0), (0.10, 0.2)))
@@ -33,23 +35,30 @@ class Curve:
         rising = all(a < b for a, b in pairwise(progress))
         if not progress or not rising or progress[0] < 0 or progress[-1] > 1:
             raise ValueError(
-                f"a curve needs one point (progress, value) or more, of rising progress in 0..1, got {self.points}"
+                f"a curve must have points (progress, value), at least one, of increasing progress in 0..1, "
+                f"got {self.points}"
             )
         if not all(math.isfinite(value) for _, value in self.points):
-            raise ValueError(f"the values of a curve are finite, got {self.points}")
+            raise ValueError(f"the values of a curve must be finite, got {self.points}")
 
     @classmethod
     def of(cls, value: float | Points) -> Curve:
-        """A constant, or a curve through points."""
+        """Return a constant, or the curve through points.
+
+        Raises:
+            ValueError: if `value` is neither a number nor a list of points.
+        """
         if isinstance(value, int | float):
             return cls(((0.0, float(value)),))
         try:
             return cls(tuple((float(progress), float(height)) for progress, height in value))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"a curve is a number or points [[progress, value], ...], got {value}: {error}") from error
+            raise ValueError(
+                f"a curve must be a number or points [[progress, value], ...], got {value}: {error}"
+            ) from error
 
     def __call__(self, progress: float) -> float:
-        """Its value after that share of all steps."""
+        """Return the value at a progress."""
         first, last = self.points[0], self.points[-1]
         if progress <= first[0]:
             return first[1]
@@ -60,13 +69,13 @@ class Curve:
 
 
 def rate_factor(progress: float, *, warmup: float, ends: Sequence[float] = (1.0,)) -> float:
-    """Share of the peak rate: rising in a line, then along a cosine to 0, restarted at its top in every further cycle.
+    """Return the learning rate as a fraction of its peak: a linear warm-up, then one or more cosine cycles down to 0.
 
     Args:
-        progress: share of all steps that are done, 0 to 1.
-        warmup: share of all steps in which the rate rises.
-        ends: of each cycle of the cosine (SGDR, https://arxiv.org/abs/1608.03983), the progress at which it is at 0.
-            They rise, and the first is above `warmup`.
+        progress: fraction of all steps that are done, 0 to 1.
+        warmup: fraction of all steps that the warm-up takes.
+        ends: progress at the end of each cosine cycle (SGDR, https://arxiv.org/abs/1608.03983), increasing, the first
+            above `warmup`.
 
     Example:
         >>> [round(rate_factor(p, warmup=0.1), 3) for p in (0, 0.05, 0.1, 0.55, 1)]
@@ -84,15 +93,15 @@ def rate_factor(progress: float, *, warmup: float, ends: Sequence[float] = (1.0,
 
 
 def cycle_ends(epochs: int, *, warmup: float, cycles: int) -> tuple[int, ...]:
-    """After how many epochs each cycle ends: as even as can be in whole epochs, so that weights are kept at rate 0.
+    """Return the epoch after which each cycle ends: whole epochs, so that weights can be kept at rate 0.
 
     Args:
-        epochs: of the run.
-        warmup: share of all steps before the first cycle.
-        cycles: how many.
+        epochs: number of epochs of the run.
+        warmup: fraction of all steps before the first cycle.
+        cycles: number of cycles, of lengths as equal as possible.
 
     Raises:
-        ValueError: if there are fewer epochs than that takes.
+        ValueError: if there are more cycles than epochs after the warm-up.
 
     Example:
         >>> cycle_ends(40, warmup=0.0, cycles=4), cycle_ends(40, warmup=0.05, cycles=4)
@@ -105,17 +114,12 @@ def cycle_ends(epochs: int, *, warmup: float, cycles: int) -> tuple[int, ...]:
     ends = tuple(math.floor(start + each * (cycle + 1) + 0.5 + _TINY) for cycle in range(cycles))
     if min(end - begin for begin, end in pairwise((start, *ends))) < 0.5 - _TINY:
         raise ValueError(
-            f"rate.cycles={cycles} cycles must have an epoch each, and of epochs={epochs} the warm-up leaves "
-            f"{epochs - start:g}: give at most {max(1, math.floor(epochs - start + _TINY))} cycles, or more epochs"
+            f"each of rate.cycles={cycles} cycles must have an epoch, but the warm-up leaves {epochs - start:g} of "
+            f"epochs={epochs}: give at most {max(1, math.floor(epochs - start + _TINY))} cycles, or more epochs"
         )
     return ends
 
 
 def check_share(name: str, share: float) -> None:
-    """Refuses what is no share of all steps; 1 is none either, as nothing would follow.
-
-    Raises:
-        ValueError: if it is not 0 to below 1.
-    """
-    if not 0 <= share < 1:
-        raise ValueError(f"{name} is a share of all steps, 0 up to 1, got {share}")
+    """Raise ValueError unless 0 <= share < 1."""
+    check_fraction(**{name: share})

@@ -1,4 +1,4 @@
-"""Freezing: parts of a model that do not learn, for a while or for good."""
+"""Freezing of parameters and of batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def freeze(module: nn.Module) -> None:
-    """No parameter of the module learns; gradients that it has are dropped.
+    """Stop the training of all parameters of a module, and drop their gradients.
 
-    Batch norms still follow their batches: see `keep_batch_norm_frozen`.
+    Batch norms still update their statistics: see `keep_batch_norm_frozen`.
 
     Example:
         >>> layer = nn.Linear(2, 2)
@@ -24,7 +24,7 @@ def freeze(module: nn.Module) -> None:
 
 
 def unfreeze(module: nn.Module) -> None:
-    """All parameters of the module learn.
+    """Resume the training of all parameters of a module.
 
     Example:
         >>> layer = nn.Linear(2, 2).requires_grad_(False)
@@ -36,14 +36,14 @@ def unfreeze(module: nn.Module) -> None:
 
 
 def keep_batch_norm_frozen(module: nn.Module) -> None:
-    """Batch norms of the module normalise by the statistics that they have, and keep them, in training too.
+    """Make the batch norms of a module use and keep their present statistics, in training mode too.
 
-    They stay in evaluation mode whatever `train()` is called on, in copies as well (averages of the weights, for
-    one). Their weights and biases learn on: `freeze` is for these. Make a model's norms synchronous, where they are to
-    be, before this.
+    The norms stay in evaluation mode after `train()`, and so do those of copies, such as averages of the weights.
+    Their weights and biases are still trained: use `freeze` for those. Convert norms to synchronised ones before this
+    call, not after it.
 
     Args:
-        module: a model, or a part of it such as `model.encoder`.
+        module: model, or part of one such as `model.encoder`.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
@@ -52,13 +52,13 @@ def keep_batch_norm_frozen(module: nn.Module) -> None:
         [True, False]
     """
     for norm in _batch_norms(module):
-        # In place of the method, on this module alone. A partial, so that a copy of the norm keeps the copy.
+        # An attribute replaces the method on this module alone. It is a partial, so that a copied norm holds its copy.
         vars(norm)["train"] = partial(_train_but_the_norm, norm)
         norm.train(norm.training)
 
 
 def release_batch_norm(module: nn.Module) -> None:
-    """Takes `keep_batch_norm_frozen` back: batch norms are in the module's mode again, and follow it.
+    """Undo `keep_batch_norm_frozen`: batch norms take the mode of the module and follow it.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
@@ -73,16 +73,16 @@ def release_batch_norm(module: nn.Module) -> None:
 
 
 def learning_batch_norms(module: nn.Module) -> list[_BatchNorm]:
-    """Batch norms of the module that have statistics, and are not kept frozen."""
+    """Return the batch norms of a module that have statistics and are not kept frozen."""
     return [norm for norm in _batch_norms(module) if norm.track_running_stats and not _is_kept(norm)]
 
 
 def set_learning(parameters: Iterable[nn.Parameter], *, learns: bool) -> None:
-    """Whether these learn; gradients of those that do not are dropped."""
+    """Switch the training of parameters on or off; when off, drop their gradients."""
     for parameter in parameters:
         parameter.requires_grad_(learns)
         if not learns:
-            parameter.grad = None  # an optimiser would go on with it
+            parameter.grad = None  # an optimiser would still apply it
 
 
 def _batch_norms(module: nn.Module) -> list[_BatchNorm]:
@@ -94,7 +94,7 @@ def _is_kept(norm: nn.Module) -> bool:
 
 
 def _train_but_the_norm(norm: nn.Module, mode: bool = True) -> nn.Module:
-    """`norm.train`, for its parts alone: timm's have an activation inside."""
+    """Set the mode of the norm's submodules, but not of the norm: norms of timm contain an activation."""
     type(norm).train(norm, mode)
     norm.training = False
     return norm

@@ -1,8 +1,8 @@
-"""Growing: a network that starts from the weights of a smaller one.
+"""Growing: initialise a network by the weights of a smaller one.
 
-The 15th-place solution of the TGS Salt challenge trained its network without guided upsampling first, and from there
-with it. Widening by zeros follows Chen, Goodfellow, Shlens: "Net2Net: Accelerating Learning via Knowledge Transfer",
-arXiv 1511.05641.
+The 15th-place solution of the TGS Salt challenge trained its network without guided upsampling first, and added it to
+the trained network. Widening by zeros follows Chen, Goodfellow, Shlens: "Net2Net: Accelerating Learning via Knowledge
+Transfer", arXiv 1511.05641.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..layers import GuidedUpsample
+from ...layers import GuidedUpsample
 from ._prefixes import is_under
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -21,13 +21,13 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @dataclass(frozen=True)
 class Growth:
-    """What became of a network's tensors, by their names.
+    """Names of tensors by what `grow` did to them.
 
     Attributes:
-        copied: taken over whole.
-        widened: hold the smaller network's values in their first channels.
-        new: as they were.
-        dropped: of the smaller network, left out as was allowed.
+        copied: tensors with all values of the smaller network.
+        widened: tensors with the smaller network's values in their first channels.
+        new: tensors that were not changed.
+        dropped: tensors of the smaller network that were left out.
     """
 
     copied: tuple[str, ...]
@@ -37,26 +37,26 @@ class Growth:
 
 
 def grow(model: nn.Module, smaller: nn.Module | Mapping[str, Tensor], *, drop: Sequence[str] = ()) -> Growth:
-    """Starts a network from a smaller one: every tensor of a name that both have takes the smaller one's values.
+    """Copy the tensors of a smaller network into the tensors of the same names, in place.
 
-    A tensor with more channels takes them in its first channels. What leads from new channels to old ones starts at
-    zero, and the rest as it was: where one layer follows on another, the old channels compute what they did. Where
-    maps are concatenated, channels move, and such a network is only a start.
+    A wider tensor takes the values in its first channels. Its weights from new channels to old ones become zero, and
+    its other weights stay. In a chain of layers, the old channels therefore compute the same values as before. Where
+    maps are concatenated, channels move, and the result is only an initialisation.
 
-    Additions that start as the identity, as scSE does, leave the function alone. A `GuidedUpsample` that is all new is
-    added to a sum: the norm of what it adds starts at zero, so that this does too.
+    New parts that start as the identity, such as scSE, do not change the function. The norm at the end of a new
+    `GuidedUpsample`, which is added to a sum, is set to zero, so that it does not change the function either.
 
     Args:
-        model: the larger network, in place. Its preprocess is left as it is: see that it is the smaller one's.
-        smaller: a network, or a state dict.
-        drop: dotted prefixes of the smaller network's tensors that need no place, such as ("auxiliary",).
+        model: larger network, changed in place. Its preprocess is not changed; it must equal the smaller network's.
+        smaller: network or state dict.
+        drop: dotted prefixes of tensors of the smaller network that may be left out, such as ("auxiliary",).
 
     Returns:
-        What was copied, widened, left as new, and dropped.
+        Names of the copied, widened, new and dropped tensors.
 
     Raises:
-        ValueError: if a tensor of the smaller network has no place: no such name, another number of axes, another
-            size of a filter, or fewer channels. The network is then as it was.
+        ValueError: if a tensor of the smaller network does not fit: unknown name, other number of axes, other filter
+            size, or fewer channels in the larger network. The larger network is then unchanged.
 
     Example:
         >>> model, smaller = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)), nn.Sequential(nn.Linear(2, 2))
@@ -87,23 +87,23 @@ def grow(model: nn.Module, smaller: nn.Module | Mapping[str, Tensor], *, drop: S
 
 
 def _check_places(places: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    homeless = []
+    unplaced = []
     for name, tensor in given.items():
         if name not in places:
-            homeless.append(f"{name} (no such name)")
+            unplaced.append(f"{name} (no such name)")
         elif not _fits(places[name].shape, tensor.shape):
-            homeless.append(f"{name} ({tuple(tensor.shape)} into {tuple(places[name].shape)})")
-    if homeless:
-        more = f" and {len(homeless) - 5} more" if len(homeless) > 5 else ""
+            unplaced.append(f"{name} ({tuple(tensor.shape)} into {tuple(places[name].shape)})")
+    if unplaced:
+        more = f" and {len(unplaced) - 5} more" if len(unplaced) > 5 else ""
         raise ValueError(
-            f"{len(homeless)} tensors of the smaller network have no place in the larger: "
-            f"{', '.join(homeless[:5])}{more}. Build the larger with the same parts and as many channels or more, "
-            f"or name what may be left out, as in drop=({homeless[0].split('.')[0].split(' ')[0]!r},)"
+            f"{len(unplaced)} tensors of the smaller network do not fit into the larger one: "
+            f"{', '.join(unplaced[:5])}{more}. Build the larger one with the same parts and at least as many channels, "
+            f"or name what may be left out, as in drop=({unplaced[0].split('.')[0].split(' ')[0]!r},)"
         )
 
 
 def _fits(place: Sequence[int], given: Sequence[int]) -> bool:
-    """Whether all axes are the same, but for the first two, which hold channels and may be longer."""
+    """Return whether all axes are equal, except that the first two, the channels, may be longer."""
     wide_enough = all(wide >= narrow for wide, narrow in zip(place, given, strict=False))
     return len(place) == len(given) and wide_enough and tuple(place[2:]) == tuple(given[2:])
 
@@ -112,6 +112,6 @@ def _fits(place: Sequence[int], given: Sequence[int]) -> bool:
 def _write(place: Tensor, given: Tensor, *, transposed: bool) -> None:
     if place.ndim > 1:
         outputs = 1 if transposed else 0
-        # The old outputs whole: what they read of new channels is to be zero.
+        # Old outputs must not depend on new inputs.
         place.narrow(outputs, 0, given.shape[outputs]).zero_()
     place[tuple(slice(length) for length in given.shape)].copy_(given)

@@ -1,4 +1,4 @@
-"""Normalised gradients: unit length, zeros stay, any scale, under closures, schedulers and scalers, and no waiting."""
+"""Normalised gradients: unit length at any scale, with closures, schedulers and scalers, without synchronisation."""
 
 import copy
 import warnings
@@ -31,7 +31,7 @@ def batches(count=4):
 
 
 def step_of(gradients):
-    """What SGD at rate 1 subtracts from zeros."""
+    """Return what SGD at rate 1 subtracts."""
     parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient.clone()
@@ -48,13 +48,13 @@ def by_hand(gradient):
     return torch.from_numpy(scaled / np.sqrt((scaled**2).sum()))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     exponents=st.lists(st.integers(-37, 37), min_size=1, max_size=4),
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
 )
-def test_each_tensor_has_length_one_whatever_its_scale(seed, exponents, dtype):
+def test_each_tensor_has_length_1_at_any_scale(seed, exponents, dtype):
     generator = torch.Generator().manual_seed(seed)
     gradients = [
         (torch.randn(int(k % 5 + 1), 3, generator=generator, dtype=torch.float64).clamp(-9, 9) * 10.0**k).to(dtype)
@@ -66,7 +66,7 @@ def test_each_tensor_has_length_one_whatever_its_scale(seed, exponents, dtype):
         torch.testing.assert_close(step.double(), by_hand(gradient), rtol=0, atol=tolerance)
 
 
-def test_half_precision_neither_overflows_nor_vanishes():
+def test_half_precision_neither_overflows_nor_underflows():
     gradients = [torch.full((100, 100), 60000.0).half(), torch.full((100, 100), 6e-5).half(), torch.zeros(3).half()]
     large, small, zero = step_of(gradients)
     torch.testing.assert_close(large.float(), torch.full((100, 100), 0.01), rtol=1e-2, atol=0)
@@ -74,7 +74,7 @@ def test_half_precision_neither_overflows_nor_vanishes():
     assert torch.equal(zero, torch.zeros(3).half())
 
 
-def test_zeros_stay_zero_and_what_has_no_gradient_stays():
+def test_zeros_stay_zero_and_parameters_without_gradient_do_not_change():
     zero, none, real = (nn.Parameter(torch.ones(3)) for _ in range(3))
     zero.grad, real.grad = torch.zeros(3), torch.tensor([0.0, 0.0, 5.0])
     optimizer = normalized_gradient(torch.optim.SGD([{"params": [zero, none]}, {"params": [real]}], lr=1.0))
@@ -84,7 +84,7 @@ def test_zeros_stay_zero_and_what_has_no_gradient_stays():
     assert torch.equal(real.detach(), torch.tensor([1.0, 1.0, 0.0]))
 
 
-def test_mixed_dtypes_in_one_optimiser():
+def test_one_optimiser_takes_mixed_dtypes():
     steps = step_of([torch.full((4,), 3.0), torch.full((4,), 3.0).double(), torch.full((4,), 3.0).bfloat16()])
     for step in steps:
         torch.testing.assert_close(step.double(), torch.full((4,), 0.5).double())
@@ -115,7 +115,7 @@ def assert_same(first, second, **tolerance):
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_training_is_that_with_gradients_divided_by_hand(make):
+def test_training_equals_that_with_gradients_divided_by_hand(make):
     net = small_net()
     optimizer = make(net.parameters())
     for x in batches():
@@ -128,7 +128,7 @@ def test_training_is_that_with_gradients_divided_by_hand(make):
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_the_scale_of_the_loss_is_nothing_to_it(make):
+def test_the_scale_of_the_loss_does_not_matter(make):
     assert_same(trained(make), trained(make, scale=1024.0), rtol=1e-4, atol=1e-6)
     plain = trained(OPTIMIZERS["sgd"], wrap=lambda optimizer: optimizer)
     other = trained(OPTIMIZERS["sgd"], wrap=lambda optimizer: optimizer, scale=1.5)
@@ -136,20 +136,20 @@ def test_the_scale_of_the_loss_is_nothing_to_it(make):
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_a_closure_gives_the_same(make):
+def test_a_closure_gives_the_same_weights(make):
     assert_same(trained(make), trained(make, by_closure=True), rtol=0, atol=0)
 
 
 def test_an_optimiser_that_calls_its_closure_many_times():
     def by_lbfgs(normalize):
-        net = small_net()
+        net = small_net().double()
         optimizer = torch.optim.LBFGS(net.parameters(), lr=0.1, max_iter=4)
         if not normalize:
             normalized_gradient(optimizer)
 
         def closure():
             optimizer.zero_grad()
-            loss = net(batches()[0]).square().sum()
+            loss = net(batches()[0].double()).square().sum()
             loss.backward()
             if normalize:
                 for parameter in net.parameters():
@@ -162,7 +162,7 @@ def test_an_optimiser_that_calls_its_closure_many_times():
     assert_same(by_lbfgs(True), by_lbfgs(False), rtol=1e-3, atol=1e-5)
 
 
-def test_schedulers_work_and_say_nothing():
+def test_schedulers_work_without_a_warning():
     parameter = nn.Parameter(torch.zeros(2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -176,7 +176,7 @@ def test_schedulers_work_and_say_nothing():
     assert optimizer.param_groups[0]["lr"] == 0.125
 
 
-def test_it_is_the_same_optimiser_and_its_state_is_a_plain_ones():
+def test_the_optimiser_is_the_same_object_with_a_plain_state():
     net = small_net()
     plain = torch.optim.AdamW(net.parameters(), lr=0.01)
     assert normalized_gradient(plain) is plain
@@ -189,7 +189,7 @@ def test_it_is_the_same_optimiser_and_its_state_is_a_plain_ones():
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-def test_a_resumed_run_goes_on_as_the_whole_one():
+def test_a_resumed_run_equals_an_uninterrupted_one():
     make = OPTIMIZERS["adamw"]
     net = small_net()
     optimizer = normalized_gradient(make(net.parameters()))
@@ -205,7 +205,7 @@ def test_a_resumed_run_goes_on_as_the_whole_one():
 
 
 @pytest.mark.parametrize("name", ["sgd", "fused"])
-def test_under_a_gradient_scaler_that_unscales_first(name):
+def test_a_gradient_scaler_that_unscales_first_gives_the_same_weights(name):
     net = small_net()
     optimizer = normalized_gradient(OPTIMIZERS[name](net.parameters()))
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
@@ -218,8 +218,8 @@ def test_under_a_gradient_scaler_that_unscales_first(name):
     assert_same(trained(OPTIMIZERS[name]), net.state_dict(), rtol=1e-4, atol=1e-6)
 
 
-def test_nothing_waits_for_the_device():
-    """The meta device has no values: whoever asked for one would get an error."""
+def test_nothing_synchronises_with_the_device():
+    """The meta device has no values, so reading one raises."""
     parameter = nn.Parameter(torch.zeros(3, 2, device="meta"))
     with pytest.raises((RuntimeError, NotImplementedError)):
         parameter.sum().item()

@@ -1,4 +1,4 @@
-"""Averages: closed forms, torch's own, resumed runs; batch norm made anew: exact, and everything else left alone."""
+"""Averages agree with closed forms and with torch; batch-norm statistics are exact, and nothing else changes."""
 
 import copy
 
@@ -30,7 +30,7 @@ def saltnet():
 
 
 def wander(model, steps, seed=0):
-    """States of a model on its way: weights move, batch norms follow batches."""
+    """Yield the model after each step of a random walk of its weights, with batch norms that follow batches."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         with torch.no_grad():
@@ -55,9 +55,9 @@ def assert_same(first, second, **tolerance):
 # Averages
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.998])
-def test_the_exponential_average_by_its_weights(decay):
-    """Each state's weight is its share at its time, times what all later updates kept."""
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.998])
+def test_the_exponential_average_is_a_weighted_sum_of_states(decay):
+    """The weight of a state is its fraction when it was added, times the fractions that later updates kept."""
     model = small_net()
     average = exponential_average(model, decay=decay)
     path = [states(model)]
@@ -80,7 +80,7 @@ def test_the_exponential_average_by_its_weights(decay):
             assert held.item() == 30
 
 
-def test_once_it_is_old_it_is_torchs():
+def test_after_many_updates_the_exponential_average_equals_torchs():
     model = small_net()
     ours = exponential_average(model, decay=0.9)
     theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
@@ -93,7 +93,7 @@ def test_once_it_is_old_it_is_torchs():
     assert_same({name: states(ours)[name] for name in expected}, expected)
 
 
-def test_the_stochastic_average_is_the_mean():
+def test_the_stochastic_average_is_the_mean_of_states():
     model = small_net()
     average = stochastic_average(model)
     path = []
@@ -109,7 +109,7 @@ def test_the_stochastic_average_is_the_mean():
 
 
 @pytest.mark.parametrize("make", [exponential_average, stochastic_average])
-def test_a_resumed_average_goes_on_as_the_whole_one(make, tmp_path):
+def test_a_resumed_average_equals_an_uninterrupted_one(make, tmp_path):
     model = small_net()
     whole = make(model)
     resumed = None
@@ -125,7 +125,7 @@ def test_a_resumed_average_goes_on_as_the_whole_one(make, tmp_path):
 
 
 @pytest.mark.parametrize("make", [exponential_average, stochastic_average])
-def test_what_it_holds_is_a_model_like_the_one_given(make):
+def test_the_averaged_module_is_a_model_like_the_original(make):
     model = saltnet()
     model.config = ModelConfig("saltnet_s", {"in_chans": 1})
     model.preprocess = saltzoo.Preprocess(mean=(0.3,), std=(0.2,))
@@ -145,7 +145,7 @@ def test_what_it_holds_is_a_model_like_the_one_given(make):
     assert saltzoo.predict(held, tiles).shape == (2, 40, 40)
 
 
-def test_a_wrapped_model_updates_a_plain_ones_average():
+def test_a_wrapped_model_updates_the_average_of_a_plain_one():
     first, second = stochastic_average(small_net()), stochastic_average(small_net())
     for state in wander(small_net(), 3):
         first.update_parameters(state)
@@ -164,8 +164,8 @@ def test_dtypes_may_be_mixed():
     assert all((parameter == 2.5).all() for parameter in average.module.parameters())
 
 
-def test_nothing_waits_for_the_device():
-    """The meta device has no values: whoever asked for one would get an error."""
+def test_nothing_synchronises_with_the_device():
+    """The meta device has no values, so reading one raises."""
     model = small_net().to("meta")
     for average in (exponential_average(model), stochastic_average(model)):
         average.update_parameters(model)
@@ -178,14 +178,14 @@ def test_nothing_waits_for_the_device():
 def test_another_network_is_refused():
     average = exponential_average(nn.Linear(3, 3))
     for other in (nn.Linear(3, 1), nn.Linear(3, 3, bias=False), nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))):
-        with pytest.raises(ValueError, match="this average is of another network than the"):
+        with pytest.raises(ValueError, match="model must have the same tensors as the averaged Linear, got a"):
             average.update_parameters(other)
     assert average.n_averaged == 0
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
-def test_a_decay_that_is_none_is_refused(decay):
-    with pytest.raises(ValueError, match="decay is what an update keeps"):
+def test_a_decay_outside_0_to_1_is_refused(decay):
+    with pytest.raises(ValueError, match="decay must be at least 0 and below 1, got"):
         exponential_average(nn.Linear(1, 1), decay=decay)
 
 
@@ -205,7 +205,7 @@ def test_one_batch_gives_its_exact_mean_and_variance():
     torch.testing.assert_close(norm.running_var, variance, rtol=1e-13, atol=0)
 
 
-def test_several_batches_give_the_mean_of_theirs():
+def test_several_batches_give_the_mean_of_their_statistics():
     norm = nn.BatchNorm2d(3).double()
     norm.running_mean.fill_(100.0)
     norm.num_batches_tracked.fill_(55)
@@ -216,7 +216,7 @@ def test_several_batches_give_the_mean_of_theirs():
     assert norm.num_batches_tracked == 5
 
 
-def test_it_is_torchs_where_that_does_no_harm():
+def test_statistics_equal_those_of_update_bn():
     ours, theirs = saltnet(), saltnet()
     batches = [torch.randn(3, 1, 40, 40) for _ in range(3)]
     reestimate_batch_norm(ours.train(), [(batch, "mask") for batch in batches])
@@ -224,18 +224,18 @@ def test_it_is_torchs_where_that_does_no_harm():
     assert_same(states(ours), states(theirs), rtol=0, atol=0)
 
 
-def test_after_it_evaluation_gives_what_training_did():
+def test_evaluation_then_equals_training():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
     x = 5 + 3 * torch.randn(16, 1, 32, 32)
     expected = model.train()(x)
     assert not torch.allclose(model.eval()(x), expected, atol=0.1)
     reestimate_batch_norm(model, [x])
-    # But for n / (n - 1) in the variance, of 16 * 28 * 28 values or more.
+    # Equal except for n / (n - 1) in the variance, with n = 16 * 28 * 28 or more.
     torch.testing.assert_close(model.eval()(x), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_all_else_is_as_it_was():
+def test_nothing_but_statistics_changes():
     model = nn.Sequential(small_net(), nn.Dropout(), nn.BatchNorm2d(1, momentum=0.3))
     model.train()
     model[0][1].eval()
@@ -249,12 +249,12 @@ def test_all_else_is_as_it_was():
     assert_same(dict(model.named_parameters()), weights, rtol=0, atol=0)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(buffer.requires_grad for buffer in model.buffers())
-    # Dropout was off: no number was drawn.
+    # Dropout was off, so no random number was drawn.
     assert torch.equal(torch.get_rng_state(), random)
     assert model[0][1].num_batches_tracked == 1
 
 
-def test_kept_norms_keep_what_they_have():
+def test_frozen_norms_keep_their_statistics():
     model = saltnet()
     keep_batch_norm_frozen(model.encoder)
     before = states(model)
@@ -263,7 +263,7 @@ def test_kept_norms_keep_what_they_have():
     assert changed == {name for name, _ in model.named_buffers() if not name.startswith("encoder.")}
 
 
-def test_without_batch_norm_nothing_is_asked_for():
+def test_without_batch_norm_no_batch_is_read():
     def never():
         raise AssertionError
         yield
@@ -271,13 +271,13 @@ def test_without_batch_norm_nothing_is_asked_for():
     reestimate_batch_norm(nn.Sequential(nn.Conv2d(1, 1, 1), nn.GroupNorm(1, 1)), never())
 
 
-def test_norms_without_statistics_are_left_alone():
+def test_norms_without_statistics_are_ignored():
     model = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.BatchNorm2d(1))
     reestimate_batch_norm(model, [torch.randn(2, 1, 4, 4)])
     assert model[1].num_batches_tracked == 1
 
 
-def test_maps_of_one_pixel_and_a_last_batch_of_one_image():
+def test_a_last_batch_of_one_image_does_not_change_norms_of_one_pixel():
     model = PyramidPooling(8).train()
     with_one, without = copy.deepcopy(model), model
     x = torch.randn(4, 8, 6, 6)
@@ -285,12 +285,12 @@ def test_maps_of_one_pixel_and_a_last_batch_of_one_image():
     reestimate_batch_norm(with_one, [x, x[:1]])
     single = [name for name in states(model) if name.startswith("branches.0.")]
     assert single
-    for name in single:  # one image's average over the whole map is one value: that batch says nothing of it
+    for name in single:  # the average over a map is one value per image: no variance
         assert torch.equal(states(without)[name], states(with_one)[name])
     assert with_one.branches[1].norm.num_batches_tracked == 2
 
 
-def test_under_autocast():
+def test_statistics_under_autocast_stay_in_float32():
     torch.manual_seed(0)
     exact = nn.Sequential(nn.Conv2d(1, 8, 3), SCSE(8, norm=True), PyramidPooling(8))
     model = copy.deepcopy(exact)
@@ -306,25 +306,25 @@ def test_under_autocast():
 
 def broken(batches):
     yield from batches
-    raise OSError("a tile can't be read")
+    raise OSError("a tile cannot be read")
 
 
-def test_after_an_error_all_is_as_it_was():
+def test_an_error_restores_everything():
     model = saltnet()
     model(torch.randn(2, 1, 40, 40))
     model.eval()
     before, momenta = states(model), [getattr(module, "momentum", None) for module in model.modules()]
-    with pytest.raises(OSError, match="a tile can't be read"):
+    with pytest.raises(OSError, match="a tile cannot be read"):
         reestimate_batch_norm(model, broken([torch.randn(2, 1, 40, 40)]))
     assert_same(states(model), before, rtol=0, atol=0)
-    with pytest.raises(ValueError, match=r"batch norms saw no batch of more than one value.*two images or more"):
+    with pytest.raises(ValueError, match=r"batches must hold more than one value per channel.*two images or more"):
         reestimate_batch_norm(model, [])
     assert_same(states(model), before, rtol=0, atol=0)
     assert [getattr(module, "momentum", None) for module in model.modules()] == momenta
     assert not model.training
 
 
-def test_batches_of_one_image_are_refused_where_a_norm_learns_nothing_from_them():
+def test_batches_of_one_image_are_refused_for_norms_of_one_pixel():
     model = PyramidPooling(8)
-    with pytest.raises(ValueError, match="1 of 4 batch norms saw no batch"):
+    with pytest.raises(ValueError, match="but 1 of 4 norms got none"):
         reestimate_batch_norm(model, [torch.randn(1, 8, 6, 6)] * 3)

@@ -1,7 +1,7 @@
-"""Pseudo-labels: masks of unlabelled tiles that several models agree on.
+"""Pseudo-labels: masks for unlabelled tiles on which several models agree.
 
 Lee: "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks", ICML 2013
-workshop. That tiles without salt keep their share is from a public solution of the TGS Salt challenge.
+workshop. Keeping the fraction of tiles without salt follows a public solution of the TGS Salt challenge.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .._checks import check_counts
+from ..._checks import check_counts
 
 A = TypeVar("A", Tensor, npt.NDArray[Any])
 
 CHUNK = 512
+"""Number of tiles that are compared at a time."""
 
 
 class PseudoLabels(NamedTuple, Generic[A]):
-    """Tiles that were kept, in the order of the tiles: numpy arrays or tensors, as the probabilities were.
+    """Kept tiles in their original order, as numpy arrays or tensors, like the probabilities.
 
     Attributes:
-        indices: K positions among the tiles, int64, rising: `tiles.select(indices)`.
+        indices: K positions among the tiles, int64, increasing, for `tiles.select(indices)`.
         masks: K H W, bool.
-        scores: K, float32: how far the models agree, 0 to 1.
+        scores: K, float32, agreement of the models, 0 to 1.
     """
 
     indices: A
@@ -44,34 +45,34 @@ def agreement(
     empty_share: float = 0.39,
     count: int | None = None,
 ) -> PseudoLabels[A]:
-    """Masks of the unlabelled tiles that models agree on, with as many empty ones among them as in the training set.
+    """Return masks of the unlabelled tiles on which models agree, with a given fraction of empty masks.
 
-    The mask is where the mean of the models is above one half. A tile passes if the mean is outside `low`..`high` for
-    at least `sure` of its pixels, and the models' own masks have a mean IoU with it of at least `min_iou` (two empty
-    masks have an IoU of 1; with a single model this always holds). Its score is the product of the two. Of those that
-    pass, the best with salt and the best without are kept, as many as the share of empty masks allows.
+    A mask holds the pixels where the mean probability of the models is above one half. A tile passes if the mean is
+    at most `low` or at least `high` for a fraction of at least `sure` of its pixels, and the mean IoU between the
+    mask and the masks of the single models is at least `min_iou` (the IoU of two empty masks is 1; a single model
+    always agrees with itself). The score of a tile is that fraction times that IoU. Of the tiles that pass, those with
+    the best scores are kept, as many with and without salt as `empty_share` allows.
 
-    The models must not have seen the tiles that the student is validated on: take those of the student's own fold
-    only, not the mean over all folds. A teacher that knows the validation tiles tells the student their masks by way
-    of their neighbours, and its score rises by .005 that is false.
+    No model may have seen the tiles that validate the student: use models of the student's fold alone, not the mean
+    over all folds. A model that was trained on the validation tiles passes their masks to the student through
+    neighbouring tiles, which raises the student's score by .005 without merit.
 
     Args:
-        probabilities: of M models (M, N, H, W), or of one (N, H, W); floating point in 0..1, half precision too.
-        sure: least share of pixels that the models are sure of.
-        low: at most this is surely no salt.
-        high: at least this is surely salt.
-        min_iou: least mean IoU between the models' masks and that of their mean.
-        empty_share: share of the kept masks that are empty, to the nearest whole tile; .39 in the competition's
-            training set.
-        count: keep at most so many; None for all that the share allows.
+        probabilities: (M, N, H, W) of M models, or (N, H, W) of one; floating point in 0..1, half precision included.
+        sure: smallest fraction of certain pixels in a tile.
+        low: largest probability that counts as certainly no salt.
+        high: smallest probability that counts as certainly salt.
+        min_iou: smallest mean IoU between the mask and the masks of the models.
+        empty_share: fraction of empty masks among the kept ones, to the nearest whole tile; .39 in the training set
+            of the challenge.
+        count: largest number of kept tiles; None for all that `empty_share` allows.
 
     Returns:
-        Indices, masks and scores, on the device of the probabilities. The same input gives the same tiles: of equal
-        scores the earlier tile is kept.
+        Indices, masks and scores, on the device of the probabilities. Among equal scores, the earlier tile is kept.
 
     Raises:
-        TypeError: the probabilities are no array or tensor of floating point.
-        ValueError: shape, range or an option makes no sense, or no tile can be kept.
+        TypeError: if `probabilities` is not a floating-point array or tensor.
+        ValueError: if a shape, a probability or an option is out of range, or no tile can be kept.
 
     Example:
         >>> tiles = torch.tensor([0.95, 0.05, 0.55, 0.02]).view(4, 1, 1).expand(4, 2, 2)
@@ -91,7 +92,7 @@ def agreement(
     if empties + others == 0:
         raise ValueError(
             f"no tile can be kept: of {len(masks)}, {len(empty_tiles)} without salt and {len(salt_tiles)} with salt "
-            f"pass, and a share of {empty_share} is to be empty. Lower sure or min_iou, or change empty_share"
+            f"pass, and empty_share={empty_share}. Lower sure or min_iou, or change empty_share"
         )
     kept = torch.cat([empty_tiles[:empties], salt_tiles[:others]]).sort().values
     labels = (kept, masks[kept], scores[kept])
@@ -101,11 +102,11 @@ def agreement(
 
 
 def _judge(probabilities: Tensor, low: float, high: float) -> tuple[Tensor, Tensor, Tensor]:
-    """M n H W -> masks n H W, the share of sure pixels n, the mean IoU of the models' masks n."""
+    """Return masks n H W, fractions of certain pixels n, and mean IoUs n, for probabilities M n H W."""
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError(
             f"probabilities must be in 0..1 without NaN, got {probabilities.min():.4g} to {probabilities.max():.4g}: "
-            f"take the sigmoid of logits"
+            f"apply a sigmoid to logits"
         )
     exact = probabilities.float()
     mean = exact.mean(0)  # n H W
@@ -117,7 +118,7 @@ def _judge(probabilities: Tensor, low: float, high: float) -> tuple[Tensor, Tens
 
 
 def _how_many(empty: int, salt: int, share: float, count: int | None) -> tuple[int, int]:
-    """The most tiles (without, with salt) of so many, of which the nearest whole number to that share is empty."""
+    """Return the largest numbers of tiles (without salt, with salt) of which the given share is without salt."""
     for total in range(min(empty + salt, empty + salt if count is None else count), 0, -1):
         empties = int(share * total + 0.5)
         if empties <= empty and total - empties <= salt:
@@ -126,34 +127,32 @@ def _how_many(empty: int, salt: int, share: float, count: int | None) -> tuple[i
 
 
 def _read(probabilities: Tensor | npt.NDArray[Any]) -> Tensor:
-    """M N H W, of the same memory where it can be."""
+    """Return probabilities as a tensor M N H W, without a copy where possible."""
     if isinstance(probabilities, np.ndarray) and probabilities.dtype.kind == "f":
         native = probabilities.dtype.newbyteorder("=")
         given = torch.from_numpy(np.require(probabilities, dtype=native, requirements=["C", "W"]))
     elif isinstance(probabilities, Tensor) and probabilities.is_floating_point():
         given = probabilities.detach()
     else:
-        kind = getattr(probabilities, "dtype", type(probabilities).__name__)
+        typed = isinstance(probabilities, np.ndarray | Tensor)
+        kind = probabilities.dtype if typed else type(probabilities).__name__
         raise TypeError(
-            f"probabilities are {kind}: give a torch tensor or a numpy array of floating-point numbers in 0..1"
+            f"probabilities must be a floating-point tensor or numpy array, got {kind}: convert them to 0..1"
         )
     if given.ndim not in (3, 4) or 0 in given.shape:
         raise ValueError(
-            f"probabilities have shape {tuple(given.shape)}: give (M, N, H, W) of M models, or (N, H, W) of one"
+            f"probabilities must have shape (M, N, H, W) for M models or (N, H, W) for one, and hold a tile, "
+            f"got {tuple(given.shape)}"
         )
     return given if given.ndim == 4 else given[None]
 
 
 def check_options(*, low: float, high: float, count: int | None = None, **shares: float) -> None:
-    """Refuses options of `agreement` that make no sense.
-
-    Raises:
-        ValueError: if one does not.
-    """
+    """Raise ValueError if an option of `agreement` is out of its range."""
     for name, share in shares.items():
         if not 0 <= share <= 1:
-            raise ValueError(f"{name} is a share of 0 to 1, got {share}")
+            raise ValueError(f"{name} must be at least 0 and at most 1, got {share}")
     if not 0 <= low <= 0.5 <= high <= 1:
-        raise ValueError(f"low must be 0 to .5, high .5 to 1, got {low} and {high}")
+        raise ValueError(f"low must be in 0..0.5 and high in 0.5..1, got low={low} and high={high}")
     if count is not None:
         check_counts(count=count)

@@ -1,7 +1,7 @@
-"""Normalised gradients: every tensor takes a step of the same length, however steep its loss is.
+"""Normalised gradients: the step of a tensor does not depend on the size of its gradient.
 
 Yu, Huang, Lin, Salakhutdinov, Carbonell: "Block-Normalized Gradient Method: An Empirical Study for Training Deep
-Neural Network", arXiv 1707.04822. One of the public solutions of the TGS Salt challenge trained by it.
+Neural Network", arXiv 1707.04822. A public solution of the TGS Salt challenge used this.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
 
 
 def normalized_gradient(optimizer: AnyOptimizer) -> AnyOptimizer:
-    """Makes an optimiser divide each tensor's gradient by its L2 norm before every step.
+    """Make an optimiser divide the gradient of each tensor by its L2 norm before every step.
 
-    It is a hook of the optimiser's own step: groups, state, schedulers and checkpoints are as before, and the same
-    optimiser is returned. A gradient of zeros stays zero. Nothing waits for the device.
+    The division is a pre-hook of `step`: groups, state, schedulers and checkpoints work as before. A gradient of zeros
+    stays zero. Nothing synchronises with the device.
 
-    The hook is no part of the optimiser's state: a run that is resumed calls this again. A limit on the norm of the
-    whole gradient has no effect any more. Of a `GradScaler` call `unscale_` first, as for that limit.
+    The state of the optimiser does not include the hook: call this again in a resumed run. Clipping the norm of the
+    whole gradient has no effect. With a `GradScaler`, call `unscale_` before `step`, as for clipping.
 
     Args:
-        optimizer: any of torch's; a step with a closure divides what the closure left.
+        optimizer: any torch optimiser. In a step with a closure, the gradients that the closure computes are divided.
 
     Returns:
-        The optimiser.
+        The same optimiser.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(2))
@@ -47,7 +47,7 @@ def normalized_gradient(optimizer: AnyOptimizer) -> AnyOptimizer:
 def _before_step(
     optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """A hook of torch: `args` are the optimiser and, maybe, the closure."""
+    """Pre-hook of a step: `args` are the optimiser and, if it was given by position, the closure."""
     closure = args[1] if len(args) > 1 else kwargs.get("closure")
     if closure is None:
         _normalize(optimizer)
@@ -69,7 +69,7 @@ def _normalize(optimizer: torch.optim.Optimizer) -> None:
             if parameter.grad is not None:
                 by_dtype.setdefault(parameter.grad.dtype, []).append(parameter.grad)
     for dtype, gradients in by_dtype.items():
-        # By the largest value first: the squares of what is left neither overflow nor vanish.
+        # Divide by the largest value first, so that squares neither overflow nor underflow.
         for order in (math.inf, 2):
             norms = torch._foreach_norm(gradients, order)
             torch._foreach_clamp_min_(norms, torch.finfo(dtype).tiny)

@@ -1,0 +1,76 @@
+"""Where the first weights of a timm network come from: timm's own, a file, or a repository on the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import timm
+import torch
+
+from torch import Tensor
+
+HUB = "hf-hub:"
+
+PretrainedWeights = bool | str | Mapping[str, Tensor]
+"""True for timm's own weights, "hf-hub:ORG/NAME", or a state dict with the keys of `timm.create_model(name)`."""
+
+
+def weights_overlay(name: str, source: PretrainedWeights) -> dict[str, Any]:
+    """Return what timm's `pretrained_cfg_overlay` must say to load a network's weights from a source.
+
+    Args:
+        name: a timm model name.
+        source: True for timm's own weights, "hf-hub:ORG/NAME", or a state dict.
+
+    Raises:
+        ValueError: if the state dict is not of this network: a tensor is missing or has another shape. Tensors of the
+            classifier may be missing.
+    """
+    if isinstance(source, bool):
+        return {}
+    if isinstance(source, str):
+        return {"hf_hub_id": source.removeprefix(HUB), "url": "", "file": "", "source": "hf-hub"}
+    return {"state_dict": _needed(name, source), "url": "", "file": "", "hf_hub_id": None, "source": ""}
+
+
+@contextmanager
+def weights_of(name: str, otherwise: str) -> Iterator[None]:
+    """Raise OSError with the next step in place of whatever timm raises when it can't load weights."""
+    try:
+        yield
+    except Exception as error:
+        raise OSError(
+            f"the ImageNet weights of encoder {name!r} can't be had ({type(error).__name__}: {error}). "
+            f"They come from the Hugging Face Hub once and then from its cache: check the network, "
+            f"HF_HUB_OFFLINE and cache_dir, give pretrained_encoder the path of a file that holds them, or {otherwise}"
+        ) from error
+
+
+def _needed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a network without its classifier; raise if one is missing or has another shape."""
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    classifier = tuple(f"{part}." for part in _classifiers(network))
+    needed = {key: value.shape for key, value in network.state_dict().items() if not key.startswith(classifier)}
+    missing = sorted(needed.keys() - tensors.keys())
+    if missing:
+        raise ValueError(
+            f"these are not the weights of encoder {name!r}: {len(missing)} of its {len(needed)} tensors are missing, "
+            f"such as {', '.join(missing[:3])}. Keys must be those of timm.create_model({name!r}); given were "
+            f"{', '.join(sorted(tensors)[:3])}, ..."
+        )
+    for key, shape in needed.items():
+        if tensors[key].shape != shape:
+            raise ValueError(
+                f"these are not the weights of encoder {name!r}: {key} has shape {tuple(tensors[key].shape)}, and the "
+                f"network's has {tuple(shape)}"
+            )
+    return {key: tensors[key] for key in needed}
+
+
+def _classifiers(network: Any) -> tuple[str, ...]:
+    """Names of the network's classifier layers, as its configuration says."""
+    names = network.pretrained_cfg.get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
