@@ -3,10 +3,11 @@
     python benchmarks/validate.py --model saltnet_s.tgs --data DIR --fold 0
     python benchmarks/validate.py --model local-dir:runs/fold0/model --data DIR --fold 0
 
-DIR is the competition's download. There are five folds, stratified by coverage with seed 0; masks are cut at .5, at the
-tiles' original size. Prints the competition's score, IoU and Dice (means over tiles; a tile that is empty in both masks
-scores 1), and the shares of empty and of non-empty tiles recognised as such, with and without mirrored tiles. Writes
-them with their conditions to results/validate_DEVICE.csv and replaces earlier scores of the same model.
+DIR is the competition's download. There are five folds: by id if the checkpoint's recipe says so, else stratified by
+coverage with seed 0. Masks are cut at .5, at the tiles' original size. Prints the competition's score, IoU and Dice
+(means over tiles; a tile that is empty in both masks scores 1), and the shares of empty and of non-empty tiles
+recognised as such, with and without mirrored tiles. Writes them with their conditions to results/validate_DEVICE.csv
+and replaces earlier scores of the same model.
 
 *unseen* is "yes" if the checkpoint's card names exactly these tiles as held out; "no" if it names others, so that the
 model may have been trained on some of these and the score is too high; "unknown" if it names none.
@@ -19,11 +20,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from measure.report import Row, conditions, describe, markdown, slug, write_csv
 
 import saltzoo
-from saltzoo.data import Tiles, read_tgs, stratified_folds
+from saltzoo.data import Tiles, folds_by_id, read_tgs, stratified_folds
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
 from saltzoo.zoo.sources import load_weights
 
@@ -36,13 +39,21 @@ def load(name: str, device: torch.device) -> saltzoo.Segmenter:
     return saltzoo.create_model(name, pretrained=pretrained).to(device)
 
 
+def folds(name: str, tiles: Tiles) -> npt.NDArray[np.int64]:
+    """Return the fold of each tile, split as in the training of the checkpoint."""
+    recipe = load_weights(name).config.get("recipe") or {}
+    if recipe.get("split") == "id":
+        return folds_by_id(tiles.ids)
+    return stratified_folds(tiles.coverage)
+
+
 def unseen(name: str, held_out: Tiles) -> str:
     """Return "yes", "no" or "unknown": whether the card says that these tiles were held out from training."""
     metrics = load_weights(name).config.get("metrics", [])
-    told = {metric["held_out"] for metric in metrics if "held_out" in metric}
-    if not told:
+    named = {metric["held_out"] for metric in metrics if "held_out" in metric}
+    if not named:
         return "unknown"
-    return "yes" if told == {held_out.fingerprint} else "no"
+    return "yes" if named == {held_out.fingerprint} else "no"
 
 
 def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta: str | None) -> Row:
@@ -87,7 +98,7 @@ def main() -> None:
     where = conditions(device)
     print(describe(where), flush=True)
     tiles = read_tgs(args.data)
-    held_out = tiles.select(stratified_folds(tiles.coverage, n_folds=5, seed=0) == args.fold)
+    held_out = tiles.select(folds(args.model, tiles) == args.fold)
     found = list(rows(args.model, held_out, args.fold, device))
     path = args.out / f"validate_{slug(device)}.csv"
     write_csv(path, found, where, replacing="model")

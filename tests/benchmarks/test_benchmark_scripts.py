@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import saltzoo
-from saltzoo.data import stratified_folds
+from saltzoo.data import folds_by_id, stratified_folds
 from saltzoo.draw import save_png
 from saltzoo.metrics import iou_score, salt_map
 
@@ -215,3 +215,13 @@ def test_loading_is_timed_beside_building(tmp_path: Path) -> None:
         assert 0 < float(row["ms_min"]) <= float(row["ms"]) <= float(row["ms_max"])
     slowest = float(rows["cache"]["ms_max"]) / float(rows["built"]["ms_min"])
     assert 0 < float(rows["cache"]["times_building"]) <= slowest * 1.001  # four digits are kept
+
+
+def test_validate_splits_tiles_as_the_checkpoints_training_did(load: Loader, tmp_path: Path) -> None:
+    tiles = saltzoo.data.synthetic_tiles(12, seed=3)
+    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    by_id = saltzoo.save_pretrained(model, tmp_path / "id", recipe={"split": "id"})
+    older = saltzoo.save_pretrained(model, tmp_path / "older")
+    folds = load("validate").folds
+    assert folds(f"local-dir:{by_id}", tiles).tolist() == folds_by_id(tiles.ids).tolist()
+    assert folds(f"local-dir:{older}", tiles).tolist() == stratified_folds(tiles.coverage).tolist()
