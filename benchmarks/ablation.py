@@ -1,11 +1,11 @@
-"""What attention, hypercolumn and deep supervision are worth on real tiles: one network, one thing added at a time.
+"""Measure the gain from attention, hypercolumn and deep supervision on real tiles, adding one of them at a time.
 
     python benchmarks/ablation.py --data DIR --runs runs/ablation --epochs 10 --seeds 0 1
 
-Every variant of saltnet_s is trained by examples/train.py over the same steps and the same full schedule, from
-scratch; its score is that of the last epoch's averaged weights, and no epoch is picked. A run that is complete in
---runs is read and not repeated. Speed is measured apart from that: training steps of all variants in turns, in one
-process. Writes ablation_saltnet_s_DEVICE.csv and prints its table.
+examples/train.py trains every variant of saltnet_s from scratch, over the same steps and the same full schedule. The
+score is that of the averaged weights after the last epoch; no epoch is selected. A run that is complete in --runs is
+read instead of repeated. Speed is measured separately: training steps of all variants alternate in one process. Writes
+ablation_saltnet_s_DEVICE.csv and prints its table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _measure import LAYOUTS, Row, Spread, alternate, conditions, markdown, ratios, slug, training, write_csv
+from measure.report import Row, conditions, markdown, slug, write_csv
+from measure.steps import LAYOUTS, training
+from measure.timing import Spread, alternate, ratios
 
 import saltzoo
 
@@ -36,16 +38,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Trains what is missing, measures speed, writes and prints the table."""
+    """Train the missing runs, measure speed, write and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the competition's files")
-    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs, one a variant and seed")
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs, one per variant and seed")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--rounds", type=int, default=7, help="of the measurement of speed")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of the speed measurement")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the CSV")
     args = parser.parse_args()
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def _score(args: argparse.Namespace, name: str, seed: int) -> float:
-    """The last epoch's score of a run, which is trained now if it is not complete."""
+    """Return the last epoch's score of a run; train it first if it is not complete."""
     out = args.runs / f"{name.replace(' ', '_')}_{seed}"
     options = [f"{key}={str(value).lower()}" for key, value in VARIANTS[name].items()]
     if len(_log(out)) < args.epochs:
@@ -83,7 +85,7 @@ def _log(out: Path) -> list[dict[str, str]]:
 
 
 def _speeds(device: torch.device, *, batch: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a training step of each variant, one number a round."""
+    """Return the seconds of a training step of each variant, one number per round."""
     torch.manual_seed(0)
     images = torch.randn(batch, 1, 101, 101).to(device, memory_format=LAYOUTS["channels_last"])
     masks = (torch.rand(batch, 1, 101, 101) < 0.3).float().to(device)

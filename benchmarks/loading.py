@@ -1,10 +1,10 @@
-"""How long it takes to load weights, beside building the model without them.
+"""Time loading weights beside building the model without them.
 
     python benchmarks/loading.py --models saltnet_s.tgs unet_resnet34_scse.tgs
 
-For weights that come with the repository: read from the package, and from a warm cache of the Hugging Face Hub that is
-laid out as its client does, with the commit pinned, so that nothing is asked of the network. In turns, in one process.
-Writes results/loading_cpu.csv.
+Loads weights that are part of the repository, once from the package and once from a warm cache of the Hugging Face Hub.
+The cache has the layout of the Hub's client and the commit is pinned, so no request is made. Contenders alternate in
+one process. Writes results/loading_cpu.csv.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from _measure import Row, Spread, alternate, conditions, describe, markdown, ratios, write_csv
+from measure.report import Row, conditions, describe, markdown, write_csv
+from measure.timing import Spread, alternate, ratios
 
 import saltzoo
 from saltzoo.checkpoints.hub import load_from_hub
@@ -29,16 +30,17 @@ DEVICE = torch.device("cpu")
 
 
 def cached(name: str, cache: Path) -> str:
-    """Puts the weights into a cache as the Hub's client would; returns their source."""
-    repo_id = find_weights(name).repo_id
+    """Copy the weights into a cache with the layout of the Hub's client, and return their source."""
+    model, _, tag = name.partition(".")
+    repo_id = find_weights(model, tag).repo_id
     folder = cache / f"models--{repo_id.replace('/', '--')}" / "snapshots" / COMMIT
     shutil.copytree(BUNDLED / name, folder)
-    load_from_hub(repo_id, revision=COMMIT, cache_dir=str(cache))  # says so if it is not there
+    load_from_hub(repo_id, revision=COMMIT, cache_dir=str(cache))  # raises if the cache is not found
     return f"hf-hub:{repo_id}@{COMMIT}"
 
 
 def rows(names: Sequence[str], rounds: int) -> Iterator[Row]:
-    """Three lines for each name: built, from the package, from the cache."""
+    """Yield three lines per name: built without weights, loaded from the package, loaded from the cache."""
     for name in names:
         with TemporaryDirectory() as cache:
             contenders = {
@@ -58,9 +60,11 @@ def rows(names: Sequence[str], rounds: int) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Measures, writes and prints."""
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=saltzoo.list_models(pretrained=True), help="with their tags")
+    parser.add_argument(
+        "--models", nargs="+", default=saltzoo.list_models(pretrained=True), help="names of weights, with their tags"
+    )
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the CSV")
     args = parser.parse_args()

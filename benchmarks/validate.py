@@ -1,15 +1,16 @@
-"""Score a checkpoint on the fold of tiles that it has not seen.
+"""Score a checkpoint on the fold of tiles that was held out from its training.
 
     python benchmarks/validate.py --model saltnet_s.tgs --data DIR --fold 0
     python benchmarks/validate.py --model local-dir:runs/fold0/model --data DIR --fold 0
 
-DIR is the competition's download. Folds are five, stratified by coverage, seed 0; masks are cut at .5, at the tiles'
-own size. Prints the competition's score, IoU and Dice (the mean over tiles; one that is empty in both masks scores 1),
-the share of empty and of other tiles whose emptiness is right, with and without mirrored tiles, and writes them with
-their conditions to results/validate_DEVICE.csv, where it replaces what that model scored before.
+DIR is the competition's download. There are five folds: by id if the checkpoint's recipe says so, else stratified by
+coverage with seed 0. Masks are cut at .5, at the tiles' original size. Prints the competition's score, IoU and Dice
+(means over tiles; a tile that is empty in both masks scores 1), and the shares of empty and of non-empty tiles
+recognised as such, with and without mirrored tiles. Writes them with their conditions to results/validate_DEVICE.csv
+and replaces earlier scores of the same model.
 
-*unseen* is yes if the checkpoint's card says that it was trained without just these tiles; no if it names others: then
-it may have learnt from some of these, and the score flatters; unknown if it names none.
+*unseen* is "yes" if the checkpoint's card names exactly these tiles as held out; "no" if it names others, so that the
+model may have been trained on some of these and the score is too high; "unknown" if it names none.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from _measure import Row, conditions, describe, markdown, slug, write_csv
+from measure.report import Row, conditions, describe, markdown, slug, write_csv
 
 import saltzoo
-from saltzoo.data import Tiles, read_tgs, stratified_folds
+from saltzoo.data import Tiles, folds_by_id, read_tgs, stratified_folds
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
 from saltzoo.zoo.sources import load_weights
 
@@ -31,22 +34,30 @@ COLUMNS = ("model", "fold", "tta", "tiles", "unseen", "salt_map", "iou", "dice",
 
 
 def load(name: str, device: torch.device) -> saltzoo.Segmenter:
-    """A model by the name of its weights, or by a source."""
+    """Load a model by the name of its weights, or by a source."""
     pretrained = not name.startswith(("local-dir:", "hf-hub:"))
     return saltzoo.create_model(name, pretrained=pretrained).to(device)
 
 
+def folds(name: str, tiles: Tiles) -> npt.NDArray[np.int64]:
+    """Return the fold of each tile, split as in the training of the checkpoint."""
+    recipe = load_weights(name).config.get("recipe") or {}
+    if recipe.get("split") == "id":
+        return folds_by_id(tiles.ids)
+    return stratified_folds(tiles.coverage)
+
+
 def unseen(name: str, held_out: Tiles) -> str:
-    """Whether the checkpoint was trained without these tiles, by its own word: "yes", "no" or "unknown"."""
+    """Return "yes", "no" or "unknown": whether the card says that these tiles were held out from training."""
     metrics = load_weights(name).config.get("metrics", [])
-    told = {metric["held_out"] for metric in metrics if "held_out" in metric}
-    if not told:
+    named = {metric["held_out"] for metric in metrics if "held_out" in metric}
+    if not named:
         return "unknown"
-    return "yes" if told == {held_out.fingerprint} else "no"
+    return "yes" if named == {held_out.fingerprint} else "no"
 
 
 def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta: str | None) -> Row:
-    """All scores of masks cut at one half, in float32."""
+    """Return all scores of masks cut at .5, computed in float32."""
     images, masks = torch.from_numpy(tiles.images).to(device), torch.from_numpy(tiles.require_masks()).to(device)
     start = time.perf_counter()
     guesses = saltzoo.predict(model, images, tta=tta) > 0.5
@@ -65,18 +76,20 @@ def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta:
 
 
 def rows(name: str, tiles: Tiles, fold: int, device: torch.device) -> Iterator[Row]:
-    """With and without mirrored tiles."""
+    """Yield the scores without and with mirrored tiles."""
     model, known = load(name, device), unseen(name, tiles)
     for tta in (None, "hflip"):
         yield {"model": name, "fold": fold, "unseen": known, **scores(model, tiles, device, tta=tta)}
 
 
 def main() -> None:
-    """Scores, prints and writes."""
+    """Score, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="NAME.TAG, local-dir:PATH or hf-hub:ORG/NAME")
     parser.add_argument("--data", required=True, help="folder of the competition's files")
-    parser.add_argument("--fold", type=int, required=True, choices=range(5), help="the one it was not trained on")
+    parser.add_argument(
+        "--fold", type=int, required=True, choices=range(5), help="fold that was held out from training"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the CSV")
     args = parser.parse_args()
@@ -85,7 +98,7 @@ def main() -> None:
     where = conditions(device)
     print(describe(where), flush=True)
     tiles = read_tgs(args.data)
-    held_out = tiles.select(stratified_folds(tiles.coverage, n_folds=5, seed=0) == args.fold)
+    held_out = tiles.select(folds(args.model, tiles) == args.fold)
     found = list(rows(args.model, held_out, args.fold, device))
     path = args.out / f"validate_{slug(device)}.csv"
     write_csv(path, found, where, replacing="model")

@@ -1,4 +1,4 @@
-"""Time saltzoo against another library, in turns, and say first how equal their results are.
+"""Time saltzoo against another library in alternation, after reporting how far their results agree.
 
     python benchmarks/versus.py --peer smp
     python benchmarks/versus.py --peer smp --only scse lovasz --rounds 30
@@ -6,18 +6,17 @@
     python benchmarks/versus.py --peer smp --only frrn pspunet
     python benchmarks/versus.py --peer smp --device cuda
 
-Contenders alternate in one process, so that a busy machine slows them alike; a ratio is the median of the ratios in
-each round, with the lowest and highest, and above 1 where saltzoo is faster. Peak memory is what torch's allocator
-hands out at the peak of a training step, or of a layer's two passes, beyond what lay there before it; saved memory
-is what a layer keeps from the one pass to the other. GFLOP are of the forward pass of one image, a multiply-add as
-two. A difference is given where both compute the same; a note says what else compares. Needs
-`pip install -e ".[bench]"`.
+Contenders alternate in one process, so that a busy machine slows all of them. A ratio is the median of the ratios of
+the rounds, with the lowest and highest; above 1, saltzoo is faster. Peak memory is the peak that torch's allocator
+adds during a training step, or during both passes of a layer; saved memory is what a layer keeps from the forward to
+the backward pass. GFLOP count the forward pass of one image, a multiply-add as two operations. A difference is given if
+both compute the same; otherwise a note says what differs. Needs `pip install -e ".[bench]"`.
 
-Two subjects, frrn and pspunet, have no peer: the time of a call is split among the parts of a network, with each
-part's share of the whole; GFLOP are then of that call, backward pass included, an image.
+Two subjects, frrn and pspunet, have no peer: the time of a call is split among the parts of a network, with the share
+of each part; GFLOP are then those of the whole call per image, backward pass included.
 
-Writes versus_PEER_DEVICE.csv, and parts_DEVICE.csv for the latter, each line with its conditions, and replaces only
-the subjects that it measured.
+Writes versus_PEER_DEVICE.csv, and parts_DEVICE.csv for these two subjects, each line with its conditions, and replaces
+only the subjects that it measured.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import _parts
 import torch
-from _compare import Plan
-from _measure import Row, conditions, describe, markdown, slug, write_csv
-from _parts import frrn_rows, pspunet_rows
-from _subjects_alone import bam_rows, import_rows, pyramid_pooling_rows, scse_rows
-from _subjects_losses import lovasz_rows, lovasz_softmax_rows, topology_rows
-from _subjects_metrics import confusion_rows, salt_map_rows, threshold_rows
-from _subjects_networks import fpn_rows, pspnet_rows, unet_rows
+from measure.comparison import Plan
+from measure.report import Row, conditions, describe, markdown, slug, write_csv
+from subjects import parts
+from subjects.alone import bam_rows, import_rows, pyramid_pooling_rows, scse_rows
+from subjects.losses import lovasz_rows, lovasz_softmax_rows, topology_rows
+from subjects.metrics import confusion_rows, salt_map_rows, threshold_rows
+from subjects.networks import fpn_rows, pspnet_rows, unet_rows
+from subjects.parts import frrn_rows, pspunet_rows
 
 COLUMNS = (
     "subject",
@@ -56,18 +55,18 @@ COLUMNS = (
 )
 VERSUS = "versus"
 PARTS = "parts"
-TABLES = {VERSUS: COLUMNS, PARTS: _parts.COLUMNS}
+TABLES = {VERSUS: COLUMNS, PARTS: parts.COLUMNS}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What can be measured.
+    """A subject that can be measured.
 
     Attributes:
-        rows: measures it.
-        table: which of TABLES its rows belong to.
-        sizes: of images, if nothing else is asked for.
-        batch: likewise.
+        rows: function that measures it.
+        table: table of TABLES that its rows belong to.
+        sizes: default sizes of the images.
+        batch: default size of the batch.
     """
 
     rows: Callable[[Plan], Iterator[Row]]
@@ -96,10 +95,10 @@ SUBJECTS = {
 
 
 def main() -> None:
-    """Measures one subject after the other, prints their tables and writes the files."""
+    """Measure one subject after the other, print their tables and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", choices=["smp"], required=True, help="segmentation_models_pytorch")
-    parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), help="default: all")
+    parser.add_argument("--peer", choices=["smp"], required=True, help="smp: segmentation_models_pytorch")
+    parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), help="subjects; default: all")
     parser.add_argument("--size", nargs="+", type=int, help="height and width of the images; default: the subject's")
     parser.add_argument("--batch", type=int, help="default: the subject's")
     parser.add_argument("--rounds", type=int, default=7)

@@ -1,4 +1,4 @@
-"""What the pictures of docs/losses.md show, as numbers: losses and gradients along a line of predictions."""
+"""Compute the curves of docs/losses.md: losses and gradients along a line of predictions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from saltzoo.losses import create_loss
 
-SIDE, RADIUS = 32, 10.0  # of an image with a disc of salt, pixels
+SIDE, RADIUS = 32, 10.0  # side of the image and radius of its disc of salt, in pixels
 TILE = 101
-STEEPNESS, CERTAINTY = 2.0, 3.0  # of a predicted disc: logit a pixel across its edge, and the largest logit
+STEEPNESS, CERTAINTY = 2.0, 3.0  # slope of the edge of a predicted disc (logit per pixel), and its largest logit
 FAINTEST = 1e-6
 
 Points = tuple[tuple[float, float], ...]
@@ -23,7 +23,7 @@ Losses = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes: points of each loss, by its label."""
+    """One pair of axes, with the points of each loss by its label."""
 
     title: str
     across: str
@@ -35,7 +35,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Picture:
-    """Two panels side by side: `name`.svg."""
+    """Two panels side by side, drawn as `name`.svg."""
 
     name: str
     panels: tuple[Panel, Panel]
@@ -69,17 +69,17 @@ EMPTY: Losses = {
 
 
 def pictures() -> Sequence[Picture]:
-    """All pictures of the page."""
+    """Return all pictures of the page."""
     return _pixel(), _certainty(), _size(), _empty()
 
 
 def disc() -> Tensor:
-    """The mask of the disc, H W."""
+    """Return the mask H W of the disc."""
     return (_from_centre() <= RADIUS).double()
 
 
 def predicted_disc(radius: float) -> Tensor:
-    """Logits of a disc of that radius, H W."""
+    """Return the logits H W of a disc of this radius."""
     return (STEEPNESS * (radius - _from_centre())).clamp(-CERTAINTY, CERTAINTY)
 
 
@@ -144,7 +144,7 @@ def _curves(
     mask: Tensor,
     size: Callable[[Tensor], float],
 ) -> tuple[dict[str, Points], dict[str, Points]]:
-    """Points of each loss, and of the size of its gradient."""
+    """Return the points of each loss, and of the size of its gradient."""
     values, pulls = {}, {}
     for label, config in losses.items():
         loss = create_loss(config)
@@ -155,7 +155,7 @@ def _curves(
 
 
 def _visible(curves: Mapping[str, Points]) -> dict[str, Points]:
-    """What has a place on a logarithmic axis that ends at FAINTEST."""
+    """Return the points that fit on a logarithmic axis which ends at FAINTEST."""
     return {label: tuple(point for point in points if point[1] >= FAINTEST) for label, points in curves.items()}
 
 

@@ -1,4 +1,4 @@
-"""A loss on one image: which tasks it takes, what it gives, and what each pixel's gradient is."""
+"""Evaluate a loss on one image: its tasks, its value, its gradient, its options."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TASKS = ("binary", "multilabel", "labels")
 
 
 class Slope(NamedTuple):
-    """A loss, and its gradient by the logits."""
+    """Value of a loss, and its gradient with respect to the logits."""
 
     loss: float
     gradient: Tensor  # H W
 
 
 def tasks(loss: nn.Module) -> list[str]:
-    """Tasks whose shapes the loss takes, found by trying."""
+    """Return the tasks whose shapes the loss accepts, found by calling it."""
     found = []
     for task in TASKS:
         logits = torch.zeros(1, 1 if task == "binary" else 3, 4, 4)
@@ -34,9 +34,14 @@ def tasks(loss: nn.Module) -> list[str]:
 
 
 def slope(loss: nn.Module, logits: Tensor, mask: Tensor) -> Slope:
-    """The loss of one image, (H, W) both, and its gradient by the logits.
+    """Return the loss of one image, and its gradient with respect to the logits.
 
-    To a loss of labels the logit of salt is given beside a background's of 0, which says the same.
+    A loss of labels gets the logit of salt beside a background logit of 0, which is equivalent.
+
+    Args:
+        loss: module to evaluate.
+        logits: logits H W.
+        mask: mask H W.
     """
     logits = logits.detach().double().requires_grad_()
     if "binary" in tasks(loss):
@@ -48,7 +53,7 @@ def slope(loss: nn.Module, logits: Tensor, mask: Tensor) -> Slope:
 
 
 def options(build: Callable[..., Any], *, without: tuple[str, ...] = ()) -> str:
-    """Options of a loss with their defaults, as they are written in a call."""
+    """Return the options of a loss with their defaults, as in a call."""
     return ", ".join(
         p.name if p.default is p.empty else f"{p.name}={spelled(p.default)}"
         for p in inspect.signature(build).parameters.values()
@@ -57,5 +62,5 @@ def options(build: Callable[..., Any], *, without: tuple[str, ...] = ()) -> str:
 
 
 def spelled(value: Any) -> str:
-    """A value as it is written in the page's Python."""
+    """Return a value as Python source."""
     return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/losses.md as SVG, the same bytes from the same numbers. Needs matplotlib."""
+"""Draw the pictures of docs/losses.md as SVG; equal numbers give equal bytes. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from _loss_curves import Panel, Picture
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; forms of one loss differ in their dashes.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish; variants of a loss differ in dashes.
 STYLES = {
     "BCE": ("#000000", "-"),
     "focal, gamma 1": ("#56B4E9", "-"),
@@ -39,7 +39,7 @@ SETTINGS = {
 
 
 def line_id(panel: int, label: str) -> str:
-    """Id of a curve in the SVG."""
+    """Return the id of a curve in the SVG."""
     return f"panel{panel}-{re.sub('[^a-z0-9]+', '-', label.lower())}"
 
 
@@ -47,12 +47,12 @@ def draw(pictures: Sequence[Picture], folder: Path) -> None:
     """Write each picture as `name`.svg.
 
     Raises:
-        ImportError: without matplotlib.
+        ImportError: if matplotlib is not installed.
     """
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError("the pictures need matplotlib: pip install matplotlib; the text is written") from error
+        raise ImportError("the pictures need matplotlib: pip install matplotlib; the page itself is written") from error
     from matplotlib.figure import Figure
 
     folder.mkdir(exist_ok=True)
@@ -63,7 +63,7 @@ def draw(pictures: Sequence[Picture], folder: Path) -> None:
                 _draw_panel(figure.add_subplot(1, 2, number + 1), number, panel)
             handles, labels = figure.axes[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
-            # Neither date nor version of the tool: the bytes change only where the picture does.
+            # No date and no version, so that the bytes change only if the picture does.
             figure.savefig(folder / f"{picture.name}.svg", metadata={"Date": None, "Creator": None})
 
 

@@ -1,4 +1,4 @@
-"""What the page of weights is made of: checkpoints that come with the repository, and their scores."""
+"""Read the checkpoints of the repository, and their scores."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from saltzoo.zoo.sources import BUNDLED
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-"""Ends of the names of what norms keep and training does not move."""
+"""Suffixes of the names of normalisation statistics, which are not parameters."""
 
 
-class Kept(NamedTuple):
-    """Weights that come with the repository.
+class Bundled(NamedTuple):
+    """Weights that are part of the repository.
 
     Attributes:
-        name: with the tag.
-        config: of the checkpoint.
-        parameters: how many numbers they are.
-        size: of the file in bytes.
+        name: name with its tag.
+        config: config of the checkpoint.
+        parameters: number of parameters.
+        size: size of the file in bytes.
     """
 
     name: str
@@ -37,32 +37,32 @@ class Kept(NamedTuple):
     size: int
 
 
-def kept() -> Iterator[Kept]:
-    """All of the catalog that lie in the checkout, in its order."""
+def bundled() -> Iterator[Bundled]:
+    """Yield the weights of the catalog that are in the checkout, in the catalog's order."""
     for weights in WEIGHTS:
         folder = BUNDLED / weights.name
         if folder.is_dir():
             path = folder / "model.safetensors"
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            yield Kept(weights.name, config, _parameters(path), path.stat().st_size)
+            yield Bundled(weights.name, config, _parameters(path), path.stat().st_size)
 
 
 def _parameters(path: Path) -> int:
-    """All numbers but the running statistics of norms."""
+    """Count all numbers except the running statistics of normalisation layers."""
     with safe_open(path, "np") as file:
-        names = [name for name in file.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118  # it is no dict
+        names = [name for name in file.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118  # not a dict
         return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 def in_wheel(name: str) -> bool:
-    """Whether the weights are part of what `pip install saltzoo` installs."""
+    """Return whether `pip install saltzoo` installs these weights."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     excluded = project["tool"]["hatch"]["build"]["exclude"]
     return f"saltzoo/pretrained/{name}" not in excluded
 
 
-def lines() -> list[dict[str, str]]:
-    """What validate.py wrote."""
+def scores() -> list[dict[str, str]]:
+    """Return the lines written by benchmarks/validate.py."""
     found = []
     for path in sorted(RESULTS.glob("validate_*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
@@ -70,11 +70,17 @@ def lines() -> list[dict[str, str]]:
     return found
 
 
-def of(name: str, found: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """The lines of a model; there must be some."""
+def scores_of(name: str, found: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the lines of one model.
+
+    Raises:
+        ValueError: if there are none, or the model may have been trained on the scored tiles.
+    """
     own = [line for line in found if line["model"] == name]
     if not own:
         raise ValueError(f"no scores of {name}: run python benchmarks/validate.py --model {name} --data DIR --fold 0")
     if any(line["unseen"] != "yes" for line in own):
-        raise ValueError(f"{name} was scored on tiles that it may have seen: validate it on those that its card names")
+        raise ValueError(
+            f"{name} may have been trained on the scored tiles: validate it on the tiles that its card names"
+        )
     return own

@@ -1,7 +1,6 @@
-"""Writes docs/losses.md and its pictures: `python docs/make_losses.py`; `--check` only says if the page is stale.
+"""Write docs/losses.md and its pictures: `python docs/make_losses.py`; with `--check`, only check the page.
 
-Every number is computed from the losses, and every option read from their signatures. The pictures need matplotlib;
-the page, and checking it, does not.
+Numbers are computed from the losses, and options are read from their signatures. Only the pictures need matplotlib.
 """
 
 from __future__ import annotations
@@ -13,13 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import _loss_choices as choices
 import _loss_curves as curves
 import _loss_empty as empty
-import _loss_words as words
 from _loss_forms import options, tasks
 from _loss_pictures import draw
-from _page import Row, table, write_or_check
+from _page import Row, cells, fill, table, write_or_check
 from torch import nn
 
 import saltzoo.metrics
@@ -47,39 +44,35 @@ ACCUMULATORS = {
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     losses = _modules()
-    sections = [
-        words.INTRODUCTION.format(count=len(losses)),
-        table(("situation", "loss", "why"), choices.CHOICES),
-        choices.GAINS,
-        words.RULES + words.TOGETHER,
-        words.TABLE,
-        table(("name", "module", "tasks", "options", "paper"), [_loss_row(*item) for item in losses.items()]),
-        words.PIXEL,
-        words.IMAGE.format(
-            radius=curves.RADIUS, side=curves.SIDE, steepness=curves.STEEPNESS, certainty=curves.CERTAINTY
-        ),
-        words.EMPTY.format(
-            tile=curves.TILE,
-            faintest=curves.FAINTEST,
-            times=empty.pull("mean") / empty.pull("smooth"),
-            pixels=curves.TILE**2,
-            alarm=empty.ALARM_SIDE**2,
-            high=empty.HIGH,
-            low=empty.LOW,
-            right=empty.RIGHT,
-        ),
-        table(("loss", "untrained", "false alarm", "all right", "what gets a gradient"), list(empty.rows())),
-        words.AFTER_ROWS,
-        words.METRICS,
-        table(("function", "accumulator", "what it is"), list(_metric_rows())),
-    ]
-    return "\n".join(sections)
+    return fill(
+        "losses.md",
+        {
+            "count": len(losses),
+            "losses": table(
+                ("name", "module", "tasks", "options", "paper"), [_loss_row(*item) for item in losses.items()]
+            ),
+            "metrics": table(("function", "accumulator", "description"), list(_metric_rows())),
+            "radius": f"{curves.RADIUS:g}",
+            "side": curves.SIDE,
+            "steepness": f"{curves.STEEPNESS:g}",
+            "certainty": f"{curves.CERTAINTY:g}",
+            "tile": curves.TILE,
+            "faintest": f"{curves.FAINTEST:g}",
+            "times": f"{empty.pull('mean') / empty.pull('smooth'):,.0f}",
+            "pixels": f"{curves.TILE**2:,}",
+            "alarm": empty.ALARM_SIDE**2,
+            "high": f"{empty.HIGH:g}",
+            "low": f"{empty.LOW:g}",
+            "right": f"{empty.RIGHT:g}",
+            **{f"empty_{key}": cells(empty.cells_of(row)) for key, row in empty.EMPTY_ROWS.items()},
+        },
+    )
 
 
 def _modules() -> dict[str, nn.Module]:
-    """Every loss by its name, with options where it can't do without."""
+    """Return every loss by its name, with the options that it requires."""
     return {name: create_loss(name, **TRIALS.get(name, {})) for name in list_losses()}
 
 

@@ -1,60 +1,23 @@
-"""Writes docs/speed.md from benchmarks/results: `python docs/make_speed.py`; `--check` only says if it is stale.
+"""Write docs/speed.md from benchmarks/results: `python docs/make_speed.py`; with `--check`, only check the page.
 
-Every number is one that a benchmark wrote, beside the conditions it was measured under.
+Numbers are those that a benchmark wrote, with the conditions of the measurement.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from _page import table, write_or_check
+from _page import Row, fill, table, write_or_check
 
 PAGE = Path(__file__).with_name("speed.md")
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 PEER = "smp"
 OURS = "saltzoo"
+COPY = "copy of the map"
 
-INTRODUCTION = """\
-<!-- Written by docs/make_speed.py from benchmarks/results: measure again, and run that. -->
-
-# Speed
-
-Beside segmentation_models.pytorch (SMP), in one process and in turns, by
-[benchmarks/versus.py](../benchmarks/versus.py). *Times as fast* is the median of the ratios of the rounds, with the
-lowest and highest: above 1 saltzoo is faster. Every line of [the results](../benchmarks/results) has its conditions and
-the largest difference between both outputs; a summary of them ends this page. Nothing here was measured on a GPU.
-"""
-
-SAME = """\
-## The same network
-
-SMP's `Unet("resnet34", decoder_attention_type="scse")`, and what `saltzoo.convert.from_smp` makes of it: the same
-weights, the same logits. 16 images.
-"""
-
-UNLIKE = """\
-## Networks that differ
-
-SMP's FPN and PSPNet on ResNet34 beside networks of saltzoo that one would take instead. They do not compute the same,
-so this is speed for size, and says nothing of masks. SMP's take sides that are multiples of 32, or 8, and are padded.
-Its PSPNet is the fastest: it makes its logits at an eighth of the image, and 19.9 of its 21.4 million parameters take
-no part. Those of saltzoo go up to the image's size.
-"""
-
-LAYERS = """\
-## Layers, losses and metrics alone
-
-Against SMP's module with the same weights; BAM, which SMP has not, against its formula in plain torch operations. MiB:
-the peak of both passes beyond what lay there before, and what is kept from the one to the other.
-
-Losses against SMP's; the topology loss, which it has not, against a VGG19 that runs anew for each of its maps. Our
-Lovász losses look at all images at once: on both cores, where SMP's loop over images mostly keeps to one, and mostly
-with about twice its memory. Metrics against SMP's `get_stats`, or the loop that is named; peaks of torch and numpy
-together.
-"""
 ALONE = (
     "scse",
     "bam",
@@ -67,41 +30,32 @@ ALONE = (
     "threshold",
 )
 
-PARTS = """\
-## Where the time goes
-
-Milliseconds of a part of a network (median), its share of the whole, and its GFLOP an image (backward pass included
-where there is one). fp32, channels_last.
-
-`pspunet_small_scse_gum` spends most of its time in guided upsampling. Its first convolution is computed at the size of
-the coarse map, which gives the same logits as the 15th-place solution's arrangement and saves nearly half of the
-network's multiplications: 5.1 GFLOP at 129 x 129 instead of 9.6. `guide_channels=32` narrows the map before: another
-network, with other weights.
-"""
-
 Line = dict[str, str]
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     versus, parts = (_read(RESULTS / name) for name in ("versus_smp_cpu.csv", "parts_cpu.csv"))
-    sections = [
-        INTRODUCTION,
-        SAME,
-        table(("", "layout", "128 x 128", "101 x 101"), list(_same(versus))),
-        UNLIKE,
-        table(
-            ("SMP's", "saltzoo's", "size", "", "times as fast", "parameters", "GFLOP an image", "peak MiB"),
-            list(_unlike(versus)),
-        ),
-        LAYERS,
-        table(("", "shape", "layout", "", "times as fast", "peak MiB", "kept MiB"), list(_layers(versus))),
-        PARTS,
-        *_parts(parts),
-        "## Conditions\n",
-        "".join(f"- {text}\n" for text in _conditions(versus + parts)),
-    ]
-    return "\n".join(sections)
+    return fill(
+        "speed.md",
+        {
+            "same": table(("", "layout", "128 x 128", "101 x 101"), list(_same(versus, _ratio))),
+            "same_memory": table(("", "layout", "128 x 128", "101 x 101"), list(_same_memory(versus))),
+            "unlike": table(
+                ("SMP's", "saltzoo's", "size", "", "times as fast", "parameters", "GFLOP per image", "peak MiB"),
+                list(_unlike(versus)),
+            ),
+            "layers": table(
+                ("", "shape", "layout", "", "times as fast", "peak MiB", "kept MiB"), list(_layers(versus))
+            ),
+            "scse_forward": _beyond_a_copy(versus, "forward"),
+            "scse_both": _beyond_a_copy(versus, "forward and backward"),
+            "import_ours": f"{_import_ms(versus, OURS):.0f}",
+            "import_peer": f"{_import_ms(versus, PEER) / 1e3:.1f}",
+            "parts": "\n\n".join(_parts(parts)),
+            "conditions": "\n".join(f"- {text}" for text in _conditions(versus + parts)),
+        },
+    )
 
 
 def _read(path: Path) -> list[Line]:
@@ -109,9 +63,10 @@ def _read(path: Path) -> list[Line]:
         return list(csv.DictReader(file))
 
 
-def _same(lines: Sequence[Line]) -> Iterator[Sequence[str]]:
+def _same(lines: Sequence[Line], cell: Callable[[Line], str]) -> Iterator[Row]:
+    """Yield a row for each mode, dtype and layout of the same network, with a cell for each size."""
     found = {
-        (line["mode"], line["dtype"], line["layout"], line["shape"].rpartition("x")[2]): _ratio(line)
+        (line["mode"], line["dtype"], line["layout"], line["shape"].rpartition("x")[2]): cell(line)
         for line in lines
         if line["subject"] == "unet" and line["contender"] == OURS
     }
@@ -119,7 +74,28 @@ def _same(lines: Sequence[Line]) -> Iterator[Sequence[str]]:
         yield f"{mode}, {dtype}", layout, *(found.get((mode, dtype, layout, size), "") for size in ("128", "101"))
 
 
-def _unlike(lines: Sequence[Line]) -> Iterator[Sequence[str]]:
+def _same_memory(lines: Sequence[Line]) -> Iterator[Row]:
+    peers = {_setting(line): line for line in lines if line["subject"] == "unet" and line["contender"] == PEER}
+    training = [line for line in lines if line["mode"] == "training step"]
+    return _same(training, lambda line: _beside(peers[_setting(line)], line, "peak_mib"))
+
+
+def _beyond_a_copy(lines: Sequence[Line], mode: str) -> str:
+    """Return how many times as long as a copy of the map the compiled scSE takes, in channels_last."""
+    ms = {
+        line["contender"]: float(line["ms"])
+        for line in lines
+        if (line["subject"], line["mode"], line["layout"], line["compile"])
+        == ("scse", mode, "channels_last", "default")
+    }
+    return f"{ms[OURS] / ms[COPY]:.1f}"
+
+
+def _import_ms(lines: Sequence[Line], contender: str) -> float:
+    return next(float(line["ms"]) for line in lines if (line["subject"], line["contender"]) == ("import", contender))
+
+
+def _unlike(lines: Sequence[Line]) -> Iterator[Row]:
     peers = {_setting(line): line for line in lines if line["contender"] == PEER}
     for line in lines:
         if line["subject"] in ("fpn", "pspnet") and line["contender"] != PEER:
@@ -136,7 +112,7 @@ def _unlike(lines: Sequence[Line]) -> Iterator[Sequence[str]]:
             )
 
 
-def _layers(lines: Sequence[Line]) -> Iterator[Sequence[str]]:
+def _layers(lines: Sequence[Line]) -> Iterator[Row]:
     firsts: dict[tuple[str, ...], Line] = {}
     for line in lines:
         if line["subject"] in ALONE:
@@ -161,7 +137,7 @@ def _setting(line: Line) -> tuple[str, ...]:
 def _parts(lines: Sequence[Line]) -> Iterator[str]:
     for mode, model in dict.fromkeys((line["mode"], line["model"]) for line in lines):
         own = [line for line in lines if (line["mode"], line["model"]) == (mode, model)]
-        yield f"### {model}, {mode}, {own[0]['shape'].replace('x', ' x ')}\n"
+        yield f"### {model}, {mode}, {own[0]['shape'].replace('x', ' x ')}"
         rows = [
             (line["part"], _short(line["ms"]), f"{float(line['share']):.0%}", _short(line["gflop"])) for line in own
         ]

@@ -1,14 +1,14 @@
-"""Segment tiles and look at the result, with no network.
+"""Segment tiles, offline, and draw the result.
 
     python examples/quickstart.py                                    # two dozen synthetic tiles -> quickstart.png
     python examples/quickstart.py --data DIR                         # tiles of the TGS Salt competition instead
-    python examples/quickstart.py --images a.png b.png --out masks   # your pictures -> a_mask.png, a_overlay.png, ...
-    python examples/quickstart.py --model local-dir:runs/fold0/model # with a checkpoint of yours
+    python examples/quickstart.py --images a.png b.png --out masks   # your images -> a_mask.png, a_overlay.png, ...
+    python examples/quickstart.py --model local-dir:runs/fold0/model # with your checkpoint
 
-The weights, saltnet_s.tgs, come with saltzoo. They learnt from 2560 real tiles of that competition. Synthetic tiles are
-foreign to them, and so may be the pictures of another survey: examples/train.py trains for those. DIR holds train.zip,
-or train/images and train/masks. Shown are tiles of fold 0 of 5, which the weights have not seen if DIR holds the tiles
-that their card tells of: benchmarks/validate.py says whether it does.
+The weights saltnet_s.tgs are part of saltzoo. They were trained on 2560 real tiles of that competition, so synthetic
+tiles are out of their domain, and images of other surveys may be too: train on those with examples/train.py. DIR holds
+train.zip, or train/images and train/masks. The picture shows tiles of fold 0 of 5, stratified by coverage, which were
+held out from training if DIR holds the tiles that the checkpoint's card names; benchmarks/validate.py checks this.
 """
 
 from __future__ import annotations
@@ -24,31 +24,35 @@ import saltzoo
 from saltzoo.data import Tiles, read_tgs, stratified_folds, synthetic_tiles
 
 COUNT = 24
-"""Tiles of the picture."""
+"""Number of tiles in the picture."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="saltnet_s.tgs", help="weights by name, local-dir:PATH or hf-hub:ORG/NAME")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--data", help="folder of the competition's files")
-    what.add_argument("--images", nargs="+", type=Path, help="gray pictures of any size")
-    parser.add_argument("--out", type=Path, default=Path(), help="folder for the pictures")
+    what.add_argument("--images", nargs="+", type=Path, help="gray images of any size")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the pictures to write")
     return parser.parse_args(argv)
 
 
 def load(name: str) -> saltzoo.Segmenter:
-    """Weights by their name, or a checkpoint; it must tell salt from all else."""
+    """Load a model by the name of its weights, or a checkpoint.
+
+    Raises:
+        ValueError: if the model has several classes.
+    """
     model = saltzoo.create_model(name, pretrained=":" not in name)
     classes = model.config.model_args["num_classes"] if model.config else 1
     if classes > 1:
-        raise ValueError(f"{name} tells {classes} classes apart: give a model with a single class, salt")
+        raise ValueError(f"{name} has {classes} classes: use a model with one class, salt")
     return model
 
 
 def read_gray(path: Path) -> np.ndarray:
-    """H W, uint8, or uint16 of a 16-bit picture."""
+    """Read a gray image H W: uint8, or uint16 from a 16-bit file."""
     with Image.open(path) as picture:
         if picture.mode.startswith("I"):
             return np.asarray(picture).astype(np.uint16)
@@ -56,9 +60,13 @@ def read_gray(path: Path) -> np.ndarray:
 
 
 def segment_pictures(model: saltzoo.Segmenter, paths: list[Path], out: Path) -> None:
-    """Writes NAME_mask.png (255 where there is salt) and NAME_overlay.png for each picture, of any size."""
+    """Write NAME_mask.png (255 where there is salt) and NAME_overlay.png for each image, of any size.
+
+    Raises:
+        ValueError: if two images have the same name, or the model cannot take an image.
+    """
     if len({path.stem for path in paths}) < len(paths):
-        raise ValueError("two of the --images have one name, and so would their masks: rename one, or give them apart")
+        raise ValueError("two of the --images have the same name, so their masks would too: rename one, or run twice")
     for path in paths:
         picture = read_gray(path)
         try:
@@ -72,7 +80,7 @@ def segment_pictures(model: saltzoo.Segmenter, paths: list[Path], out: Path) -> 
 
 
 def held_out_tiles(folder: str) -> Tiles:
-    """Tiles of fold 0 of 5, from the least to the most salt, by even steps."""
+    """Return tiles of fold 0 of 5, evenly spaced from the least to the most salt."""
     tiles = read_tgs(folder)
     fold = tiles.select(stratified_folds(tiles.coverage, n_folds=5, seed=0) == 0)
     ranked = np.argsort(fold.coverage, kind="stable")
@@ -80,7 +88,7 @@ def held_out_tiles(folder: str) -> Tiles:
 
 
 def segment_tiles(model: saltzoo.Segmenter, tiles: Tiles, out: Path) -> None:
-    """Writes quickstart.png: in orange what the model finds, outlined in blue the truth."""
+    """Write quickstart.png: predicted salt in orange, the outline of the true mask in blue."""
     truths = tiles.require_masks()
     masks = saltzoo.predict(model, tiles.images, tta="hflip") > 0.5
     overlays = [
@@ -92,7 +100,7 @@ def segment_tiles(model: saltzoo.Segmenter, tiles: Tiles, out: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Loads a model, and segments."""
+    """Load a model and segment."""
     args = parse_args(argv)
     try:
         model = load(args.model)

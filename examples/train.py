@@ -1,14 +1,14 @@
-"""Train a saltzoo model by a recipe.
+"""Train a saltzoo model from a recipe.
 
     python examples/train.py                                        # synthetic tiles, about two minutes on 2 cores
     python examples/train.py --recipe examples/recipes/saltnet_s.tgs.toml --data DIR --out runs/fold0
     python examples/train.py --data DIR --model unet_resnet34_scse --epochs 40 --amp bf16 --out runs/mine
     torchrun --nproc-per-node 2 examples/train.py ...               # several processes (gloo on CPUs, nccl on GPUs)
 
-DIR is the competition's download: train.zip, or train/images and train/masks; a recipe with a [student] reads its
-unlabelled tiles too, test.zip or test/images. What is told on the command line goes before the recipe. The folder
---out then holds `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")), `predictions.png`, `log.csv`,
-and `last.pt`, from which --resume goes on with the same options. Ctrl-C keeps what was written.
+DIR is the competition's download: train.zip, or train/images and train/masks; a recipe with a [student] also reads the
+unlabelled tiles, test.zip or test/images. Options of the command line override the recipe. A run writes to the folder
+--out: `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")), `predictions.png`, `log.csv`, and
+`last.pt`, from which --resume continues with the same options. Ctrl-C keeps the files that were written.
 """
 
 from __future__ import annotations
@@ -32,40 +32,44 @@ ALL_FOLDS = "all"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", type=Path, help="a TOML file; examples/recipes has some")
-    parser.add_argument("--data", help="folder of the competition's files; without it, synthetic tiles")
-    parser.add_argument("--model", help="a name of saltzoo.list_models()")
-    parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="of the model: encoder=resnet50")
+    parser.add_argument("--recipe", type=Path, help="TOML file, such as those in examples/recipes")
+    parser.add_argument("--data", help="folder of the competition's files; default: synthetic tiles")
+    parser.add_argument("--model", help="name from saltzoo.list_models()")
+    parser.add_argument(
+        "--options", nargs="*", default=[], metavar="KEY=VALUE", help="options of the model, such as encoder=resnet50"
+    )
     parser.add_argument("--pretrained-encoder", action="store_true", help="start from ImageNet weights")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--batch-size", type=int, help="tiles a step, over all processes")
-    parser.add_argument("--lr", type=float, help="peak rate")
+    parser.add_argument("--batch-size", type=int, help="tiles per step, over all processes")
+    parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--amp", choices=["off", "bf16"])
     parser.add_argument(
         "--fold",
         type=fold_or_all,
-        help='which fold validates; "all" for one run after another, in OUT/fold0, OUT/fold1, ...',
+        help='fold held out for validation, or "all": one run per fold, in OUT/fold0, OUT/fold1, ...',
     )
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--synthetic-tiles", type=int, default=400, help="how many to make without --data")
+    parser.add_argument("--synthetic-tiles", type=int, default=400, help="number of synthetic tiles without --data")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/train"))
-    parser.add_argument("--resume", action="store_true", help="go on from --out")
-    parser.add_argument("--save-every", type=int, default=1, metavar="EPOCHS", help="how often --out is written")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument(
+        "--save-every", type=int, default=1, metavar="EPOCHS", help="epochs between two writes to --out"
+    )
     return parser.parse_args(argv)
 
 
 def fold_or_all(word: str) -> int | str:
-    """A number, or "all"."""
+    """Parse the number of a fold, or "all"."""
     if word != ALL_FOLDS and not word.isdecimal():
-        raise argparse.ArgumentTypeError(f"a number or {ALL_FOLDS!r}, got {word!r}")
+        raise argparse.ArgumentTypeError(f"must be a number or {ALL_FOLDS!r}, got {word!r}")
     return word if word == ALL_FOLDS else int(word)
 
 
 def build_recipe(args: argparse.Namespace) -> Recipe:
-    """The file's recipe, or a short one, with what the command line says."""
+    """Return the recipe of the file, or a short default, with the options of the command line."""
     recipe = Recipe.from_dict(DEFAULTS) if args.recipe is None else read_recipe(args.recipe)
     model = replace(
         recipe.model,
@@ -74,20 +78,20 @@ def build_recipe(args: argparse.Namespace) -> Recipe:
         pretrained_encoder=args.pretrained_encoder or recipe.model.pretrained_encoder,
     )
     optimizer = recipe.optimizer if args.lr is None else replace(recipe.optimizer, lr=args.lr)
-    told = {"epochs": args.epochs, "batch_size": args.batch_size, "amp": args.amp, "seed": args.seed}
+    changes = {"epochs": args.epochs, "batch_size": args.batch_size, "amp": args.amp, "seed": args.seed}
     if args.fold != ALL_FOLDS:
-        told["fold"] = args.fold
-    told = {key: value for key, value in told.items() if value is not None}
-    return replace(recipe, model=model, optimizer=optimizer, **told)
+        changes["fold"] = args.fold
+    changes = {key: value for key, value in changes.items() if value is not None}
+    return replace(recipe, model=model, optimizer=optimizer, **changes)
 
 
 def model_options(words: list[str]) -> dict[str, Any]:
-    """KEY=VALUE words as create_model's options; values are JSON where they can be, else text."""
+    """Parse KEY=VALUE words as options of create_model; a value that is not JSON is text."""
     options = {}
     for word in words:
         key, separator, value = word.partition("=")
         if not separator:
-            raise ValueError(f"--options takes KEY=VALUE, got {word!r}")
+            raise ValueError(f"--options must be KEY=VALUE, got {word!r}")
         try:
             options[key] = json.loads(value)
         except ValueError:
@@ -96,7 +100,7 @@ def model_options(words: list[str]) -> dict[str, Any]:
 
 
 def train(args: argparse.Namespace, device: torch.device) -> None:
-    """Reads or makes tiles, and trains."""
+    """Read or generate tiles, and train."""
     recipe, unlabelled = build_recipe(args), None
     if args.data:
         tiles, data = saltzoo.data.read_tgs(args.data), "TGS Salt Identification Challenge"
@@ -116,7 +120,7 @@ def train(args: argparse.Namespace, device: torch.device) -> None:
         unlabelled=unlabelled,
         device=device,
         data=data,
-        # The competition's rules allow its data, and what is learnt from it, no commercial use.
+        # The competition's rules forbid commercial use of its data and of models trained on it.
         license="cc-by-nc-4.0" if args.data else "apache-2.0",
         resume=args.resume,
         save_every=args.save_every,
@@ -128,12 +132,12 @@ def train(args: argparse.Namespace, device: torch.device) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Sets up one process, or its part of several, and trains."""
+    """Set up this process, alone or as one of several, and train."""
     args = parse_args(argv)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
-        sys.exit("error: this torch sees no GPU: give --device cpu")
+        sys.exit("error: torch finds no GPU: use --device cpu")
     if args.device.partition(":")[0] not in ("cpu", "cuda"):
-        sys.exit(f"error: --device is cpu, cuda or cuda:N, got {args.device!r}")
+        sys.exit(f"error: --device must be cpu, cuda or cuda:N, got {args.device!r}")
     device = torch.device(args.device)
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world > 1:
@@ -146,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, TypeError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        kept = f"{args.out} has the last epoch that was written; --resume goes on"
+        kept = f"{args.out} holds the last epoch that was written; continue with --resume"
         print(f"\nstopped: {kept if any(args.out.rglob('last.pt')) else 'nothing was written'}", flush=True)
         sys.exit(130)
     finally:

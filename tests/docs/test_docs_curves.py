@@ -1,4 +1,4 @@
-"""The curves of the page of losses are right, and its pictures show them."""
+"""Curves of the page of losses are correct, and its pictures show them."""
 
 import importlib
 import math
@@ -21,7 +21,7 @@ def sigmoid(x):
 
 @pytest.fixture(scope="module")
 def script():
-    """A module beside the generator."""
+    """Return a function that imports a module of docs as its scripts do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(DOCS)
         yield importlib.import_module
@@ -77,7 +77,7 @@ def test_gradients_are_those_of_the_curves_of_loss(drawn):
         np.testing.assert_allclose(-(np.diff(loss) / np.diff(x))[~kink], middle[~kink], atol=1e-3)
 
 
-def test_words_about_curves_hold(drawn):
+def test_statements_about_curves_hold(drawn):
     image, empty = (dict(drawn["size"][0].curves), drawn["empty"][1].curves)
     for (radius, dice), (_, tversky) in zip(image["Dice"], image["Tversky .3, .7"], strict=True):
         assert (tversky < dice) == (radius > 10) or abs(radius - 10) < 1
@@ -114,7 +114,7 @@ def test_a_picture_shows_its_curves(script, drawn, name):
 
 
 def test_pictures_are_small_and_all_on_the_page(drawn):
-    sizes = {path.stem: path.stat().st_size for path in (DOCS / "pictures").iterdir()}
+    sizes = {path.stem: path.stat().st_size for path in (DOCS / "pictures").glob("*.svg")}
     assert set(sizes) == set(drawn) == set(NAMES)
     assert max(sizes.values()) < 60_000
     assert sum(sizes.values()) < 300_000

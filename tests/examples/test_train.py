@@ -1,4 +1,7 @@
-"""The training example as its users run it: in processes, killed, resumed, interrupted, and on wrong input."""
+"""The training example: a run, its interruption and resumption, and errors for wrong input.
+
+Most tests call its main function. Slow tests start processes: killed, interrupted, or two of them together.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,183 @@ import pytest
 import torch
 
 import saltzoo
-from saltzoo.data import stratified_folds, synthetic_tiles
+from saltzoo.data import Tiles, folds_by_id, synthetic_tiles
 from saltzoo.draw import save_png
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "train.py"
 TINY = [
-    *("--synthetic-tiles", "40", "--batch-size", "8"),
-    *("--model", "unet", "--options", "encoder=resnet10t", "attention=scse", "decoder_channels=[8, 8, 8, 8, 8]"),
+    *("--synthetic-tiles", "20", "--batch-size", "8"),
+    *("--model", "unet", "--options", "encoder=test_resnet", "attention=scse", "decoder_channels=[8, 8, 8, 8, 8]"),
 ]
+
+
+@pytest.fixture(scope="module")
+def train() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train_example", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def finished(train: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a complete run. Tests only read it."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    train.main([*TINY, "--epochs", "2", "--out", str(out)])
+    return out
+
+
+def log_rows(out: Path) -> list[list[str]]:
+    """Epoch, loss and score; the seconds differ from run to run."""
+    with open(out / "log.csv", newline="") as file:
+        return [row[:3] for row in csv.reader(file)]
+
+
+def predictions(out: Path) -> np.ndarray:
+    return saltzoo.predict(saltzoo.create_model(f"local-dir:{out / 'model'}"), synthetic_tiles(4, seed=5).images)
+
+
+def held_out_tiles(count: int) -> Tiles:
+    tiles = synthetic_tiles(count, seed=0)
+    return tiles.select(folds_by_id(tiles.ids) == 0)
+
+
+def test_a_run_writes_checkpoint_picture_log_and_true_scores(finished: Path) -> None:
+    assert {"model", "predictions.png", "log.csv", "last.pt"} == {path.name for path in finished.iterdir()}
+    assert {path.name for path in (finished / "model").iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    assert len(log_rows(finished)) == 3
+
+    model, held_out = saltzoo.create_model(f"local-dir:{finished / 'model'}"), held_out_tiles(20)
+    mask = saltzoo.predict(model, held_out.images, tta="hflip") > 0.5
+    score = float(saltzoo.metrics.salt_map(mask, held_out.require_masks()))
+    card = (finished / "model" / "README.md").read_text()
+    conditions = rf"fold 0 of 5, held_out {len(held_out)} tiles, ids \w+, seed 0, epoch 2 of 2"
+    written = re.search(rf"\| salt_map_hflip \| ([\d.]+) \|.*{conditions}", card)
+    assert written is not None
+    assert float(written[1]) == pytest.approx(score, abs=5.1e-5)  # the card has four digits
+
+
+def interrupt_epoch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ctrl-C arrive at the start of an epoch, counted from 1."""
+    epoch, started = saltzoo.training.Trainer.epoch, []
+
+    def interrupted(trainer: saltzoo.training.Trainer, *args: object) -> object:
+        started.append(1)
+        if len(started) == number:
+            raise KeyboardInterrupt
+        return epoch(trainer, *args)
+
+    monkeypatch.setattr(saltzoo.training.Trainer, "epoch", interrupted)
+
+
+def test_an_interrupted_run_leaves_a_checkpoint_and_resumes_to_the_same_result(
+    train: ModuleType,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt_epoch(2, patch)
+        with pytest.raises(SystemExit) as stop:
+            train.main([*TINY, "--epochs", "2", "--out", str(out)])
+    assert stop.value.code == 130
+    assert "continue with --resume" in capsys.readouterr().out
+    assert predictions(out).shape == (4, 101, 101)
+    train.main([*TINY, "--epochs", "2", "--out", str(out), "--resume"])
+    assert log_rows(out) == log_rows(finished)
+    np.testing.assert_array_equal(predictions(out), predictions(finished))
+
+
+def test_an_interruption_in_the_first_epoch_is_reported(
+    train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_epoch(1, monkeypatch)
+    with pytest.raises(SystemExit) as stop:
+        train.main([*TINY, "--out", str(tmp_path / "run")])
+    assert stop.value.code == 130
+    assert "nothing was written" in capsys.readouterr().out
+
+
+def write_data(folder: Path, *, count: int = 20, size: int = 101) -> Path:
+    tiles = synthetic_tiles(count, seed=3, size=size)
+    for name, image, mask in zip(tiles.ids, tiles.images, tiles.require_masks(), strict=True):
+        save_png(image, folder / "train" / "images" / f"{name}.png")
+        save_png(mask.astype(np.uint8) * 255, folder / "train" / "masks" / f"{name}.png")
+    return folder
+
+
+def expect_error(train: ModuleType, message: str, out: Path, *options: str) -> None:
+    existed = out.exists()
+    with pytest.raises(SystemExit, match=message) as stop:
+        train.main(["--out", str(out), *options])
+    assert str(stop.value).startswith("error: ")
+    assert out.exists() == existed
+
+
+def test_wrong_data_is_reported_before_any_training(train: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    expect_error(train, "nowhere", out, "--data", str(tmp_path / "nowhere"))
+
+    bad_zip = tmp_path / "zip"
+    bad_zip.mkdir()
+    (bad_zip / "train.zip").write_bytes(b"PK\x03\x04 not a zip")
+    expect_error(train, r"train\.zip", out, "--data", str(bad_zip))
+
+    orphan = write_data(tmp_path / "orphan")
+    victim = next((orphan / "train" / "images").iterdir())
+    victim.unlink()
+    expect_error(train, victim.stem, out, "--data", str(orphan))
+
+    small = write_data(tmp_path / "small", size=64)
+    expect_error(train, "64", out, "--data", str(small))
+
+
+def test_wrong_options_are_reported(train: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    few = ("--synthetic-tiles", "20")
+    expect_error(train, "fold must be 0 to 4, got 7", out, *few, "--fold", "7")
+    expect_error(train, "at most the 17 training tiles", out, *few, "--batch-size", "18")
+    expect_error(train, "epochs must be at least 1, got 0", out, *few, "--batch-size", "8", "--epochs", "0")
+    expect_error(train, "nothing to resume", out, *few, "--resume")
+    expect_error(train, "KEY=VALUE", out, *few, "--batch-size", "8", "--options", "encoder")
+    expect_error(train, "unet_resnet18", out, *few, "--batch-size", "8", "--model", "unet_resnet81")
+
+
+def test_a_finished_run_is_neither_overwritten_nor_resumed_with_other_options(
+    train: ModuleType, finished: Path
+) -> None:
+    before = (finished / "model" / "model.safetensors").read_bytes()
+    expect_error(train, "holds a run already", finished, "--synthetic-tiles", "20")
+    for changed in (["--synthetic-tiles", "24"], ["--amp", "bf16"], ["--epochs", "4"]):
+        expect_error(train, "resume it with the same", finished, *TINY, "--epochs", "2", *changed, "--resume")
+    assert (finished / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_a_checkpoint_without_its_state_is_not_overwritten(train: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "out" / "model").mkdir(parents=True)
+    expect_error(train, r"without a last\.pt", tmp_path / "out", "--synthetic-tiles", "20")
+
+
+def test_a_missing_gpu_is_reported(train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    expect_error(train, "--device cpu", tmp_path / "out", "--device", "cuda")
+    expect_error(train, "got 'gpu'", tmp_path / "out", "--device", "gpu")
+
+
+def test_a_run_on_the_competitions_zip_has_its_licence(train: ModuleType, tmp_path: Path) -> None:
+    folder = write_data(tmp_path / "data")
+    with zipfile.ZipFile(folder / "train.zip", "w") as archive:
+        for file in sorted((folder / "train").rglob("*.png")):
+            archive.write(file, file.relative_to(folder / "train").as_posix())
+    train.main([*TINY, "--out", str(tmp_path / "out"), "--data", str(folder / "train.zip"), "--epochs", "1"])
+    card = (tmp_path / "out" / "model" / "README.md").read_text()
+    assert 'license: "cc-by-nc-4.0"' in card
+    assert "TGS Salt Identification Challenge" in card
 
 
 def command(out: Path, *options: str) -> list[str]:
@@ -57,88 +229,35 @@ def start_and_wait_for(file: Path, out: Path, *options: str) -> subprocess.Popen
     return process
 
 
-def log_rows(out: Path) -> list[list[str]]:
-    """Epoch, loss and score; the seconds differ from run to run."""
-    with open(out / "log.csv", newline="") as file:
-        return [row[:3] for row in csv.reader(file)]
-
-
-@pytest.fixture(scope="module")
-def train() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_example", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("unbroken") / "run"
-    done = run(out, "--epochs", "3")
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_result(tmp_path: Path) -> None:
+    options = ("--synthetic-tiles", "40", "--epochs", "8")
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    done = run(whole, *options)
     assert done.returncode == 0, done.stderr
-    return out
-
-
-def predictions(out: Path) -> np.ndarray:
-    return saltzoo.predict(saltzoo.create_model(f"local-dir:{out / 'model'}"), synthetic_tiles(4, seed=5).images)
-
-
-def test_writes_checkpoint_picture_log_and_true_scores(unbroken: Path) -> None:
-    assert {"model", "predictions.png", "log.csv", "last.pt"} == {path.name for path in unbroken.iterdir()}
-    assert {path.name for path in (unbroken / "model").iterdir()} == {"config.json", "model.safetensors", "README.md"}
-    assert len(log_rows(unbroken)) == 4
-
-    saltzoo_model = saltzoo.create_model(f"local-dir:{unbroken / 'model'}")
-    tiles = synthetic_tiles(40, seed=0)
-    held_out = tiles.select(stratified_folds(tiles.coverage) == 0)
-    mask = saltzoo.predict(saltzoo_model, held_out.images, tta="hflip") > 0.5
-    score = float(saltzoo.metrics.salt_map(mask, held_out.require_masks()))
-    card = (unbroken / "model" / "README.md").read_text()
-    conditions = r"fold 0 of 5, held_out 8 tiles, ids \w+, seed 0, epoch 3 of 3"
-    written = re.search(rf"\| salt_map_hflip \| ([\d.]+) \|.*{conditions}", card)
-    assert written is not None
-    assert float(written[1]) == pytest.approx(score, abs=5.1e-5)  # the card has four digits
-
-
-def test_resume_after_a_kill_gives_what_an_unbroken_run_gives(unbroken: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    process = start_and_wait_for(out / "last.pt", out, "--epochs", "3")
+    process = start_and_wait_for(out / "last.pt", out, *options)
     process.kill()
     process.communicate()
-    assert len(torch.load(out / "last.pt", weights_only=True)["history"]) < 3, "killed too late to test anything"
-    done = run(out, "--epochs", "3", "--resume")
+    assert len(torch.load(out / "last.pt", weights_only=True)["history"]) < 8, "killed too late to test anything"
+    done = run(out, *options, "--resume")
     assert done.returncode == 0, done.stderr
-    assert log_rows(out) == log_rows(unbroken)
-    np.testing.assert_array_equal(predictions(out), predictions(unbroken))
+    assert log_rows(out) == log_rows(whole)
+    np.testing.assert_array_equal(predictions(out), predictions(whole))
 
 
-def test_interrupt_leaves_a_usable_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_checkpoint(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start_and_wait_for(out / "last.pt", out, "--epochs", "500")
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
-    assert "--resume goes on" in stdout
+    assert "continue with --resume" in stdout
     assert "Traceback" not in stderr
     assert predictions(out).shape == (4, 101, 101)
 
 
-def test_interrupt_in_the_first_epoch_says_so(
-    train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(*_args: object, **_kwargs: object) -> float:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(saltzoo.training.Trainer, "epoch", interrupted)
-    with pytest.raises(SystemExit) as stop:
-        train.main(["--synthetic-tiles", "40", "--batch-size", "8", "--out", str(tmp_path / "run")])
-    assert stop.value.code == 130
-    assert "nothing was written" in capsys.readouterr().out
-
-
+@pytest.mark.slow
 def test_two_processes_merge_their_scores(tmp_path: Path) -> None:
     out = tmp_path / "run"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
@@ -148,88 +267,11 @@ def test_two_processes_merge_their_scores(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1:") == 1  # one writer
 
-    tiles = synthetic_tiles(40, seed=0)
-    held_out = tiles.select(stratified_folds(tiles.coverage) == 0)
+    held_out = held_out_tiles(20)
     mask = saltzoo.predict(saltzoo.create_model(f"local-dir:{out / 'model'}"), held_out.images) > 0.5
     score = float(saltzoo.metrics.salt_map(mask, held_out.require_masks()))
-    # After the epoch, when each process has statistics of its own batches, and at the end, from the folder.
+    # After the epoch, when each process has the statistics of different batches, and at the end, from the folder.
     for line in (r"epoch 1: .*score ([\d.]+)", r"score ([\d.]+), with hflip"):
         printed = re.search(line, done.stdout)
         assert printed is not None, line
         assert float(printed[1]) == pytest.approx(score, abs=5.1e-5)
-
-
-def write_data(folder: Path, *, count: int = 20, size: int = 101) -> Path:
-    tiles = synthetic_tiles(count, seed=3, size=size)
-    for name, image, mask in zip(tiles.ids, tiles.images, tiles.require_masks(), strict=True):
-        save_png(image, folder / "train" / "images" / f"{name}.png")
-        save_png(mask.astype(np.uint8) * 255, folder / "train" / "masks" / f"{name}.png")
-    return folder
-
-
-def expect_error(train: ModuleType, message: str, out: Path, *options: str) -> None:
-    existed = out.exists()
-    with pytest.raises(SystemExit, match=message) as stop:
-        train.main(["--out", str(out), *options])
-    assert str(stop.value).startswith("error: ")
-    assert out.exists() == existed
-
-
-def test_wrong_data_is_named_before_any_training(train: ModuleType, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    expect_error(train, "nowhere", out, "--data", str(tmp_path / "nowhere"))
-
-    bad_zip = tmp_path / "zip"
-    bad_zip.mkdir()
-    (bad_zip / "train.zip").write_bytes(b"PK\x03\x04 not a zip")
-    expect_error(train, r"train\.zip", out, "--data", str(bad_zip))
-
-    orphan = write_data(tmp_path / "orphan")
-    victim = next((orphan / "train" / "images").iterdir())
-    victim.unlink()
-    expect_error(train, victim.stem, out, "--data", str(orphan))
-
-    small = write_data(tmp_path / "small", size=64)
-    expect_error(train, "64", out, "--data", str(small))
-
-
-def test_wrong_options_are_named(train: ModuleType, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    few = ("--synthetic-tiles", "20")
-    expect_error(train, "fold must be 0 to 4, got 7", out, *few, "--fold", "7")
-    expect_error(train, "at most the 16 training tiles", out, *few, "--batch-size", "17")
-    expect_error(train, "epochs must be at least 1, got 0", out, *few, "--batch-size", "8", "--epochs", "0")
-    expect_error(train, "nothing to resume", out, *few, "--resume")
-    expect_error(train, "KEY=VALUE", out, *few, "--batch-size", "8", "--options", "encoder")
-    expect_error(train, "unet_resnet18", out, *few, "--batch-size", "8", "--model", "unet_resnet81")
-
-
-def test_a_finished_run_is_not_overwritten_nor_resumed_as_another(train: ModuleType, unbroken: Path) -> None:
-    before = (unbroken / "model" / "model.safetensors").read_bytes()
-    expect_error(train, "holds a run already", unbroken, "--synthetic-tiles", "40")
-    for changed in (["--synthetic-tiles", "48"], ["--amp", "bf16"], ["--epochs", "4"]):
-        expect_error(train, "resume it with the same", unbroken, *TINY, "--epochs", "3", *changed, "--resume")
-    assert (unbroken / "model" / "model.safetensors").read_bytes() == before
-
-
-def test_a_checkpoint_without_its_state_is_not_overwritten(train: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "out" / "model").mkdir(parents=True)
-    expect_error(train, r"without a last\.pt", tmp_path / "out", "--synthetic-tiles", "40")
-
-
-def test_a_missing_gpu_is_said(train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    expect_error(train, "--device cpu", tmp_path / "out", "--device", "cuda")
-    expect_error(train, "got 'gpu'", tmp_path / "out", "--device", "gpu")
-
-
-def test_trains_from_the_competitions_zip(tmp_path: Path) -> None:
-    folder = write_data(tmp_path / "data")
-    with zipfile.ZipFile(folder / "train.zip", "w") as archive:
-        for file in sorted((folder / "train").rglob("*.png")):
-            archive.write(file, file.relative_to(folder / "train").as_posix())
-    done = run(tmp_path / "out", "--data", str(folder / "train.zip"), "--epochs", "1")
-    assert done.returncode == 0, done.stderr
-    card = (tmp_path / "out" / "model" / "README.md").read_text()
-    assert 'license: "cc-by-nc-4.0"' in card
-    assert "TGS Salt Identification Challenge" in card

@@ -1,7 +1,4 @@
-"""Metrics beside a plain loop and beside the counts of a peer.
-
-Each function yields the rows of one subject.
-"""
+"""Metrics compared with a plain loop and with the counts of a peer."""
 
 from __future__ import annotations
 
@@ -14,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import segmentation_models_pytorch as smp
 import torch
-from _compare import OURS, PEER, Match, Plan, compare
-from _measure import MIB, Row, Run, step_mib
+from measure.comparison import OURS, PEER, Match, Plan, compare
+from measure.memory import MIB, step_mib
+from measure.report import Row
+from measure.timing import Run
 from torch import Tensor, nn
 
 from saltzoo.metrics import SaltMAP, confusion_matrix, search_threshold
@@ -28,10 +27,10 @@ _LIMITS = (50 + 5 * np.arange(10)) / 100
 
 
 def salt_map_rows(plan: Plan) -> Iterator[Row]:
-    """The competition's score of 4000 tiles of 101 x 101, two of five empty: beside a loop, and beside SMP's counts."""
+    """Time the competition's score of 4000 tiles of 101 x 101, two of five empty, beside a loop and SMP's counts."""
     rng = np.random.default_rng(0)
     pred, target = (rng.random((TILES, 101, 101)) < 0.3 for _ in range(2))
-    target ^= (rng.random((TILES, 1, 1)) < 0.5) & (pred ^ target)  # half of them are all but right
+    target ^= (rng.random((TILES, 1, 1)) < 0.5) & (pred ^ target)  # half of them are nearly right
     pred[: TILES * 2 // 5], target[: TILES * 2 // 5] = False, False
     tensors = torch.from_numpy(pred).to(plan.device), torch.from_numpy(target).to(plan.device)
     ours = partial(_salt_map, *tensors)
@@ -40,7 +39,7 @@ def salt_map_rows(plan: Plan) -> Iterator[Row]:
     match = Match.of((torch.tensor(loop()),), (torch.tensor(ours()),))
     yield from _rows(plan, {**what, "mode": "score, beside a numpy loop"}, {LOOP: loop, OURS: ours}, match)
 
-    # It takes integers, and is twice as fast on int64 as on uint8; made before the clock starts.
+    # get_stats takes integers and is twice as fast on int64 as on uint8; the conversion is not timed.
     longs = [x[:, None].long() for x in tensors]
     counts = partial(smp.metrics.get_stats, *longs, mode="binary")
     note = {OURS: {"note": "bool masks, scores included; the peer counts int64 masks alone"}}
@@ -50,7 +49,7 @@ def salt_map_rows(plan: Plan) -> Iterator[Row]:
 
 
 def confusion_rows(plan: Plan) -> Iterator[Row]:
-    """Confusion counts of 8 classes in 64 images of 256 x 256."""
+    """Time confusion counts of 8 classes in 64 images of 256 x 256."""
     torch.manual_seed(0)
     target = torch.randint(CLASSES, (64, 256, 256), device=plan.device)
     pred = torch.where(torch.rand(target.shape, device=plan.device) < 0.7, target, (target + 1) % CLASSES)
@@ -66,7 +65,7 @@ def confusion_rows(plan: Plan) -> Iterator[Row]:
 
 
 def threshold_rows(plan: Plan) -> Iterator[Row]:
-    """The best of 101 thresholds for 640 tiles of 101 x 101."""
+    """Time the search for the best of 101 thresholds for 640 tiles of 101 x 101."""
     torch.manual_seed(0)
     probabilities = torch.rand(640, 101, 101, device=plan.device)
     target = torch.rand(640, 101, 101, device=plan.device) < probabilities
@@ -98,7 +97,7 @@ def _rows(
 
 
 def _peak_mib(run: Run, device: torch.device) -> float:
-    """What torch and numpy hold at most, each at its own peak."""
+    """Return the peak of numpy's memory plus the peak of torch's."""
     tracemalloc.start()
     run()
     peak = tracemalloc.get_traced_memory()[1]
@@ -111,7 +110,7 @@ def _salt_map(pred: Tensor, target: Tensor) -> float:
 
 
 def _loop(pred: npt.NDArray[Any], target: npt.NDArray[Any]) -> float:
-    """As many write it."""
+    """Compute the score as a simple loop."""
     total = 0.0
     for p, t in zip(pred, target, strict=True):
         intersection, union = np.logical_and(p, t).sum(), np.logical_or(p, t).sum()

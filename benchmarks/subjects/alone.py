@@ -1,7 +1,4 @@
-"""Parts of networks beside those of a peer: scSE, BAM, pyramid pooling; and what an import costs.
-
-Each function yields the rows of one subject.
-"""
+"""Layers compared with those of a peer: scSE, BAM, pyramid pooling; and the time of an import."""
 
 from __future__ import annotations
 
@@ -13,18 +10,11 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
-from _compare import (
-    OURS,
-    PEER,
-    Match,
-    Plan,
-    compare,
-    forward,
-    forward_backward,
-    saved_mib,
-    timed_rows,
-)
-from _measure import LAYOUTS, Row, Run, alternate, step_mib
+from measure.comparison import OURS, PEER, Match, Plan, compare, forward, forward_backward, timed_rows
+from measure.memory import saved_mib, step_mib
+from measure.report import Row
+from measure.steps import LAYOUTS
+from measure.timing import Run, alternate
 from segmentation_models_pytorch.base.modules import SCSEModule
 from segmentation_models_pytorch.decoders.pspnet.decoder import PSPModule
 from torch import Tensor, nn
@@ -32,23 +22,23 @@ from torch import Tensor, nn
 from saltzoo.layers import BAM, SCSE, PyramidPooling
 
 COPY = "copy of the map"
-"""The floor of a layer that reads a map and writes one."""
+"""Lower bound for a layer that reads one map and writes one."""
 
 PLAIN = "torch ops"
-"""A layer written down in torch's own modules, where SMP has none."""
+"""A layer written with torch modules, for layers that SMP lacks."""
 
 Layer = Callable[[Tensor], Tensor]
 
 
 def scse_rows(plan: Plan) -> Iterator[Row]:
-    """A map of 64 channels through scSE alone, eager and compiled; a copy of the map beside them."""
+    """Time scSE on a map of 64 channels, eager and compiled, beside a copy of the map."""
     yield from _layer_rows(plan, "scse", _scse_pair, peer=PEER)
 
 
 def bam_rows(plan: Plan) -> Iterator[Row]:
-    """A map of 64 channels through BAM alone, as scSE is measured: SMP has none, so the peer is written in torch ops.
+    """Time BAM as scSE is timed; SMP has no BAM, so the peer is written with torch operations.
 
-    The forward pass is that of evaluation, and the other of training, with the batch's own statistics.
+    The forward pass runs in evaluation mode, the two passes together in training mode, with batch statistics.
     """
     yield from _layer_rows(plan, "bam", _bam_pair, peer=PLAIN, trains=True)
 
@@ -62,7 +52,7 @@ def _layer_rows(
     trains: bool = False,
 ) -> Iterator[Row]:
     device = torch.device(plan.device)
-    # Torch's batch norm trains on no single value, which the average of one image is.
+    # The average over one image is a single value, on which batch norm cannot train.
     count, size = max(plan.batch, 2 if trains else 1), max(plan.sizes)
     for layout, compiled in product(LAYOUTS, (False, True)):
         theirs, ours = make_pair(device)
@@ -95,7 +85,7 @@ def _set_training(modules: Mapping[str, nn.Module], mode: bool) -> None:
 
 
 def _memory(modules: Mapping[str, nn.Module], steps: Mapping[str, Run], x: Tensor) -> dict[str, Row]:
-    """What each layer keeps for its backward pass, and the peak of both passes; their input lay there before."""
+    """Return what each layer keeps for its backward pass, and the peak of both passes, without their input."""
     return {
         name: {
             "peak_mib": round(step_mib(steps[name], module, x.device), 2),
@@ -106,10 +96,11 @@ def _memory(modules: Mapping[str, nn.Module], steps: Mapping[str, Run], x: Tenso
 
 
 def pyramid_pooling_rows(plan: Plan) -> Iterator[Row]:
-    """Pyramid pooling alone: a map of 256 channels at an 8th of the image, in evaluation.
+    """Time pyramid pooling of a map of 256 channels at 1/8 of the image's size, in evaluation mode.
 
-    SMP's has no batch norm after its single cell, which the weights make up for; puts the map last; and brings its
-    cells back with `align_corners=True`. The difference is to SMP's own convolutions brought back as ours are.
+    SMP's module differs in three ways: no batch norm after its single cell, which our weights compensate for; the map
+    comes last; and it upsamples with `align_corners=True`. The difference is measured against SMP's convolutions
+    upsampled as ours are.
     """
     device = torch.device(plan.device)
     for size, layout in product(plan.sizes, LAYOUTS):
@@ -133,7 +124,7 @@ def pyramid_pooling_rows(plan: Plan) -> Iterator[Row]:
 
 
 def import_rows(plan: Plan) -> Iterator[Row]:
-    """What an import costs beyond Python itself, in fresh processes."""
+    """Time imports in fresh processes, minus the time of Python itself."""
     codes = {"python": "pass", PEER: "import segmentation_models_pytorch", OURS: "import saltzoo"}
     runs: dict[str, Run] = {
         name: partial(subprocess.run, [sys.executable, "-c", code], check=True) for name, code in codes.items()
@@ -147,7 +138,7 @@ def import_rows(plan: Plan) -> Iterator[Row]:
 def _scse_pair(device: torch.device) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     theirs, ours = SCSEModule(64, reduction=16), SCSE(64, reduction=16)
-    # Both list squeeze, excite, spatial; one branch is 1x1 convolutions there and linear layers here.
+    # Same order in both: squeeze, excite, spatial. SMP has 1x1 convolutions where we have linear layers.
     _copy_parameters(theirs, ours)
     return theirs.to(device), ours.to(device)
 
@@ -166,10 +157,10 @@ def _copy_parameters(theirs: nn.Module, ours: nn.Module) -> None:
 
 
 class PlainBAM(nn.Module):
-    """BAM (arXiv 1807.06514) as its formula is written, `x (1 + sigmoid(c + s))`, in torch's own modules.
+    """BAM (arXiv 1807.06514) written as its formula, `x (1 + sigmoid(c + s))`, with torch modules.
 
     Args:
-        channels: C; both branches narrow to a 16th.
+        channels: channels C of the map; both branches narrow to C / 16.
     """
 
     def __init__(self, channels: int) -> None:
@@ -203,14 +194,14 @@ def _pyramid_pooling_pair(device: torch.device) -> tuple[nn.Module, PyramidPooli
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.normal_(norm.running_mean, std=0.1)  # type: ignore[arg-type]  # it tracks them
             branch.norm.load_state_dict(norm.state_dict())  # type: ignore[union-attr]
-        else:  # only a bias: a norm of fresh statistics divides by sqrt(1 + eps)
+        else:  # only a bias: a norm with initial statistics divides by sqrt(1 + eps)
             branch.norm.weight.fill_((1 + branch.norm.eps) ** 0.5)  # type: ignore[union-attr, operator]
             branch.norm.bias.copy_(conv.bias)  # type: ignore[union-attr, operator]
     return theirs.to(device).eval(), ours.to(device).eval()
 
 
 def _as_ours(theirs: nn.Module, x: Tensor) -> Tensor:
-    """SMP's pyramid pooling with the map first, brought back with `align_corners=False`."""
+    """Apply SMP's pyramid pooling with the map first and `align_corners=False`."""
     maps = [
         F.interpolate(block.pool(x), size=x.shape[-2:], mode="bilinear", align_corners=False)
         for block in theirs.blocks  # type: ignore[union-attr]

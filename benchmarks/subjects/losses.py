@@ -1,7 +1,4 @@
-"""Losses beside those of a peer: both Lovász losses, and the topology loss's ways through its network.
-
-Each function yields the rows of one subject.
-"""
+"""Losses compared with those of a peer: both Lovász losses, and three forms of the topology loss."""
 
 from __future__ import annotations
 
@@ -10,8 +7,10 @@ from functools import partial
 
 import segmentation_models_pytorch as smp
 import torch
-from _compare import OURS, PEER, Match, Plan, compare, forward_backward
-from _measure import Row, Run, step_mib
+from measure.comparison import OURS, PEER, Match, Plan, compare, forward_backward
+from measure.memory import step_mib
+from measure.report import Row
+from measure.timing import Run
 from torch import Tensor, nn
 
 from saltzoo.encoders.timm.vgg import TAPS, VGG19Features
@@ -19,16 +18,16 @@ from saltzoo.losses import lovasz_hinge, lovasz_softmax, topology_loss
 
 TILES = 40
 CASES = ((2, True), (8, True), (8, False))
-"""Classes, and whether there are tiles of a single one."""
+"""Number of classes, and whether some tiles hold a single class."""
 EVERY_MAP_APART = "a walk for every map"
-"""The topology loss as it is often written: the network runs once for each of its maps, prediction and mask alike."""
+"""Topology loss as it is often written: the network runs once per feature map, for prediction and mask."""
 IN_ONE_BATCH = "prediction and mask in one batch"
 
 Loss = Callable[[Tensor], Tensor]
 
 
 def lovasz_rows(plan: Plan) -> Iterator[Row]:
-    """The Lovász hinge of 40 tiles of 101 x 101, forward and backward; our symmetric form beside them."""
+    """Time the Lovász hinge of 40 tiles of 101 x 101, forward and backward, and our symmetric form."""
     shape = (TILES, 1, 101, 101)
     logits = 3 * torch.randn(shape, device=plan.device)
     target = (torch.rand(shape, device=plan.device) < 0.3).float()
@@ -42,9 +41,9 @@ def lovasz_rows(plan: Plan) -> Iterator[Row]:
 
 
 def lovasz_softmax_rows(plan: Plan) -> Iterator[Row]:
-    """Lovász softmax of 40 tiles of 101 x 101 and some numbers of classes, per image and over the batch.
+    """Time Lovász softmax of 40 tiles of 101 x 101, for several numbers of classes, per image and over the batch.
 
-    Two of five tiles are of one class, as in the competition; and once none is, so that no class can be left out.
+    Two of five tiles hold a single class, as in the competition; in one case none does, so that no class is skipped.
     """
     for classes, empty in CASES:
         logits = 3 * torch.randn(TILES, classes, 101, 101, device=plan.device)
@@ -62,7 +61,7 @@ def lovasz_softmax_rows(plan: Plan) -> Iterator[Row]:
 
 
 def topology_rows(plan: Plan) -> Iterator[Row]:
-    """The topology loss of some tiles through VGG19 (random weights), forward and backward, in three ways."""
+    """Time three forms of the topology loss through VGG19 with random weights, forward and backward."""
     features = VGG19Features(pretrained=False).to(plan.device)
     size = max(plan.sizes)
     logits = torch.randn(plan.batch, 1, size, size, device=plan.device)

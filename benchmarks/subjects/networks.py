@@ -1,7 +1,4 @@
-"""Whole networks beside those of segmentation_models_pytorch (SMP): inference and training step.
-
-Each function yields the rows of one subject.
-"""
+"""Whole networks compared with those of segmentation_models_pytorch (SMP): inference and training step."""
 
 from __future__ import annotations
 
@@ -12,8 +9,10 @@ from itertools import product
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from _compare import OURS, PEER, Match, Plan, batch, calibrate, compare
-from _measure import LAYOUTS, Row, inference, step_mib, training
+from measure.comparison import OURS, PEER, Match, Plan, batch, calibrate, compare
+from measure.memory import step_mib
+from measure.report import Row
+from measure.steps import LAYOUTS, inference, training
 from torch import Tensor, nn
 
 import saltzoo
@@ -32,11 +31,11 @@ _FPN: dict[str, Row] = {
     "unet resnet34, half blocks": {"name": "unet", "encoder": "resnet34", "decoder_block": "half"},
     "saltnet_m": {"name": "saltnet_m"},
 }
-"""Of ours, what stands nearest: contender -> what `create_model` takes."""
+"""The most similar models of saltzoo: contender -> arguments of `create_model`."""
 
 
 def unet_rows(plan: Plan) -> Iterator[Row]:
-    """SMP's Unet, the same by `from_smp`, and our default beside them."""
+    """Time SMP's Unet, the same network converted by `from_smp`, and our default U-Net."""
     for size, dtype, layout in product(plan.sizes, ("fp32", "bf16"), ("channels_last", "nchw")):
         images, masks = batch(plan, size, layout)
         networks = _unets(plan, images, layout)
@@ -61,23 +60,23 @@ def unet_rows(plan: Plan) -> Iterator[Row]:
 
 
 def pspnet_rows(plan: Plan) -> Iterator[Row]:
-    """SMP's PSPNet on resnet34, and beside it what of ours pools a pyramid."""
+    """Time SMP's PSPNet on resnet34 beside our networks with pyramid pooling."""
     yield from _unlike_rows(plan, "pspnet", smp.PSPNet, _PSPNET)
 
 
 def fpn_rows(plan: Plan) -> Iterator[Row]:
-    """SMP's FPN on resnet34, and beside it our nets with as light a decoder."""
+    """Time SMP's FPN on resnet34 beside our networks with an equally light decoder."""
     yield from _unlike_rows(plan, "fpn", smp.FPN, _FPN)
 
 
 class Padded(nn.Module):
-    """A network that takes only sizes divisible by its stride, and its input padded to such a size for it.
+    """A network that accepts only sizes divisible by its stride, with the padding that it needs.
 
     Args:
-        network: of SMP.
+        network: network of SMP.
 
     Attributes:
-        in_chans: channels of the image.
+        in_chans: number of channels of the image.
     """
 
     in_chans = 1
@@ -88,18 +87,18 @@ class Padded(nn.Module):
         self.stride = int(network.encoder.output_stride)  # type: ignore[union-attr, arg-type]
 
     def padded(self, size: int) -> int:
-        """The size that the network gets."""
+        """Return the padded size."""
         return size + -size % self.stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """N 1 H W -> N 1 H W."""
+        """Map images N 1 H W to logits N 1 H W."""
         height, width = x.shape[-2:]
         x = F.pad(x, (0, self.padded(width) - width, 0, self.padded(height) - height))
         return self.network(x)[..., :height, :width]
 
 
 def _unlike_rows(plan: Plan, subject: str, make: Callable[..., nn.Module], ours: Mapping[str, Row]) -> Iterator[Row]:
-    """Networks that do not compute the same: their speed, and how large they are."""
+    """Time networks that compute different things, and report their size."""
     device = torch.device(plan.device)
     for size, dtype in product(plan.sizes, ("fp32", "bf16")):
         images, masks = batch(plan, size, "channels_last")
@@ -111,7 +110,7 @@ def _unlike_rows(plan: Plan, subject: str, make: Callable[..., nn.Module], ours:
             calibrate(network, images)
         what = {"subject": subject, "shape": _shape(images), "dtype": dtype, "layout": "channels_last"}
 
-        note = _of_peer(peer, images)
+        note = _peer_note(peer, images)
         plain: dict[str, nn.Module] = {PEER: peer, **{name: network.mask_only() for name, network in own.items()}}
         forwards = {name: inference(network, images, dtype) for name, network in plain.items()}
         cells = {name: _cost(network, size) for name, network in plain.items()}
@@ -121,22 +120,22 @@ def _unlike_rows(plan: Plan, subject: str, make: Callable[..., nn.Module], ours:
 
         steps = {name: training(network, images, masks, dtype) for name, network in networks.items()}
         for name, step in steps.items():
-            step()  # makes the optimizer's state, which is not to count
+            step()  # creates the optimizer's state, which must not count
             cells[name] |= {**_cost(networks[name], size), "peak_mib": round(step_mib(step, networks[name], device))}
         yield from compare(plan, {**what, "mode": "training step"}, steps, None, cells=cells)
 
 
-def _of_peer(peer: Padded, images: Tensor) -> str:
-    """What is to be known of a network of SMP before it is compared with another."""
+def _peer_note(peer: Padded, images: Tensor) -> str:
+    """Return what a reader must know about SMP's network before comparing it: padding and unused parameters."""
     notes = []
     size = images.shape[-1]
     if peer.padded(size) != size:
         notes.append(f"padded to {peer.padded(size)} x {peer.padded(size)}, as it has to be")
     peer.train()(images).sum().backward()
-    idle = sum(parameter.numel() for parameter in peer.parameters() if parameter.grad is None)
+    unused = sum(parameter.numel() for parameter in peer.parameters() if parameter.grad is None)
     peer.zero_grad(set_to_none=True)
-    if idle:
-        notes.append(f"{idle} of its parameters take no part")
+    if unused:
+        notes.append(f"{unused} of its parameters take no part")
     return "; ".join(notes)
 
 
@@ -150,7 +149,7 @@ def _shape(images: Tensor) -> str:
 
 
 def _unets(plan: Plan, images: Tensor, layout: str) -> dict[str, nn.Module]:
-    """The three networks by name, the first two with the same weights."""
+    """Return the three networks by name; the first two have the same weights."""
     torch.manual_seed(0)
     theirs = smp.Unet("resnet34", encoder_weights=None, in_channels=1, classes=1, decoder_attention_type="scse").to(
         plan.device
@@ -165,7 +164,7 @@ def _unets(plan: Plan, images: Tensor, layout: str) -> dict[str, nn.Module]:
 
 
 def _first_gradient(network: nn.Module) -> Tensor:
-    """Gradient of the first filters, which the whole backward pass goes into."""
+    """Return the gradient of the first filters, which depends on the whole backward pass."""
     gradient = next(network.parameters()).grad
     if gradient is None:
         raise RuntimeError("the training step left no gradient at the first filters")

@@ -1,10 +1,8 @@
-"""The time of a call is split among a network's parts as it was spent; how long anything takes is not tested."""
+"""The cost of a call is split among the parts that spent it. Speed is not tested."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from itertools import product
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,18 +10,14 @@ import torch
 
 import saltzoo
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module, imported as a script in its folder would import it."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return import_module("_parts")
+def split(load: Callable[[str], Any]) -> Any:
+    return load("measure.split")
 
 
 class _Work(torch.autograd.Function):
-    """Costs what it is told to, and ten times as much in the backward pass."""
+    """Spends a given cost, and ten times as much in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, spent: list[int], cost: int) -> torch.Tensor:
@@ -50,7 +44,7 @@ class _Step(torch.nn.Module):
 
 
 class _Net(torch.nn.Module):
-    """Steps of two outputs, one step in another, a skip, and work outside of every step."""
+    """Steps with two outputs, a step inside another, a skip connection, and work outside every step."""
 
     def __init__(self, spent: list[int]) -> None:
         super().__init__()
@@ -68,11 +62,11 @@ class _Net(torch.nn.Module):
 
 
 @pytest.mark.parametrize("backward", [False, True])
-def test_a_call_is_split_among_its_parts(parts: Any, backward: bool) -> None:
+def test_a_call_is_split_among_its_parts(split: Any, backward: bool) -> None:
     spent = [0]
     net = _Net(spent)
     names = {net.stem: "stem", net.down: "down", net.inner: "inner", net.up: "up", net.head: "head", net.head[0]: "in"}
-    meter = parts.Meter(lambda: spent[0], lambda start, stop: stop - start)
+    meter = split.Meter(lambda: spent[0], lambda start, stop: stop - start)
 
     def call() -> None:
         y = net(torch.ones(2, 3))
@@ -80,16 +74,16 @@ def test_a_call_is_split_among_its_parts(parts: Any, backward: bool) -> None:
             y.sum().backward()
 
     want = {"stem": 1, "down": 2, "inner": 4, "up": 8, "head": 0, "in": 16, "rest": 96}
-    for _ in range(2):  # nothing of one call is left for the next
-        assert parts.split(call, net, names, meter) == {name: cost * (1 + 10 * backward) for name, cost in want.items()}
+    for _ in range(2):  # no state is carried over to the next call
+        assert split.split(call, net, names, meter) == {name: cost * (1 + 10 * backward) for name, cost in want.items()}
     net(torch.ones(2, 3))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
 
-def test_parts_cover_a_network_and_their_operations_are_its_own(parts: Any) -> None:
+def test_operations_of_the_parts_sum_to_those_of_the_network(split: Any) -> None:
     net = saltzoo.create_model("pspunet_small_scse_gum", guide_channels=4).mask_only()
-    named = parts.parts_of(net)
-    operations = parts._operations(parts.inference(net, torch.randn(2, 1, 33, 33), "fp32"), net, named)
+    named = split.parts_of(net)
+    operations = split.operations(lambda: net(torch.randn(2, 1, 33, 33)), net, named)
     assert list(operations) == [
         "encoder.stem",
         *(f"encoder.stages.{index}" for index in range(3)),
@@ -104,22 +98,3 @@ def test_parts_cover_a_network_and_their_operations_are_its_own(parts: Any) -> N
     assert sum(operations.values()) == 2 * saltzoo.cost(net, (33, 33)).flops
     assert operations["rest"] == 0
     assert min(value for part, value in operations.items() if part != "rest") > 0
-
-
-def test_shares_of_parts_sum_to_the_whole(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {"base_channels": 8, "lane_channels": 4}
-    monkeypatch.setattr(parts, "_FRRN", {"frrn_a": small, "frrn_b": small})
-    rows = list(parts.frrn_rows(parts.Plan("cpu", (37,), batch=2, rounds=2)))
-    assert set(rows[0]) >= {*parts.COLUMNS, "ms_min", "share_max", "rounds"}
-    for model, mode in product(("frrn_a", "frrn_b"), ("inference", "forward and backward")):
-        whole, *others = (row for row in rows if (row["model"], row["mode"]) == (model, mode))
-        assert (whole["part"], others[-1]["part"], whole["share"]) == ("whole", "rest", 1)
-        assert sum(row["gflop"] for row in others) == pytest.approx(whole["gflop"], rel=1e-3)
-        assert sum(row["share"] for row in others) == pytest.approx(1, rel=0.01)  # medians of two are means
-        assert all(0 < row["ms"] < whole["ms"] for row in others)
-    first, second = (
-        {(row["model"], row["part"]): row["gflop"] for row in rows if row["mode"] == mode}
-        for mode in ("inference", "forward and backward")
-    )
-    for (model, part), operations in first.items():  # backward: the gradients of weights, and of all but the image
-        assert part == "rest" or 2 <= second[model, part] / operations <= 3.01

@@ -1,7 +1,7 @@
-"""What comparisons with a peer share: what is measured, how equal two results are, and the rows that say so.
+"""Compare a contender with a peer: agreement of their results, times, and the rows that report both.
 
-A row is a contender; its ratio says how many times as fast as the peer it was, its difference how far its result
-lies from the peer's.
+A row describes one contender. Its ratio is how many times as fast as the peer it was; its difference is how far its
+result is from the peer's.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import torch
-from _measure import LAYOUTS, MIB, Row, Run, Spread, alternate, ratios
 from torch import Tensor, nn
+
+from .report import Row
+from .steps import LAYOUTS
+from .timing import Run, Spread, alternate, ratios
 
 PEER = "smp"
 OURS = "saltzoo"
 CELLS = ("parameters", "gflop", "peak_mib", "saved_mib", "note")
-"""Of a contender, besides its times and its match: GFLOP are of one image's forward pass."""
+"""Cells of a contender besides its times and its match. GFLOP: the forward pass of one image."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure.
+    """Settings of a measurement.
 
     Attributes:
         device: "cpu" or "cuda".
-        sizes: heights, and widths, of the images.
-        batch: images.
+        sizes: heights, and equal widths, of the images.
+        batch: images in a batch.
         rounds: turns of each contender.
     """
 
@@ -38,14 +41,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Match:
-    """How far our result lies from the peer's, and how large the peer's is: largest absolute values.
+    """Agreement of two results, in largest absolute values.
 
     Attributes:
-        difference: of the output.
-        scale: of the output.
-        gradient_difference: of the gradient, where there is one.
-        gradient_scale: of the gradient.
-        rounding: how far the peer's output lies from its own in fp32: what a difference in bf16 is to be judged by.
+        difference: largest difference between our output and the peer's.
+        scale: largest value of the peer's output.
+        gradient_difference: largest difference between the gradients, if they were computed.
+        gradient_scale: largest value of the peer's gradient.
+        rounding: largest difference between the peer's output and its output in fp32, to judge a difference in bf16.
     """
 
     difference: float
@@ -56,7 +59,7 @@ class Match:
 
     @classmethod
     def of(cls, theirs: tuple[Tensor, ...], ours: tuple[Tensor, ...]) -> Match:
-        """Of outputs, or of pairs of output and gradient."""
+        """Compare outputs, or pairs of output and gradient."""
         numbers: list[float] = []
         for a, b in zip(theirs, ours, strict=True):
             numbers += [(a - b).abs().max().item(), a.abs().max().item()]
@@ -79,16 +82,16 @@ def compare(
     *,
     cells: Mapping[str, Row] | None = None,
 ) -> list[Row]:
-    """Says how equal they are, then times them.
+    """Print how far the results agree, then time the contenders.
 
     Args:
         plan: rounds and device.
         what: cells that all rows share.
-        contenders: name -> what to time; the peer first.
-        match: of OURS and the peer; None where they compute different things.
-        cells: name -> those of CELLS that are known of it.
+        contenders: name -> function to time; the peer first.
+        match: agreement of OURS with the peer; None if they compute different things.
+        cells: name -> known values of CELLS.
     """
-    print(f"{', '.join(what.values())}: {match or 'different things, nothing to compare but speed'}", flush=True)
+    print(f"{', '.join(what.values())}: {match or 'different results, only speed is compared'}", flush=True)
     times = alternate(contenders, rounds=plan.rounds, device=torch.device(plan.device))
     return timed_rows(plan, what, times, match, cells=cells)
 
@@ -101,7 +104,7 @@ def timed_rows(
     *,
     cells: Mapping[str, Row] | None = None,
 ) -> list[Row]:
-    """The rows of what `alternate` gave; the other arguments are those of `compare`."""
+    """Return the rows of the times of `alternate`; the other arguments are those of `compare`."""
     peer = next(iter(times))
     unknown: Row = dict.fromkeys(Match.__dataclass_fields__)
     rows = []
@@ -114,7 +117,7 @@ def timed_rows(
                 **Spread.of([1e3 * value for value in seconds]).cells("ms"),
                 **ratios(times[peer], seconds).cells("ratio"),
                 **{key: own[key] for key in CELLS[:-1]},
-                # Only what computes the same can be compared with the peer's.
+                # Only OURS computes the same as the peer.
                 **(asdict(match) if match and name == OURS else unknown),
                 "note": own["note"],
                 "rounds": plan.rounds,
@@ -124,7 +127,7 @@ def timed_rows(
 
 
 def batch(plan: Plan, size: int, layout: str) -> tuple[Tensor, Tensor]:
-    """Images and masks of a plan, the same every time."""
+    """Return the images and masks of a plan, the same in every call."""
     torch.manual_seed(0)
     images = torch.randn(plan.batch, 1, size, size).to(plan.device, memory_format=LAYOUTS[layout])
     return images, (torch.rand(plan.batch, 1, size, size) < 0.3).float().to(plan.device)
@@ -132,14 +135,14 @@ def batch(plan: Plan, size: int, layout: str) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def calibrate(network: nn.Module, images: Tensor) -> None:
-    """Sets the statistics of batch norm to those of the images.
+    """Set the statistics of batch norm to those of the images.
 
-    With those of a fresh network its maps grow to thousands, and so do differences of rounding.
+    With the initial statistics the feature maps grow to thousands, and so do rounding differences.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = None  # the average of all batches, without what was there before
+        norm.momentum = None  # cumulative average, without the initial statistics
     network.train()
     for _ in range(2):
         network(images)
@@ -149,12 +152,12 @@ def calibrate(network: nn.Module, images: Tensor) -> None:
 
 @torch.no_grad()
 def forward(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """What a layer makes of a map, without a graph."""
+    """Apply a layer to a map without recording a graph."""
     return layer(x)
 
 
 def forward_backward(function: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """Result and its gradient by `x`; parameters get theirs too, as in training."""
+    """Return the result and its gradient with respect to `x`; parameters get gradients too, as in training."""
     x = x.detach().requires_grad_()
     y = function(x)
     y.backward(grad)
@@ -163,23 +166,3 @@ def forward_backward(function: Callable[[Tensor], Tensor], x: Tensor, grad: Tens
     if x.grad is None:
         raise RuntimeError("the backward pass left no gradient at its input")
     return y.detach(), x.grad
-
-
-def saved_mib(layer: nn.Module, x: Tensor) -> float:
-    """Memory in MiB that a layer keeps between its forward and its backward pass, without parameters.
-
-    Its input counts where it is kept. What two tensors share counts once, and as a whole where only a part is kept.
-    """
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*layer.parameters(), *layer.buffers())}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor  # alive until the backward pass, so that no other tensor gets its place
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = layer(x.detach().requires_grad_())
-    del y
-    return sum(kept.values()) / MIB

@@ -1,0 +1,1 @@
+"""Tools of the benchmarks: timing, memory, comparison with a peer, and reports."""

@@ -1,0 +1,130 @@
+"""Conditions of a measurement, and its rows as CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import saltzoo
+from saltzoo._torch import device_name
+
+Row = dict[str, Any]
+
+
+def slug(device: torch.device) -> str:
+    """Return the device as part of a file name: "cpu", or the GPU's name."""
+    if device.type == "cpu":
+        return "cpu"
+    return "_".join(torch.cuda.get_device_name(device).lower().split())
+
+
+def conditions(device: torch.device, *packages: str) -> Row:
+    """Return the conditions that a measurement depends on: machine, versions, settings, commit, date.
+
+    Args:
+        device: device that does the work.
+        *packages: installed packages whose versions are recorded besides those of torch, timm and saltzoo.
+    """
+    cuda = device.type == "cuda"
+    return {
+        "device": device_name(device),
+        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if cuda else "",
+        "cuda": torch.version.cuda if cuda else "",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32 if cuda else "",
+        "tf32_cudnn": torch.backends.cudnn.allow_tf32 if cuda else "",
+        "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else "",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{package: _version(package) for package in ("torch", "timm", *packages)},
+        "saltzoo": saltzoo.__version__,
+        "commit": _commit(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _commit() -> str:
+    """Return the short hash of the checkout, with a plus if tracked files differ from it."""
+    commit = _output("git", "rev-parse", "--short", "HEAD")
+    return commit + "+" if commit and _output("git", "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _output(*command: str) -> str:
+    """Return the first line that a command prints; an empty text if it cannot run."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip().partition("\n")[0]
+
+
+def write_csv(path: Path, rows: Sequence[Row], where: Row, *, replacing: str | None = None) -> None:
+    """Write one line per row, each with its conditions, so that one file can hold lines of several runs.
+
+    Args:
+        path: file to write; its folder is created.
+        rows: rows with the same keys.
+        where: result of `conditions`.
+        replacing: name of a column. Lines of earlier runs stay unless they share a value of this column with a new
+            row; a column that only some lines have is empty in the others. None replaces the whole file.
+    """
+    columns = [*rows[0], *where]
+    kept: list[Row] = []
+    if replacing and path.exists():
+        measured = {row[replacing] for row in rows}
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            kept = [line for line in reader if line.get(replacing) not in measured]
+        columns += [column for column in reader.fieldnames or () if column not in columns]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*kept, *({**row, **where} for row in rows)])
+
+
+def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Return a Markdown table of some columns; a column with `_min` and `_max` beside it shows all three."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in rows:
+        cells = [_cell(row, column).replace("|", "/").replace("\n", " ") for column in columns]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: Row, column: str) -> str:
+    text = _number(row[column])
+    if text and f"{column}_min" in row:
+        return f"{text} ({_number(row[f'{column}_min'])} to {_number(row[f'{column}_max'])})"
+    return text
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+def describe(where: Row) -> str:
+    """Return the conditions in one line."""
+    return ", ".join(f"{key} {value}" for key, value in where.items() if value != "")

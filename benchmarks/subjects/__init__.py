@@ -1,0 +1,1 @@
+"""What benchmarks/versus.py measures: each function yields the rows of one subject."""

@@ -1,0 +1,227 @@
+"""The scripts of the benchmarks run, and report failures as rows. Speed is not tested."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import saltzoo
+from saltzoo.data import folds_by_id, stratified_folds
+from saltzoo.draw import save_png
+from saltzoo.metrics import iou_score, salt_map
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+CONDITIONS = {"device", "cores", "threads", "system", "python", "torch", "timm", "saltzoo", "commit", "date"}
+Loader = Callable[[str], Any]
+
+
+def _run(script: str, *options: str) -> str:
+    command = [sys.executable, str(BENCHMARKS / script), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _setting(load: Loader, **changes: Any) -> Any:
+    choice = {"model": "unet_resnet18", "mode": "infer", "dtype": "fp32", "layout": "nchw", "compile": "none"}
+    numbers = {"batch": 1, "size": 64, "device": "cpu", "threads": torch.get_num_threads(), "repeats": 1, "seconds": 0}
+    return load("throughput").Setting(**(choice | numbers | changes))
+
+
+@pytest.mark.slow
+def test_throughput_runs_and_writes_a_row_with_its_conditions(tmp_path: Path) -> None:
+    table = tmp_path / "table.md"
+    options = ["--smoke", "--modes", "train", "--dtypes", "fp32", "--batch", "1", "--repeats", "1", "--seconds", "0"]
+    printed = _run("throughput.py", *options, "--out", str(tmp_path), "--markdown", str(table))
+    (row,) = _read(tmp_path / "throughput_smoke_cpu.csv")
+    assert set(row) >= CONDITIONS | {"images_per_s", "images_per_s_min", "images_per_s_max", "warmup_s", "peak_mib"}
+    assert (row["model"], row["mode"], row["batch"], row["size"]) == ("unet_resnet18", "train", "1", "64")
+    assert float(row["images_per_s"]) > 0
+    assert row["error"] == ""
+    line = next(line for line in table.read_text().splitlines() if "unet_resnet18" in line)
+    assert line in printed
+
+
+def test_a_failing_row_says_why(load: Loader) -> None:
+    row = load("throughput")._here(_setting(load, model="saltnet_s", size=16))
+    assert "at least 32 x 32" in row["error"]
+
+
+def test_a_process_that_hangs_or_dies_becomes_a_row(
+    load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    throughput = load("throughput")
+    late = throughput._in_fresh_process(_setting(load), timeout_s=0.01)
+    assert (late["model"], late["images_per_s"], late["error"]) == ("unet_resnet18", None, "took longer than 0.01 s")
+    script = tmp_path / "dies.py"
+    script.write_text("import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(throughput, "__file__", str(script))
+    dead = throughput._in_fresh_process(_setting(load), timeout_s=60)
+    assert dead["error"] == "exit code -9: nothing"
+    assert dead | {"error": ""} == late | {"error": ""}
+
+
+def test_throughput_replaces_only_the_models_that_it_measured(
+    load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    throughput = load("throughput")
+
+    def rows(args: Any, models: list[str]) -> Any:
+        for model, mode in product(models, args.modes):
+            yield vars(_setting(load, model=model, mode=mode)) | dict.fromkeys(throughput.MEASURED)
+
+    monkeypatch.setattr(throughput, "_measure_all", rows)
+    for options in ("frrn_a frrn_b", "frrn_b saltnet_s --modes infer"):
+        argv = ["throughput.py", "--device", "cpu", "--out", str(tmp_path), "--models", *options.split()]
+        monkeypatch.setattr(sys, "argv", argv)
+        throughput.main()
+    kept = [(row["model"], row["mode"]) for row in _read(tmp_path / "throughput_cpu.csv")]
+    assert kept == [("frrn_a", "infer"), ("frrn_a", "train"), ("frrn_b", "infer"), ("saltnet_s", "infer")]
+
+
+def test_peak_memory_is_that_of_the_repeats(load: Loader) -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("this system cannot reset a peak")
+    early = torch.ones(400 * 2**20, dtype=torch.uint8)  # like memory that a compiler takes and returns
+    del early
+    before = load("measure.memory").resident_peak_mib()
+    row = load("measure.setting").measure(_setting(load, model="saltnet_s"))
+    assert row["peak_mib"] < before - 200
+
+
+@pytest.mark.parametrize(("how", "forgets"), [("none", True), ("default", True), ("reduce-overhead", False)])
+def test_peak_memory_of_a_gpu_is_reset_but_for_cuda_graphs(
+    load: Loader, monkeypatch: pytest.MonkeyPatch, how: str, forgets: bool
+) -> None:
+    reset: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    load("measure.setting").forget_peak(torch.device("cuda"), how)
+    assert bool(reset) == forgets
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--models nothing*", "unet_resnet34"),
+        ("--batch auto --device cpu", "give numbers"),
+        ("--batch 0", "at least 1"),
+    ],
+)
+def test_throughput_refuses_impossible_options(
+    load: Loader, options: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["throughput.py", *options.split()])
+    with pytest.raises(SystemExit):
+        load("throughput").main()
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_versus_runs_and_keeps_what_it_did_not_measure(tmp_path: Path) -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    path = tmp_path / "versus_smp_cpu.csv"
+    options = ["--peer", "smp", "--rounds", "1", "--out", str(tmp_path)]
+    printed = _run("versus.py", *options, "--only", "lovasz")
+    assert "outputs differ by" in printed
+    rows = _read(path)
+    assert set(rows[0]) >= CONDITIONS | {"segmentation_models_pytorch", "ms", "ratio", "peak_mib", "difference"}
+    theirs, ours, _ = rows
+    assert (theirs["contender"], theirs["ratio"], theirs["difference"]) == ("smp", "1.0", "")
+    assert float(ours["difference"]) < 1e-5 * float(ours["scale"])
+    assert float(ours["gradient_difference"]) < 1e-5 * float(ours["gradient_scale"])
+
+
+def test_versus_gives_each_subject_its_own_settings_and_table(
+    load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    versus = load("versus")
+    plans = []
+
+    def rows(plan: Any) -> Any:
+        plans.append(plan)
+        yield dict.fromkeys(versus.TABLES[versus.PARTS]) | {"subject": "slow", "ms": plan.batch}
+
+    subject = versus.Subject(rows, table=versus.PARTS, sizes=(129,), batch=4)
+    monkeypatch.setattr(versus, "SUBJECTS", {"slow": subject})
+    for options in ([], ["--size", "33", "65", "--batch", "1", "--rounds", "2"]):
+        monkeypatch.setattr(sys, "argv", ["versus.py", "--peer", "smp", "--out", str(tmp_path), *options])
+        versus.main()
+    assert plans == [versus.Plan("cpu", (129,), 4, 7), versus.Plan("cpu", (33, 65), 1, 2)]
+    assert [path.name for path in tmp_path.iterdir()] == ["parts_cpu.csv"]
+    assert [row["ms"] for row in _read(tmp_path / "parts_cpu.csv")] == ["1"]
+
+
+def test_validate_scores_the_fold_as_a_user_would(
+    load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tiles = saltzoo.data.synthetic_tiles(20, seed=3)
+    for name, image, mask in zip(tiles.ids, tiles.images, tiles.require_masks(), strict=True):
+        save_png(image, tmp_path / "data" / "train" / "images" / f"{name}.png")
+        save_png(mask.astype("uint8") * 255, tmp_path / "data" / "train" / "masks" / f"{name}.png")
+    torch.manual_seed(0)
+    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    read = saltzoo.data.read_tgs(tmp_path / "data")  # in the order of the files
+    held_out = read.select(stratified_folds(read.coverage) == 1)
+    card = {"name": "salt_map", "value": 0.5, "held_out": held_out.fingerprint}
+    folder = saltzoo.save_pretrained(model, tmp_path / "model", metrics=[card])
+    options = ["--data", str(tmp_path / "data"), "--fold", "1", "--device", "cpu", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["validate.py", "--model", f"local-dir:{folder}", *options])
+    load("validate").main()
+    rows = {row["tta"]: row for row in _read(tmp_path / "validate_cpu.csv")}
+    for tta, row in rows.items():
+        masks = saltzoo.predict(model, held_out.images, tta=None if tta == "none" else tta) > 0.5
+        assert float(row["salt_map"]) == pytest.approx(salt_map(masks, held_out.require_masks()).item(), abs=1e-6)
+        assert float(row["iou"]) == pytest.approx(
+            iou_score(masks, held_out.require_masks(), average="per_image").item(), abs=1e-6
+        )
+        assert (row["tiles"], row["fold"], row["unseen"]) == (str(len(held_out)), "1", "yes")
+    assert set(rows) == {"none", "hflip"}
+
+
+@pytest.mark.parametrize(("told", "word"), [("the same", "yes"), ("5 tiles, ids 00c0ffee", "no"), (None, "unknown")])
+def test_validate_reports_whether_the_tiles_were_held_out(
+    load: Loader, tmp_path: Path, told: str | None, word: str
+) -> None:
+    tiles = saltzoo.data.synthetic_tiles(3, seed=3)
+    card = {"held_out": tiles.fingerprint if told == "the same" else told} if told else {}
+    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    folder = saltzoo.save_pretrained(model, tmp_path, metrics=[{"name": "salt_map", "value": 0.5, **card}])
+    assert load("validate").unseen(f"local-dir:{folder}", tiles) == word
+
+
+@pytest.mark.slow
+def test_loading_is_timed_beside_building(tmp_path: Path) -> None:
+    _run("loading.py", "--models", "saltnet_s.tgs", "--rounds", "2", "--out", str(tmp_path))
+    rows = {row["from"]: row for row in _read(tmp_path / "loading_cpu.csv")}
+    assert list(rows) == ["built", "package", "cache"]
+    assert float(rows["built"]["times_building"]) == 1.0
+    for row in rows.values():
+        assert 0 < float(row["ms_min"]) <= float(row["ms"]) <= float(row["ms_max"])
+    slowest = float(rows["cache"]["ms_max"]) / float(rows["built"]["ms_min"])
+    assert 0 < float(rows["cache"]["times_building"]) <= slowest * 1.001  # four digits are kept
+
+
+def test_validate_splits_tiles_as_the_checkpoints_training_did(load: Loader, tmp_path: Path) -> None:
+    tiles = saltzoo.data.synthetic_tiles(12, seed=3)
+    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    by_id = saltzoo.save_pretrained(model, tmp_path / "id", recipe={"split": "id"})
+    older = saltzoo.save_pretrained(model, tmp_path / "older")
+    folds = load("validate").folds
+    assert folds(f"local-dir:{by_id}", tiles).tolist() == folds_by_id(tiles.ids).tolist()
+    assert folds(f"local-dir:{older}", tiles).tolist() == stratified_folds(tiles.coverage).tolist()
