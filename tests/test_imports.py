@@ -112,7 +112,10 @@ def test_nothing_unpickles():
     doors = ("torch.load", "np.load", "numpy.load")
     calls = {(path.relative_to(ROOT).as_posix(), ast.unparse(call.func)) for path in FILES for call in calls_of(path)}
     assert ("checkpoints/hub/fetch.py", "hf_hub_download") in calls
-    places = {"checkpoints/state_dict.py", "training/resume.py"}  # weights of other software; the state of a training run
+    places = {
+        "checkpoints/state_dict.py",
+        "training/resume.py",
+    }  # weights of other software; the state of a training run
     assert {(path, name) for path, name in calls if name in doors} == {(place, "torch.load") for place in places}
     for place in places:
         (load,) = [call for call in calls_of(ROOT / place) if ast.unparse(call.func) == "torch.load"]
