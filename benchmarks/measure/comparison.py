@@ -31,12 +31,14 @@ class Plan:
         sizes: heights, and equal widths, of the images.
         batch: images in a batch.
         rounds: turns of each contender.
+        turn_s: approximate seconds of a turn of the fastest contender.
     """
 
     device: str
     sizes: tuple[int, ...]
     batch: int
     rounds: int
+    turn_s: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def compare(
         cells: name -> known values of CELLS.
     """
     print(f"{', '.join(what.values())}: {match or 'different results, only speed is compared'}", flush=True)
-    times = alternate(contenders, rounds=plan.rounds, device=torch.device(plan.device))
+    times = alternate(contenders, rounds=plan.rounds, device=torch.device(plan.device), turn_s=plan.turn_s)
     return timed_rows(plan, what, times, match, cells=cells)
 
 

@@ -25,7 +25,7 @@ def alone(load: Loader) -> Any:
 
 
 def test_equality_is_computed(networks: Any) -> None:
-    plan = networks.Plan("cpu", (64,), batch=2, rounds=1)
+    plan = networks.Plan("cpu", (64,), batch=2, rounds=1, turn_s=0)
     images, _ = networks.batch(plan, 64, "nchw")
     nets = networks._unets(plan, images, "nchw")
 
@@ -102,7 +102,11 @@ def test_a_network_is_in_the_mode_that_is_timed(networks: Any, monkeypatch: pyte
     monkeypatch.setattr(networks, "inference", inference)
     monkeypatch.setattr(networks, "compare", compare)
     ours = {"small": {"name": "saltnet_s", "deep_supervision": True}}
-    list(networks._unlike_rows(networks.Plan("cpu", (33,), batch=2, rounds=1), "pspnet", networks.smp.PSPNet, ours))
+    list(
+        networks._unlike_rows(
+            networks.Plan("cpu", (33,), batch=2, rounds=1, turn_s=0), "pspnet", networks.smp.PSPNet, ours
+        )
+    )
     assert [(mode, dtype) for mode, dtype, _ in modes[:2]] == [("inference", "fp32"), ("training step", "fp32")]
     assert modes[0][2] == {False}
     assert True in modes[1][2]
@@ -124,7 +128,7 @@ def test_scse_takes_two_thirds_of_smps_memory_at_most(alone: Any, layout: torch.
 
 @pytest.mark.slow
 def test_versus_times_every_row_of_the_network(networks: Any) -> None:
-    rows = list(networks.unet_rows(networks.Plan("cpu", (64,), batch=1, rounds=1)))
+    rows = list(networks.unet_rows(networks.Plan("cpu", (64,), batch=1, rounds=1, turn_s=0)))
     assert len(rows) == 2 * 2 * 2 * 3  # dtypes, layouts, modes, contenders
     assert all(row["peak_mib"] > 0 for row in rows if row["mode"] == "training step")
     compared = [row for row in rows if row["mode"] == "inference" and row["contender"] == networks.OURS]
@@ -133,7 +137,7 @@ def test_versus_times_every_row_of_the_network(networks: Any) -> None:
 
 @pytest.mark.slow
 def test_versus_times_every_row_of_other_networks(networks: Any) -> None:
-    plan = networks.Plan("cpu", (33,), batch=2, rounds=1)
+    plan = networks.Plan("cpu", (33,), batch=2, rounds=1, turn_s=0)
     pspnet, fpn = list(networks.pspnet_rows(plan)), list(networks.fpn_rows(plan))
     assert (len(pspnet), len(fpn)) == (2 * 2 * 6, 2 * 2 * 3)  # dtypes, modes, contenders
     for row in (*pspnet, *fpn):
@@ -143,19 +147,35 @@ def test_versus_times_every_row_of_other_networks(networks: Any) -> None:
         assert row["note"] == "another network" if row["contender"] != networks.PEER else "padded to" in row["note"]
 
 
+@pytest.mark.parametrize("subject", ["scse", "bam"])
+def test_versus_times_every_row_of_a_layer(alone: Any, monkeypatch: pytest.MonkeyPatch, subject: str) -> None:
+    monkeypatch.setattr(torch, "compile", lambda layer: layer)  # a slow test compiles
+    rows = list(getattr(alone, f"{subject}_rows")(alone.Plan("cpu", (32,), batch=1, rounds=1, turn_s=0)))
+    assert len(rows) == 2 * 2 * 2 * 3  # layouts, compiled, modes, contenders
+    assert [row for row in rows if row["saved_mib"]] == [
+        row for row in rows if row["mode"] != "forward" and row["compile"] == "none" and row["contender"] != alone.COPY
+    ]
+    assert [row["difference"] is None for row in rows] == [row["contender"] != alone.OURS for row in rows]
+
+
 @pytest.mark.slow
-def test_versus_times_every_row_of_layers_and_of_imports(alone: Any) -> None:
-    plan = alone.Plan("cpu", (32,), batch=1, rounds=1)
-    for rows in (list(alone.scse_rows(plan)), list(alone.bam_rows(plan))):
-        assert len(rows) == 2 * 2 * 2 * 3  # layouts, compiled, modes, contenders
-        assert [row for row in rows if row["saved_mib"]] == [
-            row
-            for row in rows
-            if row["mode"] != "forward" and row["compile"] == "none" and row["contender"] != alone.COPY
-        ]
-        assert [row["difference"] is None for row in rows] == [row["contender"] != alone.OURS for row in rows]
-    assert len(list(alone.pyramid_pooling_rows(plan))) == 2 * 2 * 2  # layouts, modes, contenders
-    assert [row["contender"] for row in alone.import_rows(plan)] == ["smp", "saltzoo"]
+def test_versus_compiles_layers(alone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alone, "LAYOUTS", {"nchw": torch.contiguous_format})
+    rows = list(alone.scse_rows(alone.Plan("cpu", (32,), batch=1, rounds=1, turn_s=0)))
+    compiled = [row for row in rows if row["compile"] == "default" and row["contender"] == alone.OURS]
+    assert [row["mode"] for row in compiled] == ["forward", "forward and backward"]
+    assert all(row["difference"] < 1e-5 for row in compiled)
+
+
+def test_versus_times_every_row_of_pyramid_pooling(alone: Any) -> None:
+    rows = list(alone.pyramid_pooling_rows(alone.Plan("cpu", (32,), batch=2, rounds=1, turn_s=0)))
+    assert len(rows) == 2 * 2 * 2  # layouts, modes, contenders
+
+
+@pytest.mark.slow
+def test_versus_times_imports(alone: Any) -> None:
+    rows = list(alone.import_rows(alone.Plan("cpu", (32,), batch=1, rounds=1, turn_s=0)))
+    assert [row["contender"] for row in rows] == ["smp", "saltzoo"]
 
 
 def test_shares_of_parts_sum_to_the_whole(load: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
