@@ -1,6 +1,8 @@
 """Settings for all tests."""
 
 import os
+from importlib import import_module
+from pathlib import Path
 
 # One thread for each test process, before torch is imported: with pytest-xdist as many tests run at once as there are
 # cores, and small tensors gain nothing from several threads.
@@ -18,3 +20,10 @@ def hub(tmp_path, monkeypatch):
     with MiniHub(writers={"secret": ["org"]}) as hub:
         point_client_at(hub.url, monkeypatch, tmp_path / "hf")
         yield hub
+
+
+@pytest.fixture
+def load_benchmark(monkeypatch):
+    """Return a function that imports a module of the benchmarks, as a script in their folder would import it."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return import_module

@@ -35,10 +35,10 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _setting(load: Loader, **changes: Any) -> Any:
+def _setting(load_benchmark: Loader, **changes: Any) -> Any:
     choice = {"model": "unet_resnet18", "mode": "infer", "dtype": "fp32", "layout": "nchw", "compile": "none"}
     numbers = {"batch": 1, "size": 64, "device": "cpu", "threads": torch.get_num_threads(), "repeats": 1, "seconds": 0}
-    return load("throughput").Setting(**(choice | numbers | changes))
+    return load_benchmark("throughput").Setting(**(choice | numbers | changes))
 
 
 @pytest.mark.slow
@@ -55,33 +55,33 @@ def test_throughput_runs_and_writes_a_row_with_its_conditions(tmp_path: Path) ->
     assert line in printed
 
 
-def test_a_failing_row_says_why(load: Loader) -> None:
-    row = load("throughput")._here(_setting(load, model="saltnet_s", size=16))
+def test_a_failing_row_says_why(load_benchmark: Loader) -> None:
+    row = load_benchmark("throughput")._here(_setting(load_benchmark, model="saltnet_s", size=16))
     assert "at least 32 x 32" in row["error"]
 
 
 def test_a_process_that_hangs_or_dies_becomes_a_row(
-    load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    throughput = load("throughput")
-    late = throughput._in_fresh_process(_setting(load), timeout_s=0.01)
+    throughput = load_benchmark("throughput")
+    late = throughput._in_fresh_process(_setting(load_benchmark), timeout_s=0.01)
     assert (late["model"], late["images_per_s"], late["error"]) == ("unet_resnet18", None, "took longer than 0.01 s")
     script = tmp_path / "dies.py"
     script.write_text("import os; os.kill(os.getpid(), 9)")
     monkeypatch.setattr(throughput, "__file__", str(script))
-    dead = throughput._in_fresh_process(_setting(load), timeout_s=60)
+    dead = throughput._in_fresh_process(_setting(load_benchmark), timeout_s=60)
     assert dead["error"] == "exit code -9: nothing"
     assert dead | {"error": ""} == late | {"error": ""}
 
 
 def test_throughput_replaces_only_the_models_that_it_measured(
-    load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    throughput = load("throughput")
+    throughput = load_benchmark("throughput")
 
     def rows(args: Any, models: list[str]) -> Any:
         for model, mode in product(models, args.modes):
-            yield vars(_setting(load, model=model, mode=mode)) | dict.fromkeys(throughput.MEASURED)
+            yield vars(_setting(load_benchmark, model=model, mode=mode)) | dict.fromkeys(throughput.MEASURED)
 
     monkeypatch.setattr(throughput, "_measure_all", rows)
     for options in ("frrn_a frrn_b", "frrn_b saltnet_s --modes infer"):
@@ -92,25 +92,25 @@ def test_throughput_replaces_only_the_models_that_it_measured(
     assert kept == [("frrn_a", "infer"), ("frrn_a", "train"), ("frrn_b", "infer"), ("saltnet_s", "infer")]
 
 
-def test_peak_memory_is_that_of_the_repeats(load: Loader) -> None:
+def test_peak_memory_is_that_of_the_repeats(load_benchmark: Loader) -> None:
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         pytest.skip("this system cannot reset a peak")
     early = torch.ones(400 * 2**20, dtype=torch.uint8)  # like memory that a compiler takes and returns
     del early
-    before = load("measure.memory").resident_peak_mib()
-    row = load("measure.setting").measure(_setting(load, model="saltnet_s"))
+    before = load_benchmark("measure.memory").resident_peak_mib()
+    row = load_benchmark("measure.setting").measure(_setting(load_benchmark, model="saltnet_s"))
     assert row["peak_mib"] < before - 200
 
 
 @pytest.mark.parametrize(("how", "forgets"), [("none", True), ("default", True), ("reduce-overhead", False)])
 def test_peak_memory_of_a_gpu_is_reset_but_for_cuda_graphs(
-    load: Loader, monkeypatch: pytest.MonkeyPatch, how: str, forgets: bool
+    load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch, how: str, forgets: bool
 ) -> None:
     reset: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
-    load("measure.setting").forget_peak(torch.device("cuda"), how)
+    load_benchmark("measure.setting").forget_peak(torch.device("cuda"), how)
     assert bool(reset) == forgets
 
 
@@ -123,11 +123,11 @@ def test_peak_memory_of_a_gpu_is_reset_but_for_cuda_graphs(
     ],
 )
 def test_throughput_refuses_impossible_options(
-    load: Loader, options: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    load_benchmark: Loader, options: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["throughput.py", *options.split()])
     with pytest.raises(SystemExit):
-        load("throughput").main()
+        load_benchmark("throughput").main()
     assert said in capsys.readouterr().err
 
 
@@ -147,10 +147,10 @@ def test_versus_runs_and_keeps_what_it_did_not_measure(tmp_path: Path) -> None:
 
 
 def test_versus_gives_each_subject_its_own_settings_and_table(
-    load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("segmentation_models_pytorch")
-    versus = load("versus")
+    versus = load_benchmark("versus")
     plans = []
 
     def rows(plan: Any) -> Any:
@@ -168,7 +168,7 @@ def test_versus_gives_each_subject_its_own_settings_and_table(
 
 
 def test_validate_scores_the_fold_as_a_user_would(
-    load: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tiles = saltzoo.data.synthetic_tiles(20, seed=3)
     for name, image, mask in zip(tiles.ids, tiles.images, tiles.require_masks(), strict=True):
@@ -182,7 +182,7 @@ def test_validate_scores_the_fold_as_a_user_would(
     folder = saltzoo.save_pretrained(model, tmp_path / "model", metrics=[card])
     options = ["--data", str(tmp_path / "data"), "--fold", "1", "--device", "cpu", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["validate.py", "--model", f"local-dir:{folder}", *options])
-    load("validate").main()
+    load_benchmark("validate").main()
     rows = {row["tta"]: row for row in _read(tmp_path / "validate_cpu.csv")}
     for tta, row in rows.items():
         masks = saltzoo.predict(model, held_out.images, tta=None if tta == "none" else tta) > 0.5
@@ -196,13 +196,13 @@ def test_validate_scores_the_fold_as_a_user_would(
 
 @pytest.mark.parametrize(("told", "word"), [("the same", "yes"), ("5 tiles, ids 00c0ffee", "no"), (None, "unknown")])
 def test_validate_reports_whether_the_tiles_were_held_out(
-    load: Loader, tmp_path: Path, told: str | None, word: str
+    load_benchmark: Loader, tmp_path: Path, told: str | None, word: str
 ) -> None:
     tiles = saltzoo.data.synthetic_tiles(3, seed=3)
     card = {"held_out": tiles.fingerprint if told == "the same" else told} if told else {}
     model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
     folder = saltzoo.save_pretrained(model, tmp_path, metrics=[{"name": "salt_map", "value": 0.5, **card}])
-    assert load("validate").unseen(f"local-dir:{folder}", tiles) == word
+    assert load_benchmark("validate").unseen(f"local-dir:{folder}", tiles) == word
 
 
 @pytest.mark.slow
@@ -217,11 +217,11 @@ def test_loading_is_timed_beside_building(tmp_path: Path) -> None:
     assert 0 < float(rows["cache"]["times_building"]) <= slowest * 1.001  # four digits are kept
 
 
-def test_validate_splits_tiles_as_the_checkpoints_training_did(load: Loader, tmp_path: Path) -> None:
+def test_validate_splits_tiles_as_the_checkpoints_training_did(load_benchmark: Loader, tmp_path: Path) -> None:
     tiles = saltzoo.data.synthetic_tiles(12, seed=3)
     model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
     by_id = saltzoo.save_pretrained(model, tmp_path / "id", recipe={"split": "id"})
     older = saltzoo.save_pretrained(model, tmp_path / "older")
-    folds = load("validate").folds
+    folds = load_benchmark("validate").folds
     assert folds(f"local-dir:{by_id}", tiles).tolist() == folds_by_id(tiles.ids).tolist()
     assert folds(f"local-dir:{older}", tiles).tolist() == stratified_folds(tiles.coverage).tolist()

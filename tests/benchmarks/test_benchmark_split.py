@@ -13,7 +13,7 @@ import saltzoo
 
 @pytest.fixture
 def split(load: Callable[[str], Any]) -> Any:
-    return load("measure.split")
+    return load_benchmark("measure.split")
 
 
 class _Work(torch.autograd.Function):

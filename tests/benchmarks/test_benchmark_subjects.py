@@ -13,15 +13,15 @@ Loader = Callable[[str], Any]
 
 
 @pytest.fixture
-def networks(load: Loader) -> Any:
+def networks(load_benchmark: Loader) -> Any:
     pytest.importorskip("segmentation_models_pytorch")
-    return load("subjects.networks")
+    return load_benchmark("subjects.networks")
 
 
 @pytest.fixture
-def alone(load: Loader) -> Any:
+def alone(load_benchmark: Loader) -> Any:
     pytest.importorskip("segmentation_models_pytorch")
-    return load("subjects.alone")
+    return load_benchmark("subjects.alone")
 
 
 def test_equality_is_computed(networks: Any) -> None:
@@ -178,8 +178,8 @@ def test_versus_times_imports(alone: Any) -> None:
     assert [row["contender"] for row in rows] == ["smp", "saltzoo"]
 
 
-def test_shares_of_parts_sum_to_the_whole(load: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = load("subjects.parts")
+def test_shares_of_parts_sum_to_the_whole(load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = load_benchmark("subjects.parts")
     small = {"base_channels": 8, "lane_channels": 4}
     monkeypatch.setattr(parts, "_FRRN", {"frrn_a": small, "frrn_b": small})
     rows = list(parts.frrn_rows(parts.Plan("cpu", (37,), batch=2, rounds=2)))

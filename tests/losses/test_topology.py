@@ -162,7 +162,7 @@ def test_features_must_return_a_list(answer):
 
 
 def test_vgg_refuses_small_images(vgg):
-    with pytest.raises(ValueError, match="give 4 x 4 or more, got 3 x 9"):
+    with pytest.raises(ValueError, match="images must be at least 4 x 4 for VGG19, got 3 x 9"):
         TopologyLoss(vgg)(torch.zeros(1, 1, 3, 9), torch.zeros(1, 3, 9))
 
 

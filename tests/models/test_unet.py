@@ -300,7 +300,7 @@ def test_a_finer_stem_takes_fewer_steps_up(encoder, stride, channels):
         assert model.encoder.spec.coarsest == 8 * stride
         assert model(torch.empty(2, 1, 101, 97)).shape == (2, 1, 101, 97)
     if stride == 1:
-        with pytest.raises(ValueError, match="drop input_skip=True"):
+        with pytest.raises(ValueError, match="input_skip must be False"):
             tiny(encoder=encoder, stem_stride=1, input_skip=True)
 
 
