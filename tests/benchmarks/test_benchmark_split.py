@@ -12,7 +12,7 @@ import saltzoo
 
 
 @pytest.fixture
-def split(load: Callable[[str], Any]) -> Any:
+def split(load_benchmark: Callable[[str], Any]) -> Any:
     return load_benchmark("measure.split")
 
 
