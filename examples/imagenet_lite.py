@@ -4,8 +4,9 @@
     python examples/imagenet_lite.py lite0 lite0.safetensors
     python examples/train.py --model unet_efficientnet_lite0_scse_hc --pretrained-encoder lite0.safetensors ...
 
-The packages (Apache-2.0; lite0, lite1 and lite2) need no access to the Hugging Face Hub. They have the tensors of
-timm's network in the same order under other names: each tensor gets the name of timm's tensor of the same shape.
+The packages (Apache-2.0; lite0, lite1 and lite2) need no access to the Hugging Face Hub. They hold the tensors of
+timm's network in the same order under other names: each tensor gets the name of timm's tensor at the same position,
+whose shape it must have.
 """
 
 from __future__ import annotations

@@ -40,7 +40,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--options", nargs="*", default=[], metavar="KEY=VALUE", help="options of the model, such as encoder=resnet50"
     )
-    parser.add_argument("--pretrained-encoder", action="store_true", help="start from ImageNet weights")
+    parser.add_argument(
+        "--pretrained-encoder",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="FILE",
+        help="start from ImageNet weights: timm's, or those in a file",
+    )
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int, help="tiles per step, over all processes")
     parser.add_argument("--lr", type=float, help="peak learning rate")

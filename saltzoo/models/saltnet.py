@@ -16,7 +16,7 @@ from .._config import Count
 from ..contracts import FeatureSpec
 from ..decoders import UnetDecoder
 from ..layers import BasicBlock, ConvNormAct, build_attention
-from .options import AttentionOptions
+from .head_options import AttentionOptions
 from .segmenter import Segmenter
 
 

@@ -20,7 +20,7 @@ from ..encoders.timm.encoder import input_statistics
 from ..encoders.timm.weights import PretrainedWeights
 from ..layers import BLOCK_SITES, ConvNormAct, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
 from ..preprocess import Preprocess
-from .options import AttentionOptions
+from .head_options import AttentionOptions
 from .segmenter import Segmenter
 
 _SITES = ("encoder", *BLOCK_SITES)

@@ -287,3 +287,46 @@ def test_missing_imagenet_weights_raise(offline, tmp_path):
         saltzoo.create_model("unet", encoder="test_resnet", pretrained_encoder=True, cache_dir=str(tmp_path))
     for words in ("HF_HUB_OFFLINE", "cache_dir", "pretrained_encoder=False"):
         assert words in str(error.value)
+
+
+def state_dict_of(name):
+    torch.manual_seed(7)
+    return timm.create_model(name, num_classes=10, in_chans=3).state_dict()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_encoder_weights_are_read_from_a_file(tmp_path, suffix):
+    weights, path = state_dict_of("test_resnet"), tmp_path / f"weights{suffix}"
+    save_file(weights, path) if suffix == ".safetensors" else torch.save({"state_dict": weights}, path)
+    model = saltzoo.create_model("unet", encoder="test_resnet", in_chans=1, pretrained_encoder=path)
+    state = model.encoder.backbone.state_dict()
+    first = state.pop("conv1.0.weight")
+    torch.testing.assert_close(first, weights["conv1.0.weight"].sum(1, keepdim=True))
+    assert all(torch.equal(value, weights[key]) for key, value in state.items())
+    assert model.preprocess.mean == (0.5,)
+    assert model.config.model_args.keys() == saltzoo.create_model("unet").config.model_args.keys()
+
+
+def without(weights, start):
+    return {key: value for key, value in weights.items() if not key.startswith(start)}
+
+
+def test_the_classifier_may_be_missing():
+    weights = state_dict_of("test_resnet")
+    encoder = TimmEncoder("test_resnet", in_chans=3, pretrained=without(weights, "fc."))
+    assert all(torch.equal(value, weights[key]) for key, value in encoder.backbone.state_dict().items())
+
+
+def test_weights_of_another_network_raise(tmp_path):
+    weights = state_dict_of("test_resnet")
+    for wrong, words in (
+        (without(weights, "layer2."), r"encoder 'test_resnet': \d+ of its \d+ tensors are missing, such as layer2\."),
+        ({**weights, "conv1.0.weight": torch.zeros(3)}, r"conv1\.0\.weight has shape \(3,\), and the network's has"),
+    ):
+        save_file(wrong, tmp_path / "wrong.safetensors")
+        with pytest.raises(ValueError, match=words):
+            saltzoo.create_model("unet", encoder="test_resnet", pretrained_encoder=str(tmp_path / "wrong.safetensors"))
+    with pytest.raises(FileNotFoundError, match=r"no file .*none\.pth"):
+        saltzoo.create_model("unet", encoder="test_resnet", pretrained_encoder=tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="'saltnet_s' has no pretrained encoder"):
+        saltzoo.create_model("saltnet_s", pretrained_encoder=str(tmp_path / "wrong.safetensors"))
