@@ -162,7 +162,7 @@ def test_wrong_options_are_reported(train: ModuleType, tmp_path: Path) -> None:
     out = tmp_path / "out"
     few = ("--synthetic-tiles", "20")
     expect_error(train, "fold must be 0 to 4, got 7", out, *few, "--fold", "7")
-    expect_error(train, "at most the 17 training tiles", out, *few, "--batch-size", "18")
+    expect_error(train, "there are only 17 training tiles", out, *few, "--batch-size", "18")
     expect_error(train, "epochs must be at least 1, got 0", out, *few, "--batch-size", "8", "--epochs", "0")
     expect_error(train, "nothing to resume", out, *few, "--resume")
     expect_error(train, "KEY=VALUE", out, *few, "--batch-size", "8", "--options", "encoder")
