@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from ..data import Tiles
 from .fit import fit
@@ -19,9 +19,14 @@ def cross_validate(
     tiles: Tiles,
     out: str | Path,
     *,
+    unlabelled: Tiles | None = None,
+    seed: int | None = None,
+    device: str | torch.device = "cpu",
+    data: str = "tiles",
+    license: str = "other",
     resume: bool = False,
+    save_every: int = 1,
     tell: Callable[[str], None] = print,
-    **options: Any,
 ) -> dict[str, float]:
     """Run a recipe once for each of its folds.
 
@@ -30,8 +35,13 @@ def cross_validate(
         tiles: tiles with masks.
         out: folder; the run of fold K is in `out/foldK`.
         resume: continue where an earlier call stopped; finished runs are read, not repeated.
+        unlabelled: tiles for the recipe's student.
+        seed: seed of all runs; None for the recipe's.
+        device: "cpu", "cuda" or "cuda:N".
+        data: name of the data, for the model cards.
+        license: licence of the weights.
+        save_every: number of epochs between two saves of a run.
         tell: called with lines of text.
-        **options: further arguments of `fit`: seed, device, data, license, unlabelled, save_every.
 
     Returns:
         The scores of `fit` over all tiles, each scored by the network of its fold.
@@ -45,7 +55,20 @@ def cross_validate(
         folder = Path(out) / f"fold{fold}"
         tell(f"fold {fold} of {recipe.folds}")
         started = resume and (folder / STATE).exists()
-        scores = fit(recipe, tiles, folder, fold=fold, resume=started, tell=tell, **options)
+        scores = fit(
+            recipe,
+            tiles,
+            folder,
+            unlabelled=unlabelled,
+            fold=fold,
+            seed=seed,
+            device=device,
+            data=data,
+            license=license,
+            resume=started,
+            save_every=save_every,
+            tell=tell,
+        )
         for name, score in scores.items():
             sums[name] = sums.get(name, 0.0) + score * int(np.count_nonzero(folds == fold))
     return {name: total / len(tiles) for name, total in sums.items()}
