@@ -26,7 +26,8 @@ class HypercolumnHead(nn.Module):
         reduced: channels to which a 1x1 convolution, batch norm and ReLU narrow each map before it is resized, which
             makes the head many times cheaper. None concatenates the maps as they are.
         hidden: channels between the column and the logits.
-        reads_image: add the image classifier's logit to the column as one more channel, the same at every pixel.
+        reads_image: whether to add the image classifier's logit to the column as one more channel, the same at every
+            pixel.
         drop_rate: as in SegmentationHead.
         scale: as in SegmentationHead.
 

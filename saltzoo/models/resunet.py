@@ -135,7 +135,7 @@ class ResUnetOptions(NetworkOptions):
         if self.scalar_channel == "bottleneck" and self.in_chans < 2:
             raise ValueError(
                 f'scalar_channel="bottleneck" takes the last channel away from the image, so in_chans must be at '
-                f'least 2, got {self.in_chans}: give the scalar as a channel, or say scalar_channel="none"'
+                f'least 2, got {self.in_chans}: give the scalar as a channel, or pass scalar_channel="none"'
             )
 
     def build(self) -> Segmenter:

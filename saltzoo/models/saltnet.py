@@ -30,7 +30,7 @@ class SaltnetEncoder(nn.Module):
         in_chans: channels of the image.
         blocks: residual blocks in each stage.
         attention: "none" or a name of `saltzoo.layers.ATTENTIONS`.
-        attention_reduction: how far the channel branch narrows; None for the attention's own default.
+        attention_reduction: factor by which the channel branch narrows; None for the attention's default.
 
     Attributes:
         spec: the FeatureSpec of what `forward` returns.

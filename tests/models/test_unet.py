@@ -320,10 +320,10 @@ def test_refuses_a_batch_of_another_shape(scse, shape, words):
     [
         (
             {"decoder_channels": (64, 32)},
-            "encoder 'test_resnet' halves the image 5 times, so decoder_channels must be 5 positive numbers, "
-            "coarsest first; got (64, 32)",
+            "decoder_channels must be 5 positive numbers, coarsest first, as the encoder halves the image 5 times; "
+            "got (64, 32)",
         ),
-        ({"decoder_channels": ()}, "coarsest first; got ()"),
+        ({"decoder_channels": ()}, "5 times; got ()"),
         ({"decoder_channels": (256, 128, 64, 32, 0)}, "got (256, 128, 64, 32, 0)"),
         ({"attention": "sces"}, "unknown attention 'sces': choose one of 'none', 'se', 'scse', 'bam', 'cbam'"),
         ({"attention": "sces", "attention_sites": ("concat",)}, "unknown attention 'sces'"),
@@ -332,12 +332,15 @@ def test_refuses_a_batch_of_another_shape(scse, shape, words):
             {"attention": "none", "attention_sites": ("skip",)},
             "attention_sites=('skip',) is an option of the attention, which is off: leave it at ('encoder', ",
         ),
-        ({"attention": "scse", "attention_sites": ()}, 'say attention="none"'),
+        ({"attention": "scse", "attention_sites": ()}, 'pass attention="none"'),
         ({"attention": "scse", "attention_sites": ("encoder", "stem")}, "attention_sites must be one or more of"),
         ({"attention": "scse", "attention_reduction": 0}, "attention_reduction must be at least 1, or None, got 0"),
         ({"center": "aspp"}, "'center' of model 'unet' must be one of 'none', 'conv', 'pyramid', got 'aspp'"),
         ({"decoder_block": "dense"}, "must be one of 'concat', 'half', 'residual', got 'dense'"),
-        ({"upsample": "bicubic"}, "unknown upsample 'bicubic'"),
+        (
+            {"upsample": "bicubic"},
+            "upsample' of model 'unet' must be one of 'nearest', 'bilinear', 'deconv', None, got 'bicubic'",
+        ),
         ({"decoder_block": "half", "decoder_channels": (8, 8, 8, 8, 1)}, "out_channels must be at least 2"),
     ],
 )
