@@ -79,7 +79,7 @@ def test_which_heads_a_model_has(name):
         (
             {"hypercolumn_channels": 8, "hypercolumn": False},
             "hypercolumn_channels=8 is an option of the hypercolumn, which is off: leave it at 16, or "
-            "say hypercolumn=True",
+            "pass hypercolumn=True",
         ),
         (
             {"deep_supervision_channels": 8},
