@@ -95,6 +95,11 @@ class Recipe:
         """
         return read_options(cls, table, "the recipe")
 
+    @classmethod
+    def from_saved(cls, table: Mapping[str, Any]) -> Recipe:
+        """Return the recipe in the card of a checkpoint. Version 0.1.0 saved no `split`: its folds were by coverage."""
+        return cls.from_dict({"split": "coverage", **table})
+
     def split_tiles(self, tiles: Tiles) -> npt.NDArray[np.int64]:
         """Return the fold in which each tile validates, N numbers from 0."""
         if self.split == "id":
