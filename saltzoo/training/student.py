@@ -21,10 +21,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..data import Tiles
-from ..inference import predict
 from ..zoo.factory import create_model
 from .process import Process
 from .recipe_parts import StudentPart
+from .scalars import check_depths, predict_tiles, reads_scalar
 from .techniques.pseudo_labels import agreement
 
 CHUNK = 512
@@ -105,9 +105,10 @@ def pseudo_label(part: StudentPart, unlabelled: Tiles, process: Process, *, amp:
 def _fill(probabilities: Tensor, teacher: str, unlabelled: Tiles, process: Process, *, tta: str | None) -> None:
     """Write a teacher's probabilities for this process's tiles at their positions in N H W."""
     model = create_model(teacher, pretrained=True).to(process.device)
+    if reads_scalar(model):
+        check_depths(unlabelled, f"unlabelled tiles for teacher {teacher!r}")
     for index in torch.arange(process.rank, len(unlabelled), process.world).split(CHUNK):
-        tiles = torch.from_numpy(unlabelled.images[index.numpy()]).to(process.device)
-        predicted = predict(model, tiles, tta=tta)
+        predicted = predict_tiles(model, unlabelled.select(index.numpy()), process.device, tta=tta)
         if predicted.ndim != 3:
             raise ValueError(f"teacher {teacher!r} has {predicted.shape[1]} classes: give one with salt alone")
         probabilities[index.to(process.device)] = predicted.half()
