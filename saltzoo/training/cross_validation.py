@@ -10,8 +10,11 @@ import torch
 
 from ..data import Tiles
 from .fit import fit
+from .process import Process
 from .recipe import Recipe
-from .resume import STATE
+from .resume import STATE, check_folder
+from .sampling import Sampler
+from .tile_checks import checked_folds
 
 
 def cross_validate(
@@ -47,25 +50,29 @@ def cross_validate(
         The scores of `fit` over all tiles, each scored by the network of its fold.
 
     Raises:
-        ValueError, OSError: as `fit` does.
+        ValueError, OSError: as `fit` does. Folds without tiles, and folders that hold other runs, are refused before
+            the first run.
     """
-    folds = recipe.split_tiles(tiles)
+    folds = checked_folds(recipe, tiles, validating=range(recipe.folds))
+    folders = [Path(out) / f"fold{fold}" for fold in range(recipe.folds)]
+    started = [resume and (folder / STATE).exists() for folder in folders]
+    for fold, folder in enumerate(folders):  # before hours of training in the first
+        check_folder(folder, resume=started[fold])
+        Sampler.of(recipe, Process.current(device), labelled=int(np.count_nonzero(folds != fold)), pseudo=0)
     sums: dict[str, float] = {}
     for fold in range(recipe.folds):
-        folder = Path(out) / f"fold{fold}"
         tell(f"fold {fold} of {recipe.folds}")
-        started = resume and (folder / STATE).exists()
         scores = fit(
             recipe,
             tiles,
-            folder,
+            folders[fold],
             unlabelled=unlabelled,
             fold=fold,
             seed=seed,
             device=device,
             data=data,
             license=license,
-            resume=started,
+            resume=started[fold],
             save_every=save_every,
             tell=tell,
         )

@@ -22,26 +22,26 @@ def replaced(path: Path) -> Iterator[io.BufferedWriter]:
         OSError: if the file cannot be written, also where the writer in the block (torch.save) raises another error.
     """
     part = path.with_name(f"{path.name}.part")
-    raw = _Watched(part, "w")
+    file = _Watched(io.FileIO(part, "w"))
     try:
-        with io.BufferedWriter(raw) as file:
+        with file:
             yield file
             file.flush()
-            os.fsync(raw.fileno())
+            os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException as error:
         part.unlink(missing_ok=True)
-        if raw.error is not None:
-            raise OSError(raw.error.errno, raw.error.strerror, str(path)) from error
+        if file.error is not None:
+            raise OSError(file.error.errno, file.error.strerror, str(path)) from error
         raise
 
 
-class _Watched(io.FileIO):
+class _Watched(io.BufferedWriter):
     """A file that remembers the error of a failed write."""
 
     error: OSError | None = None
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as error:

@@ -36,7 +36,9 @@ def checked_folds(recipe: Recipe, tiles: Tiles, *, validating: range | None = No
             f"{tiles.ids.count(double[0])} times. Leave repeated tiles out, or rename them"
         )
     if recipe.split == "coverage" and len(tiles) < recipe.folds:
-        raise ValueError(f"folds must be at most the number of tiles, {len(tiles)}, got {recipe.folds}: give fewer folds")
+        raise ValueError(
+            f"folds must be at most the number of tiles, {len(tiles)}, got {recipe.folds}: give fewer folds"
+        )
     folds = recipe.split_tiles(tiles)
     sizes = np.bincount(folds, minlength=recipe.folds)
     for fold in [recipe.fold] if validating is None else validating:
@@ -45,7 +47,7 @@ def checked_folds(recipe: Recipe, tiles: Tiles, *, validating: range | None = No
             raise ValueError(
                 f"fold {fold} of {recipe.folds} holds {held} of the {len(tiles)} tiles, so nothing is left to "
                 f"{'score' if held == 'none' else 'train on'} (tiles in each fold: {sizes.tolist()}): "
-                f'{_remedy(sizes, validating, recipe)}'
+                f"{_remedy(sizes, validating, recipe)}"
             )
     return folds
 

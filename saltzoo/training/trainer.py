@@ -72,7 +72,9 @@ class Trainer:
         self._sampler = Sampler.of(recipe, self._process, labelled=len(tiles), pseudo=sum(map(len, pools[1:])))
         self.steps = self._sampler.steps
         torch.manual_seed(recipe.seed)
-        self.model = build_model(recipe, tiles, restored=restored).to(self._process.device).to(memory_format=torch.channels_last)
+        self.model = (
+            build_model(recipe, tiles, restored=restored).to(self._process.device).to(memory_format=torch.channels_last)
+        )
         self.optimizer = build_optimizer(recipe.optimizer, self.model)
         if recipe.frozen_batch_norm:
             keep_batch_norm_frozen(self.model.encoder)  # before the average copies the model
