@@ -136,9 +136,11 @@ class SavedRun:
         if recipe.epochs > was["epochs"]:
             restarts.append(was["epochs"])
             was |= {"epochs": recipe.epochs, "rate": {**was["rate"], "restarts": restarts}}
-        if not recipe.rate.restarts and recipe.epochs >= was["epochs"]:
-            recipe = replace(recipe, rate=replace(recipe.rate, restarts=tuple(restarts)))
-        self._raise_for(_differences(was, recipe.to_dict(), "recipe."))
+        now = recipe.to_dict()
+        if not recipe.rate.restarts:  # a caller need not repeat those of earlier calls
+            now |= {"rate": {**now["rate"], "restarts": restarts}}
+        self._raise_for(_differences(was, now, "recipe."))
+        recipe = replace(recipe, rate=replace(recipe.rate, restarts=tuple(restarts)))
         return recipe
 
     def check_data(self, data: str, tiles: TileDigests, unlabelled: TileDigests | None) -> None:
