@@ -87,6 +87,10 @@ def fit(
     saved = SavedRun.read(out, process.device) if resume else None
     if saved is not None:
         recipe = saved.continued(recipe)
+        if recipe.epochs > saved.epochs:
+            tell(
+                f"the run of {saved.epochs} epochs gets {recipe.epochs - saved.epochs} more: its rate restarts for them"
+            )
     tiles, unlabelled = in_order(tiles), None if unlabelled is None else in_order(unlabelled)
     folds = checked_folds(recipe, tiles)
     validation = tiles.select(folds == recipe.fold)

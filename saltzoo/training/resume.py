@@ -125,6 +125,11 @@ class SavedRun:
         """Digest of the student's pseudo-labels."""
         return self.identity["labels"]
 
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that the run was to have."""
+        return self.identity["recipe"]["epochs"]
+
     def continued(self, recipe: Recipe) -> Recipe:
         """Return the recipe with which this run continues. If it has more epochs, the rate restarts for them.
 
@@ -140,8 +145,7 @@ class SavedRun:
         if not recipe.rate.restarts:  # a caller need not repeat those of earlier calls
             now |= {"rate": {**now["rate"], "restarts": restarts}}
         self._raise_for(_differences(was, now, "recipe."))
-        recipe = replace(recipe, rate=replace(recipe.rate, restarts=tuple(restarts)))
-        return recipe
+        return replace(recipe, rate=replace(recipe.rate, restarts=tuple(restarts)))
 
     def check_data(self, data: str, tiles: TileDigests, unlabelled: TileDigests | None) -> None:
         """Raise if the data differ from this run's.

@@ -175,7 +175,7 @@ def test_teacher_and_student_read_the_depths_of_unlabelled_tiles(tmp_path):
     taught = {"teachers": [teacher], "low": 0.5, "high": 0.5, "min_iou": 0.0, "empty_share": 0.0, "tta": "none"}
     recipe = recipe_of(student=taught)
     extra = synthetic_tiles(6, seed=4, size=40)
-    with pytest.raises(ValueError, match="unlabelled tiles for teacher .* must have depths"):
+    with pytest.raises(ValueError, match=r"unlabelled tiles for teacher .* must have depths"):
         fit(recipe, TILES, tmp_path / "run", unlabelled=extra, tell=lambda line: None)
     deep = replace(extra, depths=np.linspace(200, 400, 6).astype(np.float32))
     fit(recipe, TILES, tmp_path / "run", unlabelled=deep, tell=lambda line: None)

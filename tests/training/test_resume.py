@@ -257,7 +257,7 @@ def test_lost_or_damaged_pseudo_labels_are_made_again_by_the_teacher(student):
     assert (folder / "run" / "pseudo_labels.npz").read_bytes() == (folder / "whole" / "pseudo_labels.npz").read_bytes()
     shutil.rmtree(folder / "teacher")
     (folder / "run" / "pseudo_labels.npz").unlink()
-    with pytest.raises(OSError, match="no checkpoint at .*teacher"):
+    with pytest.raises(OSError, match=r"no checkpoint at .*teacher"):
         run(folder / "run", recipe=recipe, unlabelled=UNLABELLED, resume=True)
 
 
@@ -302,7 +302,7 @@ def test_more_epochs_are_one_more_cycle_of_the_rate(tmp_path, monkeypatch):
     recipe = json.loads((out / "model" / "config.json").read_text())["recipe"]
     assert (recipe["epochs"], recipe["rate"]["restarts"]) == (5, [2])
 
-    with pytest.raises(ValueError, match="has recipe.epochs 5 and not 2: resume it with the same"):
+    with pytest.raises(ValueError, match=r"has recipe\.epochs 5 and not 2: resume it with the same"):
         run(out, recipe=short, resume=True)
     run(out, recipe=replace(short, epochs=6), resume=True)
     recipe = json.loads((out / "model" / "config.json").read_text())["recipe"]

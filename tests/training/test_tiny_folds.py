@@ -156,13 +156,26 @@ def test_what_cannot_work_is_refused_before_training(case, train, tmp_path):
 
 def test_cross_validation_refuses_an_empty_fold_and_a_used_folder_before_the_first_run(tmp_path):
     told = []
-    with pytest.raises(ValueError, match="fold 1 of 2 holds none of the 4 tiles"):
-        cross_validate(recipe_of(), many_in_fold(0), tmp_path / "a", tell=told.append)
+    tiles = Tiles(("t0", "t3", "t5", "t11"), TILES.images[:4], TILES.masks[:4])
+    assert folds_by_id(tiles.ids, n_folds=3).tolist() == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match="fold 2 of 3 holds none of the 4 tiles"):
+        cross_validate(recipe_of(folds=3), tiles, tmp_path / "a", tell=told.append)
     with pytest.raises(ValueError, match="there are only 2 training tiles"):
         cross_validate(recipe_of(batch_size=5), some(validating=2, training=6), tmp_path / "b", tell=told.append)
     run(recipe_of(epochs=1), TILES, tmp_path / "c" / "fold1", fold=1)
     with pytest.raises(ValueError, match="fold1 holds a run already"):
         cross_validate(recipe_of(), TILES, tmp_path / "c", tell=told.append)
+    assert told == []
+
+
+def test_cross_validation_refuses_a_teacher_of_one_fold_before_the_first_run(tmp_path):
+    held_out = TILES.select(FOLDS == 0)
+    card = {"name": "salt_map", "value": 0.5, "data": "tiles", "fold": "0 of 2", "held_out": held_out.fingerprint}
+    saltzoo.save_pretrained(saltzoo.create_model("unet", **SMALL), tmp_path / "start", metrics=[card])
+    model = {"name": "unet", "options": SMALL, "grow_from": f"local-dir:{tmp_path / 'start'}"}
+    told = []
+    with pytest.raises(ValueError, match=r"was trained without fold 0 of 2 .* has seen validation tiles of this run"):
+        cross_validate(recipe_of(model=model), TILES, tmp_path / "run", tell=told.append)
     assert told == []
 
 
