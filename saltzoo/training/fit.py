@@ -84,18 +84,18 @@ def fit(
     recipe = replace(recipe, fold=recipe.fold if fold is None else fold, seed=recipe.seed if seed is None else seed)
     process, out = Process.current(device), Path(out)
     check_folder(out, resume=resume)
+    say = tell if process.main else _silent
     saved = SavedRun.read(out, process.device) if resume else None
     if saved is not None:
         recipe = saved.continued(recipe)
         if recipe.epochs > saved.epochs:
-            tell(
+            say(
                 f"the run of {saved.epochs} epochs gets {recipe.epochs - saved.epochs} more: its rate restarts for them"
             )
     tiles, unlabelled = in_order(tiles), None if unlabelled is None else in_order(unlabelled)
     folds = checked_folds(recipe, tiles)
     validation = tiles.select(folds == recipe.fold)
     artifacts = Artifacts(recipe, validation, out, data=data, license=license, machine=process.machine)
-    say = tell if process.main else _silent
     run = open_run(artifacts, tiles, folds, unlabelled=unlabelled, saved=saved, process=process, say=say)
     with full_disk_explained(out, out / STATE):
         return _epochs(run, [] if saved is None else saved.history, save_every)

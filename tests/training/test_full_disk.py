@@ -76,9 +76,8 @@ def test_a_device_without_room_gives_the_same_error(writer, tmp_path, monkeypatc
 
 
 def test_an_error_of_the_writer_itself_passes_through(tmp_path):
-    with pytest.raises(ZeroDivisionError), replaced(tmp_path / "file") as file:
-        file.write(b"begun")
-        raise ZeroDivisionError
+    with pytest.raises(AttributeError, match="pickle"), replaced(tmp_path / "file") as file:
+        torch.save({"function": lambda: None}, file)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,7 +109,7 @@ def test_a_run_whose_disk_was_full_resumes_to_the_same_result(place, tmp_path, m
             patch.setattr(artifacts.draw, "save_png", refuse)
         else:
             fill_disk(patch, after={"state": 0, "log": 1, "second state": 2}[place])
-        with pytest.raises(OSError, match="the disk of .* is full") as caught:
+        with pytest.raises(OSError, match=r"the disk of .* is full") as caught:
             run(out)
     assert caught.value.errno == errno.ENOSPC
     assert not [path for path in out.rglob("*") if "part" in path.name]
