@@ -26,6 +26,7 @@ from .process import Process
 from .recipe_parts import StudentPart
 from .scalars import check_depths, predict_tiles, reads_scalar
 from .techniques.pseudo_labels import agreement
+from .tile_checks import check_unique
 
 CHUNK = 512
 """Number of tiles on the device at a time."""
@@ -41,7 +42,7 @@ def check_unlabelled(part: StudentPart | None, tiles: Tiles, unlabelled: Tiles |
 
     Raises:
         ValueError: if there are unlabelled tiles and no student, or a student and no unlabelled tiles; if the tiles
-            have different sizes; if unlabelled tiles have ids of labelled ones.
+            have different sizes; if unlabelled tiles have ids of labelled ones, or share one.
     """
     if part is None:
         if unlabelled is not None:
@@ -58,6 +59,7 @@ def check_unlabelled(part: StudentPart | None, tiles: Tiles, unlabelled: Tiles |
     sizes = [f"{one.images.shape[1]} x {one.images.shape[2]}" for one in (unlabelled, tiles)]
     if sizes[0] != sizes[1]:
         raise ValueError(f"unlabelled and labelled tiles must have one size, got {sizes[0]} and {sizes[1]} pixels")
+    check_unique(unlabelled)
     common = sorted({*tiles.ids} & {*unlabelled.ids})
     if common:
         raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,12 +31,7 @@ def checked_folds(recipe: Recipe, tiles: Tiles, *, validating: range | None = No
     if not len(tiles):
         raise ValueError("tiles must hold tiles to train on and to score, got none: read or generate some")
     tiles.require_masks()
-    if len(set(tiles.ids)) < len(tiles):
-        double = sorted(id_ for id_ in set(tiles.ids) if tiles.ids.count(id_) > 1)
-        raise ValueError(
-            f"ids of tiles must be unique, or a tile could train and validate: {double[0]!r} occurs "
-            f"{tiles.ids.count(double[0])} times. Leave repeated tiles out, or rename them"
-        )
+    check_unique(tiles)
     if recipe.split == "coverage" and len(tiles) < recipe.folds:
         raise ValueError(
             f"folds must be at most the number of tiles, {len(tiles)}, got {recipe.folds}: give fewer folds"
@@ -50,6 +47,20 @@ def checked_folds(recipe: Recipe, tiles: Tiles, *, validating: range | None = No
                 f"{_remedy(sizes, validating, recipe)}"
             )
     return folds
+
+
+def check_unique(tiles: Tiles) -> None:
+    """Raise if an id occurs twice: its tiles could not be told apart, and one could train and the other validate.
+
+    Raises:
+        ValueError: if so.
+    """
+    if len(set(tiles.ids)) < len(tiles):
+        id_, times = Counter(tiles.ids).most_common(1)[0]
+        raise ValueError(
+            f"ids of tiles must be unique, as they decide what validates, got {id_!r} {times} times: leave repeated "
+            f"tiles out, or rename them"
+        )
 
 
 def _remedy(sizes: npt.NDArray[np.int64], validating: range | None, recipe: Recipe) -> str:

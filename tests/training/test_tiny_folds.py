@@ -126,11 +126,6 @@ REFUSED = {
         some(validating=2, training=3),
         "there are only 3 training tiles: give a smaller batch_size",
     ),
-    "an id twice": (
-        {},
-        Tiles((*TILES.ids[:11], TILES.ids[0]), TILES.images, TILES.masks),
-        "ids of tiles must be unique, or a tile could train and validate: 'synthetic_3_000000' occurs 2 times",
-    ),
     "several classes": (
         {"model": {"name": "unet", "options": {**SMALL, "num_classes": 3}}},
         TILES,
@@ -151,6 +146,13 @@ def test_what_cannot_work_is_refused_before_training(case, train, tmp_path):
     with pytest.raises(ValueError, match=words):
         train(recipe_of(**options), tiles, tmp_path / "run", tell=told.append)
     assert not [line for line in told if line.startswith("epoch")]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("train", [fit, cross_validate])
+def test_an_id_that_occurs_twice_is_refused(train, tmp_path):
+    with pytest.raises(ValueError, match=r"unique.*synthetic_3_000000"):
+        train(recipe_of(), Tiles((*TILES.ids[:11], TILES.ids[0]), TILES.images, TILES.masks), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
