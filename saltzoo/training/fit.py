@@ -47,7 +47,7 @@ def fit(
 
     The order of the tiles has no influence: they are sorted by id. A model with `scalar_channel` also gets their
     depths. `out` then holds `model/` (the checkpoint: `create_model("local-dir:OUT/model")`), `predictions.png`,
-    `log.csv` and `last.pt`, from which `resume=True` continues; with a student also `pseudo_labels.npz`. The checkpoint
+    `log.csv` and `last.pt`, from which `resume=True` continues; with a student also `pseudo_labels.bin`. The checkpoint
     holds the weights of the last epoch, not of the best one, whose score would be too high. With several processes of
     torch.distributed, call it in each, with the same arguments.
 
@@ -106,7 +106,7 @@ def _epochs(run: Run, history: History, save_every: int) -> dict[str, float]:
     recipe, process = run.artifacts.recipe, run.process
     run.begin()
     if history and process.main:
-        _write(run, history)  # a kill may have come between the state and the other files
+        _write(run, history, save=True)  # a kill may have come between the state and the other files
     for epoch in range(len(history), recipe.epochs):
         loss, seconds = _train(run, epoch)
         score = evaluate(run.trainer.kept, run.artifacts.validation, process, amp=recipe.amp == "bf16")
@@ -131,19 +131,20 @@ def _record(run: Run, history: History, *, save: bool) -> None:
     """Write the files of an epoch, and report it."""
     epoch, loss, score, seconds = history[-1]
     recipe = run.artifacts.recipe
-    # The state is written first: whatever stops the run after it, the folder can be resumed.
-    if save:
-        run.save_state(history)
-        run.artifacts.save(run.trainer.kept, history)
-    if recipe.ends_cycle(epoch - 1):
-        run.artifacts.save_snapshot(run.trainer.kept, history)
+    try:
+        _write(run, history, save=save)
+    except KeyboardInterrupt:
+        _write(run, history, save=save)  # state and checkpoint are of one epoch
+        raise
     speed = run.trainer.steps * recipe.batch_size / seconds if seconds else 0.0
     run.say(f"epoch {epoch}: loss {loss:.4f}  score {score:.4f}  {seconds:.1f} s  {speed:.1f} tiles/s")
 
 
-def _write(run: Run, history: History) -> None:
-    """Write the files of the last saved epoch again."""
-    run.artifacts.save(run.trainer.kept, history)
+def _write(run: Run, history: History, *, save: bool) -> None:
+    """Write the files of an epoch, the state first: whatever stops the run after it, the folder can be resumed."""
+    if save:
+        run.save_state(history)
+        run.artifacts.save(run.trainer.kept, history)
     if run.artifacts.recipe.ends_cycle(len(history) - 1):
         run.artifacts.save_snapshot(run.trainer.kept, history)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import operator
 import shutil
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ import torch
 
 import saltzoo
 from saltzoo.data import Augment, Tiles, synthetic_tiles
-from saltzoo.training import Recipe, Trainer, cross_validate, fit
+from saltzoo.training import Recipe, Trainer, artifacts, cross_validate, fit
 from saltzoo.training.digests import TileDigests
 
 SMALL = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
@@ -251,23 +252,21 @@ def test_a_student_resumes_without_its_teacher(student):
 
 def test_lost_or_damaged_pseudo_labels_are_made_again_by_the_teacher(student):
     recipe, folder = student
-    (folder / "run" / "pseudo_labels.npz").write_bytes(b"PK damaged")
+    (folder / "run" / "pseudo_labels.bin").write_bytes(b"damaged")
     run(folder / "run", recipe=recipe, unlabelled=UNLABELLED, resume=True)
     assert_same_run(folder / "run", folder / "whole")
-    assert (folder / "run" / "pseudo_labels.npz").read_bytes() == (folder / "whole" / "pseudo_labels.npz").read_bytes()
+    assert (folder / "run" / "pseudo_labels.bin").read_bytes() == (folder / "whole" / "pseudo_labels.npz").read_bytes()
     shutil.rmtree(folder / "teacher")
-    (folder / "run" / "pseudo_labels.npz").unlink()
+    (folder / "run" / "pseudo_labels.bin").unlink()
     with pytest.raises(OSError, match=r"no checkpoint at .*teacher"):
         run(folder / "run", recipe=recipe, unlabelled=UNLABELLED, resume=True)
 
 
 def test_pseudo_labels_of_another_run_are_not_taken(student):
     recipe, folder = student
-    stored = folder / "run" / "pseudo_labels.npz"
-    with np.load(stored) as file:
-        arrays = dict(file)
-    arrays["masks"] ^= 255
-    np.savez_compressed(stored, **arrays)
+    stored = folder / "run" / "pseudo_labels.bin"
+    names, _, masks = stored.read_bytes().partition(b"\n")
+    stored.write_bytes(names + b"\n" + bytes(255 - byte for byte in masks))
     run(folder / "run", recipe=recipe, unlabelled=UNLABELLED, resume=True)
     assert_same_run(folder / "run", folder / "whole")
 
@@ -348,3 +347,24 @@ def test_a_kill_between_the_state_and_the_checkpoint_loses_nothing(tmp_path, mon
     shutil.rmtree(tmp_path / "run" / "model")  # the state has all of it
     run(tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("place", ["save_pretrained", "draw.save_png"])
+def test_ctrl_c_among_the_files_leaves_the_state_and_the_checkpoint_of_one_epoch(tmp_path, monkeypatch, place):
+    original = operator.attrgetter(place)(artifacts)
+    calls = []
+
+    def interrupted(*given, **named):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return original(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"saltzoo.training.artifacts.{place}", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    assert len(log_of(tmp_path)) == 1
+    average = torch.load(tmp_path / "last.pt", weights_only=True)["parts"]["average"]
+    for name, tensor in weights_of(tmp_path).items():
+        assert torch.equal(tensor, average[f"module.{name}"]), name
