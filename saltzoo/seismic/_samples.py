@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -57,7 +57,8 @@ def read_samples(path: str | os.PathLike[str], page: int | None) -> Samples:
             has several pages and `page` is None, or no such page.
     """
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        # From a path, Pillow maps a TIFF file into memory, and version 13.0 scrambles one that is stored on its side.
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
             pages = _count_pages(picture)
             if page is None and pages == 1:
                 page = 0
@@ -77,8 +78,9 @@ def read_samples(path: str | os.PathLike[str], page: int | None) -> Samples:
     except _UNREADABLE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # by the system, and it names the file
+        what = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(
-            f"{path} cannot be read as a picture ({error}): give a complete file, BMP, GIF, JPEG, PNG, PPM, WEBP, or "
+            f"{path} cannot be read as a picture ({what}): give a complete file, BMP, GIF, JPEG, PNG, PPM, WEBP, or "
             "TIFF with samples of at most 32 bits"
         ) from error
     if page is None:
