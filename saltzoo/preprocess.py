@@ -42,12 +42,13 @@ class Preprocess:
     pad_mode: str = "reflect"
 
     def __post_init__(self) -> None:
-        finite = all(type(value) in (int, float) and isfinite(value) for value in (*self.mean, *self.std))
+        finite = all(_is_number(value) and isfinite(value) for value in (*self.mean, *self.std))
         if not finite or len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
             raise ValueError(
                 f"mean and std must hold a finite number for each channel, std above 0, got {self.mean} and {self.std}"
             )
-        if type(self.multiple) is not int or self.multiple < 1 or self.pad_mode not in _PAD_MODES:
+        whole = isinstance(self.multiple, int) and not isinstance(self.multiple, bool)
+        if not whole or self.multiple < 1 or self.pad_mode not in _PAD_MODES:
             raise ValueError(
                 f"multiple must be a whole number of at least 1 and pad_mode one of {_PAD_MODES}: "
                 f"got {self.multiple} and {self.pad_mode!r}"
@@ -119,6 +120,10 @@ class Preprocess:
         """Return the padding at the top, bottom, left and right; an odd pixel goes to the bottom and the right."""
         rows, columns = -height % self.multiple, -width % self.multiple
         return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_values(images: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,21 @@ def mask_of(values: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.bool_]
             "write masks with two values"
         )
     return mask, int(salt)
+
+
+def check_one_meaning(salt: Mapping[str, int]) -> None:
+    """Raise ValueError if some masks mark salt by 1 and others by 255 or 65535, which may be unknown pixels there.
+
+    Args:
+        salt: by file, the value of salt, 0 without salt.
+    """
+    ones = [name for name, value in salt.items() if value == 1]
+    whites = [name for name, value in salt.items() if value > 1]
+    if ones and whites:
+        raise ValueError(
+            f"masks must mark salt by one value, got 1 in {ones[0]} and {salt[whites[0]]} in {whites[0]}: write 0 and "
+            "255 in every mask (if 255 marks unknown pixels, decide for each whether it is salt)"
+        )
 
 
 def as_uint8(picture: Gray) -> npt.NDArray[np.uint8]:
