@@ -129,8 +129,8 @@ def _check_same_names(pictures: dict[str, Path], masks: dict[str, Path], images_
     orphans = [name for name in masks if name not in pictures]
     if bare:
         raise ValueError(
-            f"{len(bare)} of {len(pictures)} pictures in {images_at} have no mask in {masks_at} (the first: {bare[0]}): "
-            "add masks of the same names, or read unlabelled pictures with masks=None"
+            f"{len(bare)} of {len(pictures)} pictures in {images_at} have no mask in {masks_at} (the first: {bare[0]}"
+            "): add masks of the same names, or read unlabelled pictures with masks=None"
         )
     if orphans:
         raise ValueError(

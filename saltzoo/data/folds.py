@@ -59,8 +59,8 @@ def folds_by_id(
             tiles of a picture together, so that no tile is validated beside its neighbour. None: each tile alone.
 
     Returns:
-        N folds in 0..n_folds - 1: the first 8 hexadecimal digits of the SHA-256 of the id, or group, in UTF-8 (or, for a seed
-        above 0, of "seed:id"), modulo `n_folds`.
+        N folds in 0..n_folds - 1: the first 8 hexadecimal digits of the SHA-256 of the id, or of its group, in UTF-8
+        (or, for a seed above 0, of "seed:id"), modulo `n_folds`.
 
     Raises:
         TypeError: if `ids` is not a sequence of strings.

@@ -38,7 +38,9 @@ class Tiles:
                 raise TypeError(f"{name} must be a numpy array, got a {type(array).__name__}: use np.asarray")
         count = len(self.ids)
         if self.images.ndim != 3 or self.images.dtype != np.uint8 or 0 in self.images.shape[1:]:
-            raise ValueError(f"images must be N H W uint8, got {self.images.shape} {self.images.dtype}")
+            raise ValueError(
+                f"images must be N H W uint8, H and W above 0, got {self.images.shape} {self.images.dtype}"
+            )
         if len(self.images) != count:
             raise ValueError(f"ids and images must have one length, got {count} ids and {len(self.images)} images")
         if self.masks is not None and (self.masks.shape != self.images.shape or self.masks.dtype != np.bool_):
