@@ -150,12 +150,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     sheet = args.out / "quickstart.png"
     try:
-        if args.images:
-            masks_and_overlays(args.images, args.out)
-        elif args.value_range or args.page is not None:
-            raise ValueError("--value-range and --page belong to --images: give both, or neither")
-        else:
+        if not args.images:
             check_absent([sheet], overwrite=args.overwrite)
+        if not args.images and (args.value_range or args.page is not None):
+            raise ValueError("--value-range and --page say how to read --images: give these too")
         model = load(args.model)
         if args.images:
             segment_pictures(

@@ -54,7 +54,7 @@ def overlay(
         raise ValueError(f"image, mask and truth must have one shape H W, got {shapes}")
     alpha = opacity * np.asarray(mask, dtype=np.float32)[..., None]
     picture = (image[..., None] * (1 - alpha) + np.array(SALT, dtype=np.float32) * alpha).round().astype(np.uint8)
-    if truth is not None:
+    if truth is not None and truth.size:
         picture[_outline(truth.astype(bool))] = TRUTH
     return picture
 

@@ -15,10 +15,9 @@ from ..data import Tiles
 from ..inference import predict
 from ..models import Segmenter
 from .recipe import Recipe
-from .resume import MODEL, History
+from .resume import MODEL, PICTURE, History
 from .training_only import without_training_options
 
-PICTURE = "predictions.png"
 SHOWN = 12
 """Number of tiles in the picture."""
 
