@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._torch import is_readable, rounding
+
 _PAD_MODES = ("reflect", "replicate", "constant")
 
 
@@ -40,12 +42,13 @@ class Preprocess:
     pad_mode: str = "reflect"
 
     def __post_init__(self) -> None:
-        finite = all(isinstance(value, int | float) and isfinite(value) for value in (*self.mean, *self.std))
+        finite = all(_is_number(value) and isfinite(value) for value in (*self.mean, *self.std))
         if not finite or len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
             raise ValueError(
                 f"mean and std must hold a finite number for each channel, std above 0, got {self.mean} and {self.std}"
             )
-        if not isinstance(self.multiple, int) or self.multiple < 1 or self.pad_mode not in _PAD_MODES:
+        whole = isinstance(self.multiple, int) and not isinstance(self.multiple, bool)
+        if not whole or self.multiple < 1 or self.pad_mode not in _PAD_MODES:
             raise ValueError(
                 f"multiple must be a whole number of at least 1 and pad_mode one of {_PAD_MODES}: "
                 f"got {self.multiple} and {self.pad_mode!r}"
@@ -87,13 +90,15 @@ class Preprocess:
             N C H' W', where H' and W' are multiples of `multiple`.
 
         Raises:
-            ValueError: if the shape or dtype differs, or images are too small for padding by reflection.
+            ValueError: if the shape or dtype differs; on a CPU, if an image is not in 0..1; if images are too small
+                for padding by reflection.
         """
         if images.ndim != 4 or images.shape[1] != len(self.mean) or not images.is_floating_point():
             raise ValueError(
                 f"expected floating-point images N {len(self.mean)} H W in 0..1, "
                 f"got {tuple(images.shape)} {images.dtype}"
             )
+        _check_values(images)
         mean, std = _constants(self.mean, images), _constants(self.std, images)  # C 1 1
         top, bottom, left, right = self._margins(images.shape[-2], images.shape[-1])
         normalised = (images - mean) / std
@@ -115,6 +120,22 @@ class Preprocess:
         """Return the padding at the top, bottom, left and right; an odd pixel goes to the bottom and the right."""
         rows, columns = -height % self.multiple, -width % self.multiple
         return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_values(images: Tensor) -> None:
+    # On other devices the host would have to wait for the values.
+    if not images.numel() or not is_readable(images):
+        return
+    low, high = (bound.item() for bound in images.detach().aminmax())
+    slack = rounding(images.dtype)
+    if not (low >= -slack and high <= 1 + slack):  # NaN fails too
+        raise ValueError(
+            f"images must be in 0..1 without NaN, got {low:g} to {high:g}: divide by their full scale, or clip"
+        )
 
 
 def _constants(values: tuple[float, ...], like: Tensor) -> Tensor:

@@ -90,6 +90,8 @@ def test_comes_back_from_json_as_it_was():
         {"multiple": 0},
         {"multiple": 1.5},
         {"multiple": "32"},
+        {"multiple": True},
+        {"mean": [True]},
         {"pad_mode": "circular"},
         {"unknown": 1},
     ],
@@ -111,6 +113,22 @@ def test_refuses_a_description_with_a_part_missing():
 def test_refuses_images_of_another_shape_or_dtype(images):
     with pytest.raises(ValueError, match=r"expected floating-point images N 1 H W in 0..1, got"):
         Preprocess.gray()(images)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, 255.0, float("nan")])
+def test_refuses_images_beyond_0_to_1(value):
+    images = torch.rand(2, 1, 40, 40)
+    images[1, 0, 3, 4] = value
+    with pytest.raises(ValueError, match=r"images must be in 0\.\.1 without NaN, got .*: divide by their full scale"):
+        Preprocess.gray()(images)
+
+
+def test_takes_rounding_beyond_1_empty_batches_and_tensors_without_values():
+    Preprocess.gray()(torch.full((1, 1, 4, 4), 1 + 2**-7, dtype=torch.bfloat16))
+    assert Preprocess.gray()(torch.zeros(0, 1, 40, 40)).shape == (0, 1, 40, 40)
+    assert Preprocess.gray()(torch.zeros(2, 1, 40, 40, device="meta")).shape == (2, 1, 40, 40)
+    mapped = torch.vmap(Preprocess.gray())(torch.rand(3, 2, 1, 4, 4))
+    assert mapped.shape == (3, 2, 1, 4, 4)
 
 
 def test_a_padding_wider_than_the_image_is_refused():

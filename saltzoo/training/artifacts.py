@@ -14,11 +14,10 @@ from ..checkpoints.save import save_pretrained
 from ..data import Tiles
 from ..models import Segmenter
 from .recipe import Recipe
-from .resume import MODEL, History
+from .resume import MODEL, PICTURE, History
 from .scalars import predict_tiles
 from .training_only import without_training_options
 
-PICTURE = "predictions.png"
 SHOWN = 12
 """Number of tiles in the picture."""
 

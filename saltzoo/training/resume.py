@@ -22,6 +22,7 @@ History = list[tuple[int, float, float, float]]
 MODEL = "model"
 STATE = "last.pt"
 LOG = "log.csv"
+PICTURE = "predictions.png"
 
 
 def minutes_to(history: History, score: float) -> float | None:
@@ -50,6 +51,9 @@ def check_folder(out: Path, *, resume: bool) -> None:
         raise ValueError(
             f"{out / MODEL} is a checkpoint without a {STATE} to resume from: move it, or choose another folder"
         )
+    for name in (LOG, PICTURE):
+        if (out / name).exists() and not there:
+            raise ValueError(f"{out / name} belongs to no run that could be resumed: move it, or choose another folder")
     if resume and not there:
         raise ValueError(f"nothing to resume: no {out / STATE}")
 
