@@ -86,7 +86,7 @@ class ResUnetEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.has_scalar = has_scalar
-        self.spec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))))
+        self.spec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))), reads_scalar=has_scalar)
         inputs = [in_chans - has_scalar, *channels[:-1]]
         inputs[-1] += has_scalar
         self.stages = nn.ModuleList(
@@ -119,8 +119,10 @@ class ResUnetOptions(NetworkOptions):
     Attributes:
         base_channels: channels at full size; they double at each size below.
         drop_rate: probability of the dropout after each pooling (half of it after the first) and each concatenation.
-        scalar_channel: meaning of the image's last channel. "none": a channel like the others. "bottleneck": a plane
-            that holds one number for the whole image, such as its depth; it enters the network at the coarsest size.
+        scalar_channel: meaning of the input's last channel. "none": a channel of the image like the others.
+            "bottleneck": a plane that holds one number for the whole image, such as its depth, which enters the network
+            at the coarsest size: `saltzoo.predict(model, images, scalars=...)`. The `preprocess` normalises it by the
+            depths of the TGS Salt challenge, in feet; replace it for numbers of another kind.
 
     Raises:
         ValueError: if a value is outside its limits, or a scalar leaves no channel for the image.
