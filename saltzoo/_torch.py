@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ._checks import check_ignore_index
 
@@ -31,32 +30,6 @@ def autocast_off(x: Tensor) -> AbstractContextManager[Any]:
     if x.device.type == "meta":
         return nullcontext()
     return torch.autocast(x.device.type, enabled=False)
-
-
-class HasModules(Protocol):
-    """A model whose modules can be listed."""
-
-    def modules(self) -> Iterator[nn.Module]:
-        """The module and everything in it."""
-
-
-@contextmanager
-def modes_restored(model: HasModules) -> Iterator[None]:
-    """Restore the training mode of every module of a model when the block ends.
-
-    Example:
-        >>> model = nn.Sequential(nn.Dropout())
-        >>> with modes_restored(model):
-        ...     _ = model.eval()
-        >>> model.training, model[0].training
-        (True, True)
-    """
-    modes = {module: module.training for module in model.modules()}
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def valid_pixels(target: Tensor, ignore_index: int | None) -> Tensor | None:

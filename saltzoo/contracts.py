@@ -23,8 +23,6 @@ class FeatureSpec:
         channels: channels of each map.
         reductions: nominal factor by which each map is smaller than the input. The exact size is the map's own: it
             differs by a pixel for odd sizes and for convolutions without padding.
-        reads_scalar: whether the encoder takes the last channel of its input for a plane that holds one number for the
-            whole image, such as its depth.
 
     Raises:
         ValueError: if the two differ in length or are empty, or the reductions are not increasing powers of two.
@@ -36,7 +34,6 @@ class FeatureSpec:
 
     channels: tuple[int, ...]
     reductions: tuple[int, ...]
-    reads_scalar: bool = False
 
     def __post_init__(self) -> None:
         powers = all(r > 0 and r & (r - 1) == 0 for r in self.reductions)

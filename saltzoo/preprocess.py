@@ -156,8 +156,7 @@ class Preprocess:
         """
         if images.ndim != 4 or images.shape[1] != len(self.mean) or not images.is_floating_point():
             raise ValueError(
-                f"expected floating-point images N {len(self.mean)} H W in 0..1, "
-                f"got {_shape(images)} {images.dtype}"
+                f"expected floating-point images N {len(self.mean)} H W in 0..1, got {_shape(images)} {images.dtype}"
             )
         mean, std = _constants(self.mean, images), _constants(self.std, images)  # C 1 1
         top, bottom, left, right = self._margins(images.shape[-2], images.shape[-1])

@@ -19,6 +19,7 @@ from ..contracts import FeatureSpec, Size
 from ..decoders import UnetDecoder
 from ..heads import SegmentationHead
 from ..layers import PreActStage, append_scalar
+from ..preprocess import Preprocess
 from .options import NetworkOptions
 from .segmenter import Segmenter
 
@@ -68,7 +69,8 @@ class ResUnetEncoder(nn.Module):
         in_chans: channels of the image.
         drop_rate: probability of the dropout after each pooling; half of it after the first.
         has_scalar: the image's last channel is a plane that holds one number for the whole image. The stages see the
-            image without it; the number is one more channel of the coarsest stage's input.
+            image without it; the number is one more channel of the coarsest stage's input. A Segmenter of this encoder
+            needs a preprocess with a scalar.
 
     Attributes:
         spec: the FeatureSpec of what `forward` returns.
@@ -86,7 +88,7 @@ class ResUnetEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.has_scalar = has_scalar
-        self.spec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))), reads_scalar=has_scalar)
+        self.spec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))))
         inputs = [in_chans - has_scalar, *channels[:-1]]
         inputs[-1] += has_scalar
         self.stages = nn.ModuleList(
@@ -152,4 +154,5 @@ class ResUnetOptions(NetworkOptions):
         make_block = partial(PreActUpBlock, drop_rate=self.drop_rate)
         decoder = UnetDecoder(encoder.spec, channels[-2::-1], make_block=make_block)
         head = SegmentationHead(self.base_channels, self.num_classes, kernel_size=1)
-        return Segmenter(encoder, decoder, head, in_chans=self.in_chans)
+        preprocess = Preprocess.gray(self.in_chans, scalar=encoder.has_scalar)
+        return Segmenter(encoder, decoder, head, preprocess=preprocess)

@@ -19,22 +19,23 @@ class Segmenter(nn.Module):
         encoder: N C H W -> maps, finest first.
         decoder: (the encoder's maps, (H, W)) -> maps, coarsest first.
         head: (the decoder's maps, (H, W), the image's logit or None) -> logits.
-        in_chans: C; None for that of `preprocess`, or the smallest that the encoder takes without one.
+        in_chans: C; None for that of `preprocess`, or 1 without one.
         preprocess: how images in 0..1 become the network's input; None for the statistics of seismic tiles.
         classifier: coarsest map -> N 1, whether there is any salt.
         deep_supervision: the decoder's maps -> tuple of logits.
         auxiliary: the encoder's maps -> logits.
 
     Attributes:
-        preprocess: used by `saltzoo.predict` and by training; `forward` takes its output. For an encoder that reads a
-            scalar it must have one.
+        preprocess: used by `saltzoo.predict` and by training; `forward` takes its output. It can be replaced, for a
+            network that reads a scalar by one with a scalar.
         config: set by `create_model`; None for a model wired by hand.
+        reads_scalar: whether the network was built for a preprocess with a scalar.
         returns_mask: whether `forward` returns logits alone. It is decided here, never by training or evaluation.
 
     Raises:
         TypeError: if encoder, decoder or head is not a torch module.
-        ValueError: if the head reads the image's logit and there is no classifier, `in_chans` is not that of
-            `preprocess`, or the encoder reads a scalar and `preprocess` has none.
+        ValueError: if the head reads the image's logit and there is no classifier, or `in_chans` is not that of
+            `preprocess`.
 
     Shape:
         N C H W -> N num_classes H W logits, or a SegOutput if there is one of the last three heads. H and W are at
@@ -59,8 +60,7 @@ class Segmenter(nn.Module):
             raise TypeError(f"encoder, decoder and head must be torch modules, got {kinds}")
         if head.reads_image and classifier is None:
             raise ValueError(f"this {type(head).__name__} reads the image's logit: give a classifier that makes it")
-        scalar = encoder.spec.reads_scalar
-        preprocess = preprocess or Preprocess.gray(1 + scalar if in_chans is None else in_chans, scalar=scalar)
+        preprocess = preprocess or Preprocess.gray(1 if in_chans is None else in_chans)
         if in_chans not in (None, preprocess.in_chans):
             raise ValueError(
                 f"in_chans must be the {preprocess.in_chans} channel(s) of preprocess, got {in_chans}: leave it out"
@@ -71,6 +71,7 @@ class Segmenter(nn.Module):
         self.classifier = classifier
         self.deep_supervision = deep_supervision
         self.auxiliary = auxiliary
+        self.reads_scalar = preprocess.scalar
         self.preprocess = preprocess
         self.config: ModelConfig | None = None
         self.returns_mask = classifier is None and deep_supervision is None and auxiliary is None
@@ -82,7 +83,7 @@ class Segmenter(nn.Module):
 
     @preprocess.setter
     def preprocess(self, preprocess: Preprocess) -> None:
-        if self.encoder.spec.reads_scalar and not preprocess.scalar:
+        if self.reads_scalar and not preprocess.scalar:
             raise ValueError(
                 f"this network reads a number for each image, so its preprocess must have one: give the number's mean "
                 f"and std last, and scalar=True, got {preprocess}"
