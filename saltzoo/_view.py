@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from operator import is_
 from types import CellType, FunctionType, MethodType
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,7 @@ _OWN = ("_parameters", "_buffers", "_modules")
 _PLAIN = frozenset(
     (bool, int, float, str, bytes, type(None), torch.Tensor, nn.Parameter, torch.Size, torch.dtype, type)
 )
+_TABLES = frozenset((dict, OrderedDict))
 _MISSING = object()
 
 
@@ -80,16 +82,24 @@ class _Twins:
         originals = {id(twin): module for module, twin in self.pairs.items()}
         for (module, twin), old_tables in zip(self.pairs.items(), before, strict=True):
             for old, new, own in zip(old_tables, tables_of(twin), tables_of(module), strict=True):
+                if len(new) == len(old) and all(map(is_, new.values(), old.values())):
+                    continue  # as nearly always
                 for name, value in new.items():
                     if value is not old.get(name, _MISSING) and name != "training":
                         own[name] = originals.get(id(value), value)
 
     def _fill(self, twin: nn.Module, module: nn.Module) -> None:
-        given = dict(vars(module))  # a copy, since other threads may add attributes
-        state = {name: value if name in _OWN else self._mapped(value) for name, value in given.items()}
-        state |= {name: dict(given[name]) for name in _OWN}
+        state = dict(vars(module))  # a copy, since other threads may add attributes
+        for name, value in list(state.items()):
+            kind = type(value)
+            if name in _OWN:
+                state[name] = dict(value)
+            elif kind not in _PLAIN and (value or kind not in _TABLES):  # most tables are empty, and many attributes plain
+                state[name] = self._mapped(value)
         children = state["_modules"]
-        children.update({name: self._of(child) for name, child in children.items() if child is not None})
+        for name, child in children.items():
+            if child is not None:
+                children[name] = self._of(child)
         if state.get("_compiled_call_impl") is not None and any(part.training for part in module.modules()):
             state["_compiled_call_impl"] = None  # compiled in place: it would call the module, not its twin
         if "_orig_mod" in children:  # a wrapper of torch.compile, which binds its forward when it is unpickled
@@ -111,11 +121,13 @@ class _Twins:
         if isinstance(value, nn.Module):
             return self.pairs.get(value, value)
         if kind in (list, set, frozenset) or isinstance(value, tuple):
+            if _PLAIN.issuperset(map(type, value)):
+                return value
             old = list(value)
             items = [self._mapped(item, nested=nested) for item in old]
             named = isinstance(value, tuple) and kind is not tuple  # a named tuple takes its items one by one
             return value if _same(items, old) else kind(*items) if named else kind(items)
-        if kind in (dict, OrderedDict):
+        if kind in _TABLES:
             old = list(value.items())
             items = [self._mapped(row, nested=nested) for row in old]
             return value if _same(items, old) else kind(items)
@@ -163,11 +175,12 @@ class _Twins:
 
 def tables_of(module: nn.Module) -> list[dict[str, Any]]:
     """Return the attributes of a module, and its tables of parameters, buffers and modules."""
-    return [vars(module), *(vars(module)[name] for name in _OWN)]
+    attributes = vars(module)
+    return [attributes, attributes["_parameters"], attributes["_buffers"], attributes["_modules"]]
 
 
 def _same(new: Iterable[Any], old: Iterable[Any]) -> bool:
-    return all(one is other for one, other in zip(new, old, strict=True))
+    return all(map(is_, new, old))
 
 
 def _dressed(new: Any, old: Any) -> Any:
