@@ -94,7 +94,9 @@ class _Twins:
             kind = type(value)
             if name in _OWN:
                 state[name] = dict(value)
-            elif kind not in _PLAIN and (value or kind not in _TABLES):  # most tables are empty, and many attributes plain
+            elif kind not in _PLAIN and (
+                value or kind not in _TABLES
+            ):  # most tables are empty, and many attributes plain
                 state[name] = self._mapped(value)
         children = state["_modules"]
         for name, child in children.items():

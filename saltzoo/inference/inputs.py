@@ -53,8 +53,8 @@ def image_of(image: Any, preprocess: Preprocess, position: int) -> Tensor:
     channels = preprocess.image_chans
     if image.ndim == 3 and image.shape[0] not in (1, channels):
         raise ValueError(
-            f"a list must hold tiles (H, W), or images ({channels}, H, W) for this model of {channels} channel(s); item "
-            f"{position} got {(1, *image.shape)}{_layout_hint(image, channels, pictures=True)}"
+            f"a list must hold tiles (H, W), or images ({channels}, H, W) for this model of {channels} channel(s); "
+            f"item {position}: got {(1, *image.shape)}{_layout_hint(image, channels, pictures=True)}"
         )
     return _values(image[None, None] if image.ndim == 2 else image[None])
 
