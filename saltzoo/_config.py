@@ -1,8 +1,7 @@
 """Read options: a plain table, as TOML and JSON hold it, to a dataclass or the keywords of a function, and back.
 
-Types come from the annotations, limits from `Annotated[..., Range(...)]`. The reader checks keys and types. A dataclass
-of options calls `check_limits` in `__post_init__`: limits hold for direct constructor calls too.
-"""
+Types come from the annotations, limits from `Annotated[..., Range(...)]`. The reader checks keys and types; dataclasses
+of options call `check_limits` in `__post_init__`, also when they are constructed directly."""
 
 from __future__ import annotations
 
@@ -185,7 +184,7 @@ def _items(value: Any, hint: Any) -> list[tuple[str, Any, Any]] | None:
 
 
 def check_limits(options: Any, *, prefix: str = "") -> None:
-    """Raise ValueError if a field of a dataclass is not within its `Range`, or is not a choice of its Literal.
+    """Raise if a number in a dataclass is not within its `Range`, a value no choice of its Literal, or a bool none.
 
     Args:
         options: instance. A number that is None is not checked.
@@ -206,6 +205,8 @@ def check_limits(options: Any, *, prefix: str = "") -> None:
 
 def _check_limit(hint: Any, value: Any, name: str, or_none: str = "") -> None:
     origin, inner = get_origin(hint), get_args(hint)
+    if bool in (hint, *inner):  # Python takes any word for true
+        check_type(hint, value, name)
     if origin is Annotated and value is not None:
         for limit in inner[1:]:
             if isinstance(limit, Range) and value not in limit:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from .._config import Count, Fraction
 from ..contracts import FeatureSpec, Size
 from ..decoders import UnetDecoder
@@ -87,6 +88,7 @@ class ResUnetEncoder(nn.Module):
         self, channels: Sequence[int], *, in_chans: int = 1, drop_rate: float = 0.0, has_scalar: bool = False
     ) -> None:
         super().__init__()
+        check_flags(has_scalar=has_scalar)
         self.has_scalar = has_scalar
         self.spec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))))
         inputs = [in_chans - has_scalar, *channels[:-1]]

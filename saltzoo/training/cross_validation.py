@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .._checks import check_flags
 from ..data import Tiles
 from .fit import fit
 from .recipe import Recipe
@@ -49,6 +50,7 @@ def cross_validate(
     Raises:
         ValueError, OSError: as `fit` does.
     """
+    check_flags(resume=resume)
     folds = recipe.split_tiles(tiles)
     sums: dict[str, float] = {}
     for fold in range(recipe.folds):
