@@ -1,7 +1,8 @@
 """Read options: a plain table, as TOML and JSON hold it, to a dataclass or the keywords of a function, and back.
 
 Types come from the annotations, limits from `Annotated[..., Range(...)]`. The reader checks keys and types; dataclasses
-of options call `check_limits` in `__post_init__`, also when they are constructed directly."""
+of options call `check_limits` in `__post_init__`.
+"""
 
 from __future__ import annotations
 
@@ -186,15 +187,13 @@ def _items(value: Any, hint: Any) -> list[tuple[str, Any, Any]] | None:
 def check_limits(options: Any, *, prefix: str = "") -> None:
     """Raise if a number in a dataclass is not within its `Range`, a value no choice of its Literal, or a bool none.
 
-    Args:
-        options: instance. A number that is None is not checked.
-        prefix: text before the name of the field in the message.
+    A number that is None is not checked. The name of the field in the message comes after `prefix`.
 
     Example:
         >>> @dataclass
         ... class Options:
-        ...     drop_rate: Fraction = 0.0
-        >>> check_limits(Options(drop_rate=1.5))
+        ...     drop_rate: Fraction
+        >>> check_limits(Options(1.5))
         Traceback (most recent call last):
         ...
         ValueError: drop_rate must be at least 0 and below 1, got 1.5
@@ -205,7 +204,7 @@ def check_limits(options: Any, *, prefix: str = "") -> None:
 
 def _check_limit(hint: Any, value: Any, name: str, or_none: str = "") -> None:
     origin, inner = get_origin(hint), get_args(hint)
-    if bool in (hint, *inner):  # Python takes any word for true
+    if bool in (hint, *inner):
         check_type(hint, value, name)
     if origin is Annotated and value is not None:
         for limit in inner[1:]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from saltzoo import Preprocess, cost, create_model, predict
-from saltzoo._view import evaluating, evaluation_view
+from saltzoo._torch import evaluating, evaluation_view
 from saltzoo.training import keep_batch_norm_frozen, reestimate_batch_norm
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import check_counts
-from .._view import evaluating
+from .._torch import evaluating
 from ..contracts import SegmentationModel, SegOutput
 from ..preprocess import Preprocess
 from .inputs import Array, Scalars, batch_of, image_of, scalars_of

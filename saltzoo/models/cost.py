@@ -9,7 +9,7 @@ from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from .._view import evaluation_view
+from .._torch import evaluation_view
 from .segmenter import Segmenter
 
 

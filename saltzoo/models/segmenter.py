@@ -140,9 +140,19 @@ class Segmenter(nn.Module):
 
 def _check_input(x: Tensor, in_chans: int) -> None:
     if x.ndim != 4 or x.shape[1] != in_chans:
-        raise ValueError(
-            f"expected a batch N {in_chans} H W, got {tuple(x.shape)}; "
-            f"gray tiles (N, H, W) become one with x[:, None], or use saltzoo.predict"
-        )
+        raise ValueError(f"expected a batch N {in_chans} H W, got {tuple(x.shape)}; {_hint(x, in_chans)}")
     if x.shape[2] < MIN_SIZE or x.shape[3] < MIN_SIZE:
         raise ValueError(f"images must be at least {MIN_SIZE} x {MIN_SIZE}, got {x.shape[2]} x {x.shape[3]}: pad them")
+
+
+def _hint(x: Tensor, in_chans: int) -> str:
+    """Return how a batch of another shape becomes one N in_chans H W."""
+    if x.ndim in (3, 4) and x.shape[-1] in (1, 3, 4, in_chans) and min(x.shape[-3:-1]) >= MIN_SIZE > x.shape[-1]:
+        batch = "[None]" if x.ndim == 3 else ""
+        if x.shape[-1] == in_chans:
+            return f"its last axis seems to hold the channels, which come first: x.movedim(-1, -3){batch}"
+        return (
+            f"its last axis seems to hold {x.shape[-1]} channels: make it gray and repeat that, "
+            f"x[..., :3].mean(-1){batch}[:, None].expand(-1, {in_chans}, -1, -1)"
+        )
+    return "gray tiles (N, H, W) become one with x[:, None], or use saltzoo.predict"

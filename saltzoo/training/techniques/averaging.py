@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from ..._checks import check_fraction
-from ..._view import evaluation_view
+from ..._torch import evaluation_view
 from .freezing import learning_batch_norms
 
 

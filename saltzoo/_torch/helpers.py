@@ -1,4 +1,4 @@
-"""Helpers around torch that many files share."""
+"""Autocast, ignored pixels and the name of a device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import check_ignore_index
+from .._checks import check_ignore_index
 
 
 def autocast_off(x: Tensor) -> AbstractContextManager[Any]:
