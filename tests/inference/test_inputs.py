@@ -188,7 +188,7 @@ def test_a_hint_helps(images, channels, hint):
         predict(model, images)
     code = hint.replace("divide them by", "images /")
     low, high = (np.quantile(images, q) for q in (0.01, 0.99))
-    helped = eval(code, {"images": images, "numpy": np, "low": low, "high": high})  # noqa: S307
+    helped = eval(code, {"images": images, "numpy": np, "low": low, "high": high})
     count = 2 if images.shape[0] == 2 else 1
     assert predict(model, helped).reshape(-1, 40, 37).shape[0] == count
 
@@ -223,4 +223,4 @@ def test_the_hint_of_a_network_for_channels_that_come_last_helps(channels, shape
     with pytest.raises(ValueError, match="its last axis seems to hold") as error:
         model(x)
     code = re.search(r"x[\[.].*", str(error.value)).group()
-    assert model(eval(code, {"x": x})).shape[-2:] == (40, 37)  # noqa: S307
+    assert model(eval(code, {"x": x})).shape[-2:] == (40, 37)
