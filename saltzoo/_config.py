@@ -183,17 +183,15 @@ def _items(value: Any, hint: Any) -> list[tuple[str, Any, Any]] | None:
 
 
 def check_limits(options: Any, *, prefix: str = "") -> None:
-    """Raise ValueError if a field of a dataclass is not within its `Range`, or is not a choice of its Literal.
+    """Raise if a number in a dataclass is not within its `Range`, a value no choice of its Literal, or a bool none.
 
-    Args:
-        options: instance. A number that is None is not checked.
-        prefix: text before the name of the field in the message.
+    A number that is None is not checked. The name of the field in the message comes after `prefix`.
 
     Example:
         >>> @dataclass
         ... class Options:
-        ...     drop_rate: Fraction = 0.0
-        >>> check_limits(Options(drop_rate=1.5))
+        ...     drop_rate: Fraction
+        >>> check_limits(Options(1.5))
         Traceback (most recent call last):
         ...
         ValueError: drop_rate must be at least 0 and below 1, got 1.5
@@ -204,6 +202,8 @@ def check_limits(options: Any, *, prefix: str = "") -> None:
 
 def _check_limit(hint: Any, value: Any, name: str, or_none: str = "") -> None:
     origin, inner = get_origin(hint), get_args(hint)
+    if bool in (hint, *inner):
+        check_type(hint, value, name)
     if origin is Annotated and value is not None:
         for limit in inner[1:]:
             if isinstance(limit, Range) and value not in limit:

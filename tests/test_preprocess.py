@@ -1,6 +1,7 @@
 """Preprocess: normalise, pad and back, for any size."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -71,6 +72,56 @@ def test_comes_back_from_json_as_it_was():
     assert Preprocess.from_dict(json.loads(text)) == prepare
     assert hash(Preprocess.from_dict(json.loads(text))) == hash(prepare)
     assert json.loads(text) == prepare.to_dict()
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "constant"])
+def test_a_scalar_is_a_plane_that_padding_repeats(mode):
+    prepare = Preprocess(mean=(0.5, 0.1, 300.0), std=(0.25, 2.0, 200.0), multiple=32, pad_mode=mode, scalar=True)
+    images, depths = torch.rand(2, 2, 40, 37), torch.tensor([500.0, 100.0], dtype=torch.float64)
+    whole = prepare.assemble(images, depths)
+    assert (prepare.in_chans, prepare.image_chans, whole.dtype) == (3, 2, torch.float32)
+    assert torch.equal(whole[:, :2], images)
+    x = prepare(whole)
+    assert torch.equal(x[:, 2], torch.tensor([1.0, -1.0])[:, None, None].expand(2, 64, 64))
+    two = Preprocess(mean=(0.5, 0.1), std=(0.25, 2.0), multiple=32, pad_mode=mode)
+    assert torch.equal(x[:, :2], two(images))
+    assert torch.equal(prepare.assemble(images[:, :1], depths[:, None])[:, :2], images[:, :1].expand(2, 2, 40, 37))
+
+
+def test_without_a_scalar_images_are_as_they_were():
+    images = torch.rand(2, 1, 4, 5)
+    assert torch.equal(Preprocess.gray(3).assemble(images), images.expand(2, 3, 4, 5))
+    assert Preprocess.gray().assemble(images).data_ptr() == images.data_ptr()
+    assert "scalar" not in Preprocess.gray().to_dict()
+
+
+def test_the_scalar_comes_back_from_json():
+    prepare = Preprocess.gray(2, scalar=True)
+    assert Preprocess.from_dict(json.loads(json.dumps(prepare.to_dict()))) == prepare
+    assert (prepare.mean, prepare.std) == ((0.47, 516.0), (0.16, 228.0))
+
+
+@pytest.mark.parametrize(
+    ("scalar", "images", "scalars", "words"),
+    [
+        (True, (2, 1, 4, 4), None, "which is missing: give scalars"),
+        (True, (2, 1, 4, 4), (3,), "one number for each of 2 image(s), got shape (3,)"),
+        (True, (2, 1, 4, 4), (2, 2), "got shape (2, 2)"),
+        (True, (2, 2, 4, 4), (2,), "expected images N 1 H W, or gray ones N 1 H W, got (2, 2, 4, 4)"),
+        (False, (2, 1, 4, 4), (2,), "reads no number besides the image: drop scalars"),
+    ],
+)
+def test_what_does_not_fit_the_scalar_is_refused(scalar, images, scalars, words):
+    prepare = Preprocess.gray(2, scalar=scalar)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        prepare.assemble(torch.zeros(images), None if scalars is None else torch.zeros(scalars))
+
+
+def test_a_scalar_needs_a_channel_besides_the_image():
+    with pytest.raises(ValueError, match="must hold at least 2 numbers"):
+        Preprocess(mean=(0.5,), std=(0.5,), scalar=True)
+    with pytest.raises(TypeError, match="scalar must be True or False, got 'no'"):
+        Preprocess(mean=(0.5, 0.5), std=(0.5, 0.5), scalar="no")
 
 
 @pytest.mark.parametrize(

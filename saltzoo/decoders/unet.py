@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from ..contracts import FeatureSpec, Size
 from ..layers import UnetBlock
 
@@ -47,6 +48,7 @@ class UnetDecoder(nn.Module):
         full_size: bool = False,
     ) -> None:
         super().__init__()
+        check_flags(with_center=with_center)
         halvings = spec.coarsest.bit_length() - 1
         fewest = halvings if full_size else 1
         if not fewest <= len(channels) <= halvings or min(channels) < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from ._inputs import any_inputs
 from ._options import Reduction, shown_options
 from ._overlap import DICE, Empty, check_overlap_options, overlap_of
@@ -63,6 +64,7 @@ def dice_loss(
         >>> round(dice_loss(logits, torch.tensor([[[1, 0, 1]]]), smooth=0).item(), 4)  # 1 - 2/4
         0.5
     """
+    check_flags(log=log, per_image=per_image)
     check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
     inputs = any_inputs(logits, target, ignore_index=ignore_index)
     return overlap_of(inputs, DICE, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
@@ -82,6 +84,7 @@ class DiceLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_flags(log=log, per_image=per_image)
         check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
         self.smooth = smooth
         self.log = log

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_choice
+from .._checks import check_choice, check_flags
 from ._inputs import label_inputs
 from ._options import Reduction, check_common, shown_options
 from ._ranking import in_pixel_order, jaccard_steps, rank
@@ -58,6 +58,7 @@ def lovasz_softmax(
         >>> lovasz_softmax(logits, torch.tensor([[[0, 0]]]), classes="all", reduction="none")
         tensor([[0.5000, 1.0000]])
     """
+    check_flags(per_image=per_image)
     _check_options(classes, ignore_index, reduction)
     logits, labels, valid = label_inputs(logits, target, ignore_index=ignore_index)
     probabilities = logits.softmax(1)
@@ -115,6 +116,7 @@ class LovaszSoftmaxLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_flags(per_image=per_image)
         _check_options(classes, ignore_index, reduction)
         self.classes: Classes = classes
         self.per_image = per_image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .._checks import check_finite
+from .._checks import check_finite, check_flags
 from ._inputs import any_inputs
 from ._options import Reduction, shown_options
 from ._overlap import Empty, Factors, check_overlap_options, overlap_of
@@ -57,6 +57,7 @@ def tversky_loss(
         >>> round(tversky_loss(logits, target, alpha=0.5, beta=1.5, smooth=0).item(), 4)  # 1 - 1/(1 + .5 + 1.5)
         0.6667
     """
+    check_flags(log=log, per_image=per_image)
     _check_options(alpha, beta, smooth, log, empty, ignore_index, reduction)
     factors = Factors(hit=1, false_positive=alpha, false_negative=beta)
     inputs = any_inputs(logits, target, ignore_index=ignore_index)
@@ -88,6 +89,7 @@ class TverskyLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_flags(log=log, per_image=per_image)
         _check_options(alpha, beta, smooth, log, empty, ignore_index, reduction)
         self.alpha = alpha
         self.beta = beta

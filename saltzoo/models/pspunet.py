@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from .._config import Fraction, Range
 from ..contracts import FeatureSpec, Size
 from ..heads import AuxiliaryHead, SegmentationHead
@@ -99,6 +100,7 @@ class PSPUNetDecoder(nn.Module):
         guide_channels: int | None = None,
     ) -> None:
         super().__init__()
+        check_flags(guided_upsample=guided_upsample)
         *skips, coarsest = spec.channels
         context, *steps = self.channels
         pooling = PyramidPooling(coarsest)

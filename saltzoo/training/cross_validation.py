@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .._checks import check_flags
 from ..data import Tiles
 from .artifacts import Artifacts
 from .fit import fit
@@ -56,6 +57,7 @@ def cross_validate(
         ValueError, OSError: as `fit` does. Folds without tiles, folders that hold other runs, and weights that have
             seen tiles of a fold are refused before the first run.
     """
+    check_flags(resume=resume)
     folds = checked_folds(recipe, tiles, validating=range(recipe.folds))
     folders = [Path(out) / f"fold{fold}" for fold in range(recipe.folds)]
     started = [resume and (folder / STATE).exists() for folder in folders]

@@ -6,7 +6,6 @@ tiles' depths, and are saved with the weights.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +20,7 @@ from ..preprocess import Preprocess
 
 def reads_scalar(model: Segmenter) -> bool:
     """Return whether the last channel of a model's image is a plane that holds one number."""
-    return model.config is not None and model.config.model_args.get("scalar_channel", "none") != "none"
+    return model.preprocess.scalar
 
 
 def check_depths(tiles: Tiles, what: str) -> None:
@@ -54,17 +53,9 @@ def with_depths_of(preprocess: Preprocess, tiles: Tiles) -> Preprocess:
     )
 
 
-def join_scalars(images: Tensor, scalars: Tensor) -> Tensor:
-    """Append a plane of one number for each image: N C H W and N -> N C+1 H W."""
-    planes = scalars.to(images)[:, None, None, None].expand(-1, 1, *images.shape[-2:])
-    return torch.cat([images, planes], 1)
-
-
 def network_images(model: Segmenter, images: Tensor, depths: Tensor | None) -> Tensor:
     """Return gray images N 1 H W with the channels that the model takes, before its preprocessing."""
-    if depths is None:
-        return images.expand(-1, model.in_chans, -1, -1)
-    return join_scalars(images.expand(-1, model.in_chans - 1, -1, -1), depths)
+    return model.preprocess.assemble(images, depths)
 
 
 def predict_tiles(model: Segmenter, tiles: Tiles, device: torch.device, *, tta: str | None = None) -> Tensor:
@@ -77,18 +68,4 @@ def predict_tiles(model: Segmenter, tiles: Tiles, device: torch.device, *, tta: 
         tta: test-time augmentation, as `saltzoo.predict` takes it.
     """
     images = torch.from_numpy(tiles.images).to(device)
-    if not reads_scalar(model) or not len(tiles):
-        return predict(model, images, tta=tta)
-    # `predict` takes images in 0..1: the depths are scaled to that, and the statistics of the last channel with them.
-    depths = torch.from_numpy(np.asarray(tiles.depths, dtype=np.float32)).to(device)
-    low, high = float(depths.min()), float(depths.max())
-    span = high - low if high > low else 1.0
-    prepare = model.preprocess
-    scaled = copy.copy(model)  # shares all tensors
-    scaled.preprocess = replace(
-        prepare,
-        mean=(*prepare.mean[:-1], (prepare.mean[-1] - low) / span),
-        std=(*prepare.std[:-1], prepare.std[-1] / span),
-    )
-    joined = network_images(model, images[:, None].float() / 255, ((depths - low) / span).clamp(0, 1))
-    return predict(scaled, joined, tta=tta)
+    return predict(model, images, scalars=tiles.depths if reads_scalar(model) else None, tta=tta)

@@ -11,7 +11,7 @@ import saltzoo
 from saltzoo.data import folds_by_id, synthetic_tiles
 from saltzoo.preprocess import Preprocess
 from saltzoo.training import Recipe, Trainer, cross_validate, fit
-from saltzoo.training.scalars import join_scalars, predict_tiles, reads_scalar
+from saltzoo.training.scalars import predict_tiles, reads_scalar
 
 SCALAR = {"in_chans": 2, "scalar_channel": "bottleneck", "base_channels": 2, "drop_rate": 0.0}
 BARE = synthetic_tiles(12, seed=3, size=40)
@@ -75,7 +75,7 @@ def woken():
     """Return a model whose scalar matters, with statistics of its own."""
     torch.manual_seed(2)
     model = saltzoo.create_model("resunet_101", **SCALAR).eval()
-    model.preprocess = Preprocess(mean=(0.4, 300.0), std=(0.2, 20.0))
+    model.preprocess = Preprocess(scalar=True, mean=(0.4, 300.0), std=(0.2, 20.0))
     return model
 
 
@@ -83,13 +83,15 @@ def test_predictions_are_those_of_raw_depths_in_the_last_channel():
     model = woken()
     images = torch.from_numpy(TILES.images)[:, None].float() / 255
     with torch.no_grad():
-        want = model(model.preprocess(join_scalars(images, torch.from_numpy(TILES.depths)))).sigmoid()[:, 0]
-        other = model(model.preprocess(join_scalars(images, torch.from_numpy(TILES.depths[::-1].copy()))))
+        want = model(model.preprocess(model.preprocess.assemble(images, torch.from_numpy(TILES.depths)))).sigmoid()[
+            :, 0
+        ]
+        other = model(model.preprocess(model.preprocess.assemble(images, torch.from_numpy(TILES.depths[::-1].copy()))))
     torch.testing.assert_close(predict_tiles(model, TILES, CPU), want, atol=1e-5, rtol=1e-4)
     assert (other.sigmoid()[:, 0] - want).abs().max() > 1e-3
     one = TILES.select([3])  # no span of depths
     torch.testing.assert_close(predict_tiles(model, one, CPU), want[3:4], atol=1e-5, rtol=1e-4)
-    assert model.preprocess == Preprocess(mean=(0.4, 300.0), std=(0.2, 20.0))
+    assert model.preprocess == Preprocess(scalar=True, mean=(0.4, 300.0), std=(0.2, 20.0))
     mirrored = replace(TILES, images=TILES.images[..., ::-1].copy())
     both = (want + predict_tiles(model, mirrored, CPU).flip(-1)) / 2
     torch.testing.assert_close(predict_tiles(model, TILES, CPU, tta="hflip"), both, atol=1e-5, rtol=1e-4)
@@ -185,11 +187,3 @@ def test_teacher_and_student_read_the_depths_of_unlabelled_tiles(tmp_path):
     assert ids
     for name, mask in zip(ids, masks, strict=True):
         assert (mask == want[name]).mean() > 0.99
-
-
-def test_joined_scalars_are_planes():
-    joined = join_scalars(torch.zeros(2, 3, 4, 5), torch.tensor([7.0, -1.0]))
-    assert joined.shape == (2, 4, 4, 5)
-    assert not joined[:, :3].any()
-    assert (joined[0, 3] == 7).all()
-    assert (joined[1, 3] == -1).all()

@@ -11,6 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from ..._checks import check_flags
 from ..card import card_on_hub, model_card
 from ..folder import CARD, CONFIG, WEIGHTS, load_folder
 from ..save import SavableModel, save_pretrained
@@ -68,6 +69,7 @@ def push_to_hub(
         FileExistsError: if the branch holds other weights and `replace` is False.
         OSError: if the Hub refuses the push or cannot be reached.
     """
+    check_flags(private=private, replace=replace)
     with TemporaryDirectory() as place:
         folder = save_pretrained(
             model, place, labels=labels, license=license, metrics=metrics, recipe=recipe, dtype=dtype
@@ -111,6 +113,7 @@ def push_folder(
         FileExistsError: if the branch holds other weights and `replace` is False.
         OSError: if the Hub refuses the push or cannot be reached.
     """
+    check_flags(private=private, replace=replace)
     checkpoint = load_folder(folder)
     card_file = folder / CARD
     card = card_file.read_text(encoding="utf-8") if card_file.is_file() else model_card(checkpoint.config)
