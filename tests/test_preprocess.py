@@ -188,3 +188,12 @@ def test_a_padding_wider_than_the_image_is_refused():
         prepare(torch.rand(1, 1, 33, 90))
     prepare = Preprocess(mean=(0.5,), std=(0.2,), multiple=128, pad_mode="replicate")
     assert prepare(torch.rand(1, 1, 33, 90)).shape == (1, 1, 128, 128)
+
+
+@pytest.mark.parametrize("size", [(11, 32), (32, 11)])
+def test_a_reflection_has_one_pixel_fewer_than_the_image(size):
+    """The border itself is not repeated, so that 12 pixels can be padded by 10, but 11 not by 11."""
+    prepare = Preprocess(mean=(0.5,), std=(0.2,), multiple=32)
+    with pytest.raises(ValueError, match=f"{size[0]} x {size[1]} images are too small"):
+        prepare(torch.rand(1, 1, *size))
+    assert prepare(torch.rand(1, 1, *(max(side, 12) for side in size))).shape == (1, 1, 32, 32)

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltzoo import create_model
+from saltzoo.contracts import FeatureSpec
 from saltzoo.data import synthetic_tiles
+from saltzoo.decoders import UnetDecoder
 from saltzoo.encoders import InputSkip, TimmEncoder
 from saltzoo.layers import ATTENTIONS, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
 from saltzoo.losses import DeepSupervisionLoss, bce_loss
@@ -178,6 +180,17 @@ def test_what_stands_between_encoder_and_decoder(center):
 
 def test_a_batch_of_one_trains_with_a_pyramid_of_a_single_pixel():
     trains(tiny(center="pyramid"), torch.randn(1, 1, 64, 64))
+
+
+@torch.no_grad()
+def test_a_decoder_returns_the_coarsest_map_as_its_first_block_gets_it():
+    fine, coarse = torch.randn(1, 3, 8, 6), torch.randn(1, 4, 4, 3)
+    center = torch.nn.Conv2d(4, 4, kernel_size=3, padding=1)
+    decoder = UnetDecoder(FeatureSpec((3, 4), (1, 2)), (5,), center=center, with_center=True).eval()
+    first, last = decoder([fine, coarse], (8, 6))
+    assert torch.equal(first, center(coarse))
+    assert torch.equal(last, decoder.blocks[0](first, fine, (8, 6)))
+    assert decoder.channels == (4, 5)
 
 
 @torch.no_grad()
