@@ -1,9 +1,10 @@
 """Forward and backward passes of SCSE, written by hand to read and write the map as seldom as possible.
 
-Two autograd functions:
+- `scale_by_gates`: `x * (c + s)` from the map and the six weights. The default configuration of SCSE uses it.
+- `merge_gates`: `x * c + x * s` or `max(x * c, x * s)` from the map and both gates. The variants of SCSE use it.
 
-- `ScaleByGates`: `x * (c + s)` from the map and the six weights. The default configuration of SCSE uses it.
-- `MergeGates`: `x * c + x * s` or `max(x * c, x * s)` from the map and both gates. The variants of SCSE use it.
+Each uses an autograd function, `ScaleByGates` or `MergeGates`, except inside a transform of `torch.func` and in
+forward-mode differentiation, for which plain operations serve: there memory matters less than that all transforms work.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._torch import autocast_off
+from .._torch import autocast_off, transforms_active
 from ._gates import mean_pixels, project_to_one, sum_pixels
 
 
@@ -48,6 +49,22 @@ def compute_gates(x: Tensor, weights: Weights) -> Gates:
         channel = F.linear(hidden, weights.excite.to(exact), weights.excite_bias.to(exact)).sigmoid()
         pixel = project_to_one(x, weights.spatial, weights.spatial_bias).sigmoid()
     return Gates(pooled, hidden, channel, pixel)
+
+
+def scale_by_gates(x: Tensor, weights: Weights) -> Tensor:
+    """Return `x * (c + s)` of a map N C H W, with both gates computed from it."""
+    if transforms_active():
+        gates = compute_gates(x, weights)
+        return merge_gates(x, gates.channel[:, :, None, None], gates.pixel, larger=False)
+    return ScaleByGates.apply(x, *weights)
+
+
+def merge_gates(x: Tensor, channel: Tensor, pixel: Tensor, *, larger: bool) -> Tensor:
+    """Return `x * c + x * s`, or with `larger` the maximum of both products, of x N C H W, c N C 1 1 and s N 1 H W."""
+    if transforms_active():
+        by_channel, by_pixel = x * channel.to(x.dtype), x * pixel
+        return torch.maximum(by_channel, by_pixel) if larger else by_channel + by_pixel
+    return MergeGates.apply(x, channel, pixel, larger)
 
 
 class ScaleByGates(torch.autograd.Function):

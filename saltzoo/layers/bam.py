@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._checks import check_choice, check_counts
-from .._torch import autocast_off
+from .._torch import autocast_off, transforms_active
 from ._gates import check_map, hidden_width, mean_pixels
 from .conv import ConvNormAct
 from .norm import PooledBatchNorm
@@ -73,7 +73,14 @@ class BAM(nn.Module):
             hidden = F.relu(self.squeeze_norm(self.squeeze(pooled)))  # N C/r
             channel = self.excite_norm(self.excite(hidden))[:, :, None, None]  # N C 1 1
         pixel = self.spatial(x)  # N 1 H W
-        return _AddGated.apply(x, channel.to(x.dtype), pixel.to(x.dtype), self.gate == "mul")  # N C H W
+        return _add_gated(x, channel.to(x.dtype), pixel.to(x.dtype), self.gate == "mul")  # N C H W
+
+
+def _add_gated(x: Tensor, channel: Tensor, pixel: Tensor, multiply: bool) -> Tensor:
+    """Return `x + x * sigmoid(c + s)`, or `x + x * sigmoid(c * s)`."""
+    if transforms_active():  # for which `_AddGated` has no rules
+        return x + x * (channel * pixel if multiply else channel + pixel).sigmoid()
+    return _AddGated.apply(x, channel, pixel, multiply)
 
 
 class _AddGated(torch.autograd.Function):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._torch import autocast_off
+from .._torch import autocast_off, is_channels_last_only
 from .conv import ConvNormAct
 from .upsampled_conv import conv_of_upsampled
 
@@ -114,5 +114,5 @@ def sample_at_offsets(x: Tensor, offsets: Tensor) -> Tensor:
         # grid_sample takes coordinates from -1 at one border to 1 at the other.
         grid = torch.stack([(column + right) / (width / 2) - 1, (row + down) / (height / 2) - 1], dim=-1)  # N H W 2
         y = F.grid_sample(x.to(exact), grid, mode="bilinear", padding_mode="border", align_corners=False)  # N C H W
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return y.to(x.dtype, memory_format=torch.channels_last if last else torch.contiguous_format)
+    layout = torch.channels_last if is_channels_last_only(x) else torch.contiguous_format
+    return y.to(x.dtype, memory_format=layout)
