@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._torch import autocast_off, transforms_active
-from ._gates import mean_pixels, project_to_one, sum_pixels
+from ._gates import mean_pixels, pixel_rows, project_to_one, sum_pixels
 
 
 class Weights(NamedTuple):
@@ -106,7 +106,7 @@ def _scale_gradients(grad: Tensor, x: Tensor, weights: Weights, gates: Gates) ->
     d_hidden = (d_channel @ weights.excite.to(exact)) * (hidden > 0)  # N C/r
     d_pooled = d_hidden @ weights.squeeze.to(exact) / (x.shape[2] * x.shape[3])  # N C, for each pixel
     # Both factors are views of the maps; einsum would copy x.
-    d_spatial = torch.bmm(d_pixel.flatten(2), x.flatten(2).mT).sum(0)[:, :, None, None]  # 1 C 1 1
+    d_spatial = torch.bmm(pixel_rows(d_pixel), pixel_rows(x).mT).sum(0)[:, :, None, None]  # 1 C 1 1
     # `product` is no longer needed: its memory is reused for the result.
     d_x = product.copy_(d_pooled[:, :, None, None])
     d_x = d_x.addcmul_(grad, channel[:, :, None, None].to(grad.dtype))
