@@ -106,8 +106,10 @@ class TimmEncoder(nn.Module):
         try:
             return self.backbone(x)
         except Exception as error:
-            self._plan.explain(error, size)
-            raise
+            explanation = self._plan.explain(error, size)
+            if explanation is None:
+                raise
+            raise ValueError(explanation) from error
 
 
 def _attend(attention: nn.Module, channels_last: bool, _stage: nn.Module, _args: Any, output: Any) -> Any:
