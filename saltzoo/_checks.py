@@ -52,6 +52,20 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
         raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(repr, known))}")
 
 
+def check_flags(**flags: bool) -> None:
+    """Raise TypeError if any value is not True or False: Python takes any word, "no" too, for true.
+
+    Example:
+        >>> check_flags(pretrained="no")
+        Traceback (most recent call last):
+        ...
+        TypeError: pretrained must be True or False, got 'no'
+    """
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} must be True or False, got {flag!r}")
+
+
 def check_finite(**numbers: float) -> None:
     """Raise ValueError if any number is NaN or infinite.
 

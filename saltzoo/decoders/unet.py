@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from ..contracts import FeatureSpec, Size
 from ..layers import UnetBlock
 
@@ -45,6 +46,7 @@ class UnetDecoder(nn.Module):
         with_center: bool = False,
     ) -> None:
         super().__init__()
+        check_flags(with_center=with_center)
         halvings = spec.coarsest.bit_length() - 1
         if not 1 <= len(channels) <= halvings or min(channels) < 1:
             raise ValueError(

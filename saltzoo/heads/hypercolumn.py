@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from .._torch import memory_layout
 from ..contracts import Size
 from ..layers import ConvNormAct
@@ -55,6 +56,7 @@ class HypercolumnHead(nn.Module):
         scale: int = 1,
     ) -> None:
         super().__init__()
+        check_flags(reads_image=reads_image)
         self.reads_image = reads_image
         self.reduce = nn.ModuleList(
             ConvNormAct(count, reduced, kernel_size=1) if reduced else nn.Identity() for count in channels

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from .._torch import memory_layout
 from ._gates import check_map
 
@@ -40,6 +41,7 @@ class CoordChannels(nn.Module):
 
     def __init__(self, *, radius: bool = False) -> None:
         super().__init__()
+        check_flags(radius=radius)
         self.radius = radius
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102

@@ -11,7 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._checks import check_choice
+from .._checks import check_choice, check_flags
 from .._torch import autocast_off
 from ._gates import check_map, hidden_width, mean_pixels, project_to_one
 from ._scse_backward import Weights, compute_gates, merge_gates, scale_by_gates
@@ -55,6 +55,7 @@ class SCSE(nn.Module):
     def __init__(self, channels: int, *, reduction: int = 2, merge: str = "add", norm: bool = False) -> None:
         super().__init__()
         check_choice("merge", merge, MERGES)
+        check_flags(norm=norm)
         hidden = hidden_width(channels, reduction)
         self.merge = merge
         self.norm = norm

@@ -13,7 +13,7 @@ UNET = {"encoder": "test_resnet", "in_chans": 1}
 MODELS = {
     "unet with scSE": lambda: create_model("unet", attention="scse", **UNET),
     "unet with BAM and all heads": lambda: create_model(
-        "unet", attention="bam", hypercolumn=True, deep_supervision=True, classifier=True, **UNET
+        "unet", attention="bam", hypercolumn=True, deep_supervision=True, classifier="fused", **UNET
     ),
     "unet_plain": lambda: create_model("unet_plain", channels=(4, 8), attention="scse"),
     "saltnet_s": lambda: create_model("saltnet_s"),

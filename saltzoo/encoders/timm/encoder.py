@@ -15,7 +15,7 @@ from ...contracts import FeatureSpec
 from ...layers import build_attention
 from .plan import Plan, make_plan
 from .stem import STEM_STRIDES
-from .weights import PretrainedWeights, weights_of, weights_overlay
+from .weights import PretrainedWeights, check_source, weights_of, weights_overlay
 
 
 class TimmEncoder(nn.Module):
@@ -47,7 +47,8 @@ class TimmEncoder(nn.Module):
 
     Raises:
         ValueError: if timm has no such network, it does not return maps of several sizes, attention can't be inserted,
-            or its stem can't have that stride; from `forward`, if the network does not take images of their size.
+            its stem can't have that stride, or `pretrained` is a string but no repository; from `forward`, if the network does not take images of their size.
+        TypeError: if `pretrained` is neither a bool, a string nor a state dict.
         OSError: if the weights cannot be loaded.
 
     Shape:
@@ -71,6 +72,7 @@ class TimmEncoder(nn.Module):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
+        check_source(pretrained)
         self._plan = plan_network(name, in_chans, stem_stride)
         self.spec: FeatureSpec = self._plan.spec
         self.multiple = self._plan.multiple
@@ -103,9 +105,17 @@ class TimmEncoder(nn.Module):
     def _run(self, x: Tensor, size: tuple[int, int]) -> list[Tensor]:
         if torch.compiler.is_compiling():
             return self.backbone(x)
+        if x.shape[0] == 0 and not any(module.training for module in self.backbone.modules()):
+            # Attention in timm can't be reshaped without images. In evaluation mode an image leaves no trace.
+            return [maps[:0] for maps in self.backbone(x.new_zeros(1, *x.shape[1:]))]
         try:
             return self.backbone(x)
         except Exception as error:
+            if x.shape[0] == 0:
+                raise ValueError(
+                    f"encoder {self._plan.name!r} can't be trained on a batch without images "
+                    f"({type(error).__name__}: {error}): skip such batches"
+                ) from error
             explanation = self._plan.explain(error, size)
             if explanation is None:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from torch import nn
 
 from ...contracts import FeatureSpec
 from .ceil_pool import make_exportable
-from .sizes import default_size, grows_with_image, map_sizes, trace_any_size
+from .sizes import default_size, map_sizes, measure_reductions, trace_any_size
 from .stem import set_strides, stem_strides
 from .trace import Site, Trace, find_site, reduction, trace
 from .unused import find_unused, remove_unused
@@ -135,18 +136,10 @@ def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stri
         strides = stem_strides(twin, seen, stem_stride)
         multiple, seen = _trace_with_strides(name, twin, seen, strides, stem_stride, channels_last)
     reductions = _reductions(seen, channels_last)
-    if multiple is not None and not grows_with_image(twin, seen, reductions, channels_last):
-        raise ValueError(
-            f"encoder {name!r} returns no feature pyramid for a decoder, the sizes of its maps do not follow that of "
-            f"the image, because it resizes images inside: {_USE_ANOTHER}"
-        )
     # Of several maps with the same reduction the last, because it is the deepest.
     maps = tuple(i for i, r in enumerate(reductions) if r not in reductions[i + 1 :])
-    if len(maps) < 2 or list(reductions) != sorted(reductions):
-        raise ValueError(
-            f"encoder {name!r} returns no feature pyramid for a decoder, its maps have the reductions {reductions}: "
-            f"{_USE_ANOTHER}"
-        )
+    if wrong := _find_fault(twin, seen, reductions, channels_last, any_size=multiple is not None):
+        raise ValueError(f"encoder {name!r} returns no feature pyramid for a decoder, {wrong}: {_USE_ANOTHER}")
     unused = find_unused(twin, seen, maps)
     if unused:
         remove_unused(twin, unused)
@@ -164,6 +157,22 @@ def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stri
         sites=tuple(find_site(seen, maps, i, channels_last=channels_last) for i in range(len(maps))),
         spec=FeatureSpec(channels, tuple(reductions[i] for i in maps)),
     )
+
+
+def _find_fault(
+    twin: nn.Module, seen: Trace, reductions: Sequence[int], channels_last: bool, *, any_size: bool
+) -> str | None:
+    """Return why the maps of a network are no feature pyramid, None if they are."""
+    # A network made for one size of images can only be believed.
+    measured = measure_reductions(twin, seen, channels_last) if any_size else tuple(reductions)
+    if math.inf in measured:
+        return "because it resizes images inside: the sizes of its maps do not follow that of the image"
+    if len(set(reductions)) < 2 or list(reductions) != sorted(reductions):
+        return f"its maps have the reductions {reductions}"
+    height = seen.size[0]
+    if any(abs(height / r - height / m) >= 2 for r, m in zip(reductions, measured, strict=True)):
+        return f"its maps have the reductions {', '.join(f'{m:.1f}' for m in measured)}, which are no powers of two"
+    return None
 
 
 def _trace_with_strides(

@@ -82,22 +82,21 @@ def map_sizes(maps: Sequence[torch.Tensor], channels_last: bool) -> list[tuple[i
     return [(one.shape[first], one.shape[first + 1]) for one in maps]
 
 
-def grows_with_image(twin: nn.Module, seen: Trace, reductions: Sequence[int], channels_last: bool) -> bool:
-    """Return whether twice the height of an image adds height / reduction to each map, up to a pixel of rounding.
+def measure_reductions(twin: nn.Module, seen: Trace, channels_last: bool) -> tuple[float, ...]:
+    """Return by how many pixels the height of an image must grow for each map to grow by one, from a second run.
 
-    It does not in a network that resizes every image to one size.
+    The number is infinite for a network that resizes every image to one size. Otherwise rounding makes it inexact.
 
     Args:
         twin: network on the meta device, in evaluation mode.
         seen: trace of the network for an image of one of the sizes that it takes.
-        reductions: reduction of each map.
         channels_last: whether the maps are N H W C.
     """
     height, width = seen.size
     with torch.no_grad():
         taller = twin(torch.zeros(1, seen.in_chans, 2 * height, width, device="meta"))
     before, after = map_sizes(seen.maps, channels_last), map_sizes(taller, channels_last)
-    return all(
-        abs(tall - short - height / r) < 2 and wide == as_wide
-        for r, (short, wide), (tall, as_wide) in zip(reductions, before, after, strict=True)
+    return tuple(
+        height / (tall - short) if tall > short and wide == as_wide else math.inf
+        for (short, wide), (tall, as_wide) in zip(before, after, strict=True)
     )

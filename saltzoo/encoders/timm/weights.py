@@ -16,6 +16,27 @@ PretrainedWeights = bool | str | Mapping[str, Tensor]
 """True for timm's own weights, "hf-hub:ORG/NAME", or a state dict with the keys of `timm.create_model(name)`."""
 
 
+def check_source(source: PretrainedWeights) -> None:
+    """Raise unless a source of first weights has one of the three forms.
+
+    Raises:
+        TypeError: if it is neither a bool, a string nor a state dict.
+        ValueError: if it is a string that does not name a repository.
+
+    Example:
+        >>> check_source("no")
+        Traceback (most recent call last):
+        ...
+        ValueError: pretrained must be True, False, 'hf-hub:ORG/NAME' or a state dict, got 'no': read a file first
+    """
+    known = "pretrained must be True, False, 'hf-hub:ORG/NAME' or a state dict, got"
+    if isinstance(source, str):
+        if not source.startswith(HUB):
+            raise ValueError(f"{known} {source!r}: read a file first")
+    elif not isinstance(source, bool | Mapping):
+        raise TypeError(f"{known} {source!r}")
+
+
 def weights_overlay(name: str, source: PretrainedWeights) -> dict[str, Any]:
     """Return what timm's `pretrained_cfg_overlay` must say to load a network's weights from a source.
 
