@@ -47,12 +47,14 @@ class TimmEncoder(nn.Module):
 
     Raises:
         ValueError: if timm has no such network, it does not return maps of several sizes, attention can't be inserted,
-            its stem can't have that stride, or `pretrained` is a string but no repository; from `forward`, if the network does not take images of their size.
+            its stem can't have that stride, or `pretrained` is a string but no repository; from `forward`, if the
+            network does not take images of their size, or is in training mode and does not take their number.
         TypeError: if `pretrained` is neither a bool, a string nor a state dict.
         OSError: if the weights cannot be loaded.
 
     Shape:
-        N in_chans H W -> maps N channels[i] H/reductions[i] W/reductions[i], finest first.
+        N in_chans H W -> maps N channels[i] H/reductions[i] W/reductions[i], finest first. Most networks round sizes
+        up; some round down, and those without padding in their first filters lose a few pixels more.
 
     Example:
         >>> encoder = TimmEncoder("test_resnet", attention="scse")
@@ -105,21 +107,16 @@ class TimmEncoder(nn.Module):
     def _run(self, x: Tensor, size: tuple[int, int]) -> list[Tensor]:
         if torch.compiler.is_compiling():
             return self.backbone(x)
-        if x.shape[0] == 0 and not any(module.training for module in self.backbone.modules()):
-            # Attention in timm can't be reshaped without images. In evaluation mode an image leaves no trace.
-            return [maps[:0] for maps in self.backbone(x.new_zeros(1, *x.shape[1:]))]
+        # Attention in timm can't reshape no images. In evaluation mode an image that stands in leaves no trace.
+        stand_in = x.shape[0] == 0 and not any(module.training for module in self.backbone.modules())
         try:
-            return self.backbone(x)
+            maps = self.backbone(x.new_zeros(1, *x.shape[1:]) if stand_in else x)
         except Exception as error:
-            if x.shape[0] == 0:
-                raise ValueError(
-                    f"encoder {self._plan.name!r} can't be trained on a batch without images "
-                    f"({type(error).__name__}: {error}): skip such batches"
-                ) from error
-            explanation = self._plan.explain(error, size)
+            explanation = self._plan.explain(error, size, count=x.shape[0])
             if explanation is None:
                 raise
             raise ValueError(explanation) from error
+        return [one[:0] for one in maps] if stand_in else maps
 
 
 def _attend(attention: nn.Module, channels_last: bool, _stage: nn.Module, _args: Any, output: Any) -> Any:

@@ -74,7 +74,7 @@ class Plan:
         make_exportable(network)
         return network
 
-    def explain(self, error: Exception, size: tuple[int, int]) -> str | None:
+    def explain(self, error: Exception, size: tuple[int, int], *, count: int) -> str | None:
         """Return what to do about an error in the network that the size or the number of images caused, else None."""
         if "more than 1 value per channel" in str(error):
             return (
@@ -83,9 +83,12 @@ class Plan:
                 f"larger ones"
             )
         try:
-            return self._explain_size(error, size)
+            why = self._explain_size(error, size)
         except Exception:  # inside vmap, for one, no twin can be built; the error of the network is what matters
             return None
+        if why is None and count == 0:
+            why = f"encoder {self.name!r} can't be trained on a batch without images ({_text(error)}): skip such batches"
+        return why
 
     def _explain_size(self, error: Exception, size: tuple[int, int]) -> str | None:
         twin = self.adapt(_build_on_meta(self.create, self.options))
@@ -98,8 +101,7 @@ class Plan:
         possible = next((side for side in sides if self._takes(twin, (side, side))), None)
         example = f"pad or resize them, for example to {possible} x {possible}"
         hint = "use another encoder" if possible is None else example
-        why = f"{type(error).__name__}: {error}"
-        return f"encoder {self.name!r} can't take images of {size[0]} x {size[1]} ({why}): {hint}"
+        return f"encoder {self.name!r} can't take images of {size[0]} x {size[1]} ({_text(error)}): {hint}"
 
     def _takes(self, twin: nn.Module, size: tuple[int, int]) -> bool:
         height, width = (-(-side // (self.multiple or 1)) * (self.multiple or 1) for side in size)
@@ -108,6 +110,10 @@ class Plan:
         except Exception:
             return False
         return True
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stride: int | None = None) -> Plan:
