@@ -12,7 +12,7 @@ from torch import nn
 
 from ...contracts import FeatureSpec
 from .ceil_pool import make_exportable
-from .sizes import default_size, map_sizes, measure_reductions, trace_any_size
+from .sizes import default_size, follow_image, map_sizes, measure_reductions, trace_any_size
 from .stem import set_strides, stem_strides
 from .trace import Site, Trace, find_site, reduction, trace
 from .unused import find_unused, remove_unused
@@ -87,7 +87,9 @@ class Plan:
         except Exception:  # inside vmap, for one, no twin can be built; the error of the network is what matters
             return None
         if why is None and count == 0:
-            why = f"encoder {self.name!r} can't be trained on a batch without images ({_text(error)}): skip such batches"
+            why = (
+                f"encoder {self.name!r} can't be trained on a batch without images ({_text(error)}): skip such batches"
+            )
         return why
 
     def _explain_size(self, error: Exception, size: tuple[int, int]) -> str | None:
@@ -169,8 +171,9 @@ def _find_fault(
     twin: nn.Module, seen: Trace, reductions: Sequence[int], channels_last: bool, *, any_size: bool
 ) -> str | None:
     """Return why the maps of a network are no feature pyramid, None if they are."""
-    # A network made for one size of images can only be believed.
-    measured = measure_reductions(twin, seen, channels_last) if any_size else tuple(reductions)
+    # A network made for one size of images can only be believed. Others lose some pixels without padding, or resize.
+    in_doubt = any_size and not follow_image(seen, reductions, channels_last)
+    measured = measure_reductions(twin, seen, channels_last) if in_doubt else tuple(reductions)
     if math.inf in measured:
         return "because it resizes images inside: the sizes of its maps do not follow that of the image"
     if len(set(reductions)) < 2 or list(reductions) != sorted(reductions):

@@ -30,7 +30,7 @@ def trace_any_size(twin: nn.Module, in_chans: int) -> tuple[int | None, Trace]:
     if seen is None:
         return None, trace(twin, default_size(twin), in_chans=in_chans)
     for factor in _prime_factors(own):
-        if smaller := _trace_multiple(twin, multiple // factor, own, in_chans):
+        while multiple % factor == 0 and (smaller := _trace_multiple(twin, multiple // factor, own, in_chans)):
             multiple, seen = multiple // factor, smaller
     return multiple, seen
 
@@ -38,14 +38,16 @@ def trace_any_size(twin: nn.Module, in_chans: int) -> tuple[int | None, Trace]:
 def _trace_multiple(twin: nn.Module, multiple: int, own: int, in_chans: int) -> Trace | None:
     """Return a trace of an image whose sides are multiples of a number, None if the network does not take it."""
     # Odd multiples stay odd when halved: one side is rounded up, and after a stem the other is rounded down.
-    height, width = (_trial_side(side, multiple, own, least) for side, least in ((321, 3), (381, 5)))
+    height = _trial_side(321, multiple, own, least=3)
+    # Not square, so that a network that resizes every image to a square is noticed.
+    width = _trial_side(381, multiple, own, least=height // multiple + 2)
     try:
         return trace(twin, (height, width), in_chans=in_chans)
     except Exception:  # networks raise many kinds of errors for a size that they do not take
         return None
 
 
-def _trial_side(side: int, multiple: int, own: int, least: int) -> int:
+def _trial_side(side: int, multiple: int, own: int, *, least: int) -> int:
     """Return an odd multiple near `side`, at least `least` times the number, whose factor is coprime to `own`."""
     times = max(least, side // multiple | 1)
     while math.gcd(times, own) > 1:
@@ -54,20 +56,14 @@ def _trial_side(side: int, multiple: int, own: int, least: int) -> int:
 
 
 def _prime_factors(number: int) -> list[int]:
-    """Return the prime factors of a number with repetitions, largest first.
+    """Return the prime factors of a number, largest first.
 
     Example:
         >>> _prime_factors(160)
-        [5, 2, 2, 2, 2, 2]
+        [5, 2]
     """
-    factors, factor = [], 2
-    while number > 1:
-        if number % factor:
-            factor += 1
-        else:
-            factors.append(factor)
-            number //= factor
-    return factors[::-1]
+    factors = [n for n in range(2, number + 1) if number % n == 0]
+    return [n for n in reversed(factors) if all(n % other or n == other for other in factors)]
 
 
 def default_size(twin: Any) -> tuple[int, int]:
@@ -80,6 +76,15 @@ def map_sizes(maps: Sequence[torch.Tensor], channels_last: bool) -> list[tuple[i
     """Return H and W of maps N C H W, or N H W C."""
     first = 1 if channels_last else 2
     return [(one.shape[first], one.shape[first + 1]) for one in maps]
+
+
+def follow_image(seen: Trace, reductions: Sequence[int], channels_last: bool) -> bool:
+    """Return whether each map has the size of the image divided by its reduction, up to a pixel of rounding."""
+    return all(
+        abs(side / r - got) <= 1
+        for r, size in zip(reductions, map_sizes(seen.maps, channels_last), strict=True)
+        for side, got in zip(seen.size, size, strict=True)
+    )
 
 
 def measure_reductions(twin: nn.Module, seen: Trace, channels_last: bool) -> tuple[float, ...]:
