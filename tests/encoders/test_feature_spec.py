@@ -104,8 +104,8 @@ def expect(encoder, rule, size):
     heights, widths = (rule(side, reductions) for side in size)
     assert [tuple(one.shape[2:]) for one in maps] == list(zip(heights, widths, strict=True))
     for r, height, width in zip(reductions, heights, widths, strict=True):
-        assert abs(size[0] / r - height) <= 3
-        assert abs(size[1] / r - width) <= 3
+        assert abs(size[0] / r - height) <= 5
+        assert abs(size[1] / r - width) <= 5
 
 
 @pytest.mark.slow

@@ -110,7 +110,7 @@ class TimmEncoder(nn.Module):
         # Attention in timm can't reshape no images. In evaluation mode an image that stands in leaves no trace.
         stand_in = x.shape[0] == 0 and not any(module.training for module in self.backbone.modules())
         try:
-            maps = self.backbone(x.new_zeros(1, *x.shape[1:]) if stand_in else x)
+            maps = self.backbone(torch.cat([x, x.new_zeros(1, *x.shape[1:])]) if stand_in else x)
         except Exception as error:
             explanation = self._plan.explain(error, size, count=x.shape[0])
             if explanation is None:
