@@ -99,7 +99,7 @@ def test_a_network_for_a_few_sizes_has_no_multiple(only):
 
 @pytest.mark.parametrize("how", ["to a square", "to a height"])
 def test_a_network_that_resizes_images_inside_is_refused(how):
-    with pytest.raises(ValueError, match="no feature pyramid .* because it resizes images inside: .* use a conv"):
+    with pytest.raises(ValueError, match=r"no feature pyramid .* because it resizes images inside: .* use a conv"):
         make_plan("resizing", lambda in_chans: Resizing(how, in_chans=in_chans), in_chans=1)
 
 
@@ -227,5 +227,5 @@ def test_training_without_images_works_or_says_why():
     [("no", ValueError), ("/my/weights.pth", ValueError), (None, TypeError), (1, TypeError), (0, TypeError)],
 )
 def test_pretrained_of_another_kind_is_refused(value, error):
-    with pytest.raises(error, match="pretrained must be True, False, 'hf-hub:ORG/NAME' or a state dict, got"):
+    with pytest.raises(error, match='pretrained must be True or False, "hf-hub:ORG/NAME" or a state dict, got'):
         TimmEncoder("test_resnet", pretrained=value)

@@ -15,7 +15,7 @@ from ...contracts import FeatureSpec
 from ...layers import build_attention
 from .plan import Plan, make_plan
 from .stem import STEM_STRIDES
-from .weights import PretrainedWeights, check_source, weights_of, weights_overlay
+from .weights import PretrainedWeights, weights_of, weights_overlay
 
 
 class TimmEncoder(nn.Module):
@@ -74,7 +74,6 @@ class TimmEncoder(nn.Module):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__()
-        check_source(pretrained)
         self._plan = plan_network(name, in_chans, stem_stride)
         self.spec: FeatureSpec = self._plan.spec
         self.multiple = self._plan.multiple

@@ -16,27 +16,6 @@ PretrainedWeights = bool | str | Mapping[str, Tensor]
 """True for timm's own weights, "hf-hub:ORG/NAME", or a state dict with the keys of `timm.create_model(name)`."""
 
 
-def check_source(source: PretrainedWeights) -> None:
-    """Raise unless a source of first weights has one of the three forms.
-
-    Raises:
-        TypeError: if it is neither a bool, a string nor a state dict.
-        ValueError: if it is a string that does not name a repository.
-
-    Example:
-        >>> check_source("no")
-        Traceback (most recent call last):
-        ...
-        ValueError: pretrained must be True, False, 'hf-hub:ORG/NAME' or a state dict, got 'no': read a file first
-    """
-    known = "pretrained must be True, False, 'hf-hub:ORG/NAME' or a state dict, got"
-    if isinstance(source, str):
-        if not source.startswith(HUB):
-            raise ValueError(f"{known} {source!r}: read a file first")
-    elif not isinstance(source, bool | Mapping):
-        raise TypeError(f"{known} {source!r}")
-
-
 def weights_overlay(name: str, source: PretrainedWeights) -> dict[str, Any]:
     """Return what timm's `pretrained_cfg_overlay` must say to load a network's weights from a source.
 
@@ -45,9 +24,17 @@ def weights_overlay(name: str, source: PretrainedWeights) -> dict[str, Any]:
         source: True for timm's own weights, "hf-hub:ORG/NAME", or a state dict.
 
     Raises:
-        ValueError: if the state dict is not of this network: a tensor is missing or has another shape. Tensors of the
-            classifier may be missing.
+        TypeError: if the source is something else.
+        ValueError: if a word is no name on the Hub, or the state dict is not of this network: a tensor is missing or
+            has another shape. Tensors of the classifier may be missing.
     """
+    if not isinstance(source, bool | str | Mapping):
+        raise TypeError(f'pretrained must be True or False, "{HUB}ORG/NAME" or a state dict, got {source!r}')
+    if isinstance(source, str) and not source.startswith(HUB):
+        raise ValueError(
+            f'pretrained must be True or False, "{HUB}ORG/NAME" or a state dict, got {source!r}: read a file with '
+            f"saltzoo.convert.read_state_dict, or give its path to create_model(pretrained_encoder=...)"
+        )
     if isinstance(source, bool):
         return {}
     if isinstance(source, str):
