@@ -1,6 +1,7 @@
 """Helpers around torch that many files share."""
 
 from .helpers import autocast_off, device_name, valid_pixels
+from .transforms import is_channels_last_only, memory_layout, transforms_active
 from .values import is_readable, rounding
 from .view import evaluating, evaluation_view
 
@@ -9,7 +10,10 @@ __all__ = [
     "device_name",
     "evaluating",
     "evaluation_view",
+    "is_channels_last_only",
     "is_readable",
+    "memory_layout",
     "rounding",
+    "transforms_active",
     "valid_pixels",
 ]

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._checks import check_flags
+from .._torch import memory_layout
 from ..contracts import Size
 from ..layers import ConvNormAct
 from .segmentation import SegmentationHead
@@ -74,9 +75,7 @@ class HypercolumnHead(nn.Module):
             if image is None:
                 raise ValueError("this head was built with reads_image=True: give it the image's logit, N 1")
             # In the layout of the other maps: torch.cat keeps channels_last only if all its parts have it.
-            last = finest.is_contiguous(memory_format=torch.channels_last)
-            layout = torch.channels_last if last else torch.contiguous_format
             salt = image.to(finest.dtype)[:, :, None, None].expand(-1, -1, height, width)  # N 1 H W
-            columns.append(salt.contiguous(memory_format=layout))
+            columns.append(salt.contiguous(memory_format=memory_layout(finest)))
         column = torch.cat(columns, dim=1)  # N sum H W
         return self.classify([self.mix(column)], size)

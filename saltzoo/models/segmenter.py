@@ -39,7 +39,7 @@ class Segmenter(nn.Module):
 
     Shape:
         N C H W -> N num_classes H W logits, or a SegOutput if there is one of the last three heads. H and W are at
-        least 32; encoders with windows of a fixed size (maxvit, for one) take only some sizes.
+        least 32; encoders made for one size of images (coatnet, for one) take only that.
     """
 
     def __init__(
