@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch as functorch
 
 from ._checks import check_ignore_index
 
@@ -82,6 +83,30 @@ def valid_pixels(target: Tensor, ignore_index: int | None) -> Tensor | None:
                 f"{high}. Give the target in a wider dtype, as in target.long(), or leave ignore_index at None."
             )
     return target != ignore_index
+
+
+def is_readable(tensor: Tensor) -> bool:
+    """Return whether Python can read the values of a tensor, at once and without a trace.
+
+    It cannot on a GPU, where it would have to wait; on the "meta" device and in a FakeTensor, which have no values;
+    within torch.vmap, where a tensor stands for many; and while torch.compile, torch.export or make_fx records.
+
+    Example:
+        >>> is_readable(torch.ones(2)), is_readable(torch.ones(2, device="meta"))
+        (True, False)
+    """
+    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    # A mode or a subclass that stands between Python and the kernels may record, or hold no values.
+    if torch._C._len_torch_dispatch_stack() or torch._ops._len_torch_dispatch_stack_pre_dispatch():
+        return False
+    if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return False
+    while functorch.is_functorch_wrapped_tensor(tensor):  # of torch.vmap, torch.func.grad, ...
+        if functorch.is_batchedtensor(tensor):
+            return False
+        tensor = functorch.get_unwrapped(tensor)
+    return True
 
 
 def _range(dtype: torch.dtype) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._torch import valid_pixels
+from .._torch import is_readable, valid_pixels
 
 _WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
@@ -156,12 +156,19 @@ def any_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> A
     """
     if are_labels(logits, target):
         logits, labels, valid = label_inputs(logits, target, ignore_index=ignore_index)
-        masks = torch.zeros_like(logits).scatter_(1, labels[:, None], 1)
+        masks = one_hot(labels, logits.shape[1], dtype=logits.dtype)
         if valid is not None:
             valid = valid[:, None]
             masks = masks.masked_fill(~valid, 0)
         return AnyInputs(logits, masks, valid, exclusive=True)
     return mask_inputs(logits, target, ignore_index=ignore_index).as_channels()
+
+
+def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype) -> Tensor:
+    """Return one mask a class, N C H W, for labels N H W."""
+    shape = labels.shape[:1] + (classes,) + labels.shape[1:]
+    # Made from the labels, because torch.vmap may batch these alone.
+    return labels.new_zeros(shape, dtype=dtype).scatter_(1, labels[:, None], 1)
 
 
 def _check_kinds(logits: Tensor, target: Tensor) -> None:
@@ -187,8 +194,7 @@ def _check_pixels(logits: Tensor, target: Tensor) -> None:
 
 
 def _check_values(target: Tensor, high: int, hint: str) -> None:
-    # On other devices the host would have to wait for the values.
-    if target.device.type != "cpu" or torch.compiler.is_compiling():
+    if not is_readable(target):
         return
     least, most = (bound.item() for bound in target.detach().aminmax())
     if not (least >= 0 and most <= high):  # NaN fails too

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import check_choice
-from ._inputs import label_inputs
+from .._torch import is_readable
+from ._inputs import label_inputs, one_hot
 from ._options import Reduction, check_common, shown_options
 from ._ranking import in_pixel_order, jaccard_steps, rank
 from ._reduce import by_image, reduce_images
@@ -61,7 +62,7 @@ def lovasz_softmax(
     _check_options(classes, ignore_index, reduction)
     logits, labels, valid = label_inputs(logits, target, ignore_index=ignore_index)
     probabilities = logits.softmax(1)
-    masks = torch.zeros_like(probabilities, dtype=torch.bool).scatter_(1, labels[:, None], True)  # N C H W
+    masks = one_hot(labels, logits.shape[1], dtype=torch.bool)
     if valid is not None:
         masks = masks & valid[:, None]
     masks = by_image(masks, per_image=per_image)  # M C P
@@ -88,10 +89,10 @@ def _weights(errors: Tensor, masks: Tensor, counted: Tensor | None) -> Tensor:
         both = [in_pixel_order(jaccard_steps(mask, order, errors.dtype), order) for mask in masks.unbind(1)]
         return torch.stack(both, 1)
     rows, row_masks = errors.flatten(0, 1), masks.flatten(0, 1)
-    if counted is None or errors.device.type != "cpu" or torch.compiler.is_compiling():
+    if counted is None or not is_readable(counted):
         order = rank(rows)
         return in_pixel_order(jaccard_steps(row_masks, order, rows.dtype), order).view_as(errors)
-    # Classes that do not count are not sorted. On other devices the host would have to wait for their number.
+    # Classes that do not count are not sorted, where their number can be read.
     kept = counted.flatten().nonzero()[:, 0]
     order = rank(rows[kept])
     steps = in_pixel_order(jaccard_steps(row_masks[kept], order, rows.dtype), order)
