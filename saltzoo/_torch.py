@@ -109,6 +109,16 @@ def is_readable(tensor: Tensor) -> bool:
     return True
 
 
+def rounding(dtype: torch.dtype) -> float:
+    """Return by how much rounding may carry values beyond 0 to 1, as in a resized mask; 0 for integers.
+
+    Example:
+        >>> rounding(torch.float32), rounding(torch.uint8)
+        (1e-06, 0.0)
+    """
+    return max(1e-6, 2 * torch.finfo(dtype).eps) if dtype.is_floating_point else 0.0
+
+
 def _range(dtype: torch.dtype) -> tuple[int, int]:
     info = torch.iinfo(dtype)
     return info.min, info.max

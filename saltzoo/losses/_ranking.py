@@ -47,7 +47,7 @@ def jaccard_steps(mask: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
     others = after + before
     # Both cases in one expression: torch.where takes four times as long on a CPU.
     steps = (after + mask.to(dtype) * before) / (others * (others + 1))
-    steps[:, 0] = 1 / (after[:, 0] + 1)  # the same, except for an empty mask, where the line above is 0/0
+    steps[:, :1] = 1 / (after[:, :1] + 1)  # the same, except for an empty mask, where the line above is 0/0
     return steps
 
 
