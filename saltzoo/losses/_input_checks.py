@@ -35,12 +35,11 @@ def check_pixels(logits: Tensor, target: Tensor) -> None:
 
 
 def check_values(target: Tensor, high: int, hint: str) -> None:
-    """Raise ValueError if a value is outside 0 to `high` by more than rounding, where values can be read."""
+    """Raise ValueError if a value is below 0, or above `high` by more than rounding, where values can be read."""
     if target.dtype == torch.bool or target.numel() == 0 or not is_readable(target):
         return
     least, most = (bound.item() for bound in target.detach().aminmax())
-    margin = rounding(target.dtype)
-    if not (least >= -margin and most <= high + margin):  # NaN fails too
+    if not (least >= 0 and most <= high + rounding(target.dtype)):  # NaN fails too
         raise ValueError(f"target must be 0 to {high}, got {least:.7g} to {most:.7g}: {hint}")
 
 

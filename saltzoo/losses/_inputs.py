@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._torch import valid_pixels
+from .._torch import is_batched, valid_pixels
 from ._input_checks import check_kinds, check_pixels, check_sums, check_values
 
 
@@ -194,8 +194,10 @@ def any_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> A
 def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype) -> Tensor:
     """Return one mask a class, N C H W, for labels N H W."""
     shape = (*labels.shape[:1], classes, *labels.shape[1:])
-    # Made from the labels, because torch.vmap may batch these alone.
-    return labels.new_zeros(shape, dtype=dtype).scatter_(1, labels[:, None], 1)
+    masks = labels.new_zeros(shape, dtype=dtype)
+    if is_batched(labels):  # torch.vmap has no fast form in place
+        return masks.scatter(1, labels[:, None], 1)
+    return masks.scatter_(1, labels[:, None], 1)
 
 
 def _without_channel(name: str, tensor: Tensor) -> Tensor:

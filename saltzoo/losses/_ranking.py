@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .._torch import is_readable
+from .._torch import is_batched, is_readable
 
 _LONG = 2**17
 """Length from which sorting row by row is faster on a CPU; a batch ranked as one image has such rows."""
@@ -54,4 +54,6 @@ def jaccard_steps(mask: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
 @torch.no_grad()
 def in_pixel_order(steps: Tensor, order: Tensor) -> Tensor:
     """Return values (M, P), given in the order of ranks, in pixel order."""
+    if is_batched(order):  # torch.vmap has no fast form in place
+        return torch.empty_like(steps).scatter(1, order, steps)
     return torch.empty_like(steps).scatter_(1, order, steps)
