@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._torch import is_readable
 from . import _on_cpu, _on_device
 from ._masks import Mask, Masks, read_masks
 
@@ -71,5 +72,5 @@ def in_parts(count: Callable[..., Tensor], *rows: Tensor | None) -> Tensor:
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Return whether values can be read without waiting for a device."""
-    return tensor.device.type == "cpu"
+    """Return whether numpy can read the values: on a CPU, and neither compiled nor in torch.vmap."""
+    return is_readable(tensor)
