@@ -19,14 +19,22 @@ from saltzoo.losses import (
     WeightedSum,
     bce_loss,
     ce_loss,
+    dice_loss,
+    focal_loss,
+    lovasz_softmax,
 )
 
-SHARES = {
+BY_CLASS = {
     "binary bce-smoothed": (partial(bce_loss, label_smoothing=0.1), 1),
     "multilabel bce-by-channel": (partial(bce_loss, pos_weight=[1.0, 2.0, 3.0]), -3),
     "four classes ce-by-class": (partial(ce_loss, weight=[1, 2, 0, 1]), 4),
+    "four classes focal-by-class": (partial(focal_loss, weight=[1, 2, 0, 1]), 4),
+    "multilabel focal-by-channel": (partial(focal_loss, weight=[1, 2, 0]), -3),
+    "four classes dice-of-some": (partial(dice_loss, classes=[3, 1], weight=[1, 2]), 4),
+    "four classes lovasz-of-some": (partial(lovasz_softmax, classes=[3, 1], weight=[1, 2]), 4),
+    "four classes lovasz-by-class": (partial(lovasz_softmax, weight=[1, 2, 0, 1]), 4),
 }
-ALL = {**CASES, **SHARES, "binary topology": (TOPOLOGY, 1)}
+ALL = {**CASES, **BY_CLASS, "binary topology": (TOPOLOGY, 1)}
 every_loss = pytest.mark.parametrize("name", ALL)
 either = pytest.mark.parametrize("ignore_index", [None, IGNORED])
 
