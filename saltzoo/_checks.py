@@ -107,6 +107,26 @@ def check_ignore_index(ignore_index: int | None) -> None:
         raise TypeError(f"ignore_index must be a whole number or None, got {ignore_index!r}")
 
 
+def check_class_subset(classes: Sequence[int] | None, count: int | None = None) -> None:
+    """Raise unless `classes` is None or a list of different classes, 0 to `count` - 1.
+
+    Example:
+        >>> check_class_subset([1, 3], 3)
+        Traceback (most recent call last):
+        ...
+        ValueError: classes must be different numbers from 0 to 2, one or more, got [1, 3]
+    """
+    if classes is None:
+        return
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise TypeError(f"classes must be a list of whole numbers, such as [1, 2], or None, got {classes!r}")
+    if wrong := [c for c in classes if not isinstance(c, int) or isinstance(c, bool)]:
+        raise TypeError(f"classes must hold whole numbers, got {wrong[0]!r}")
+    if not classes or len(set(classes)) < len(classes) or min(classes) < 0 or max(classes) >= (count or math.inf):
+        upper = "up" if count is None else f"to {count - 1}"
+        raise ValueError(f"classes must be different numbers from 0 {upper}, one or more, got {classes}")
+
+
 def closest(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """Return a hint that names the words most like an unknown one, or `otherwise` if none is close.
 

@@ -2,7 +2,7 @@
 
 from .helpers import autocast_off, device_name, valid_pixels
 from .transforms import is_channels_last_only, memory_layout, transforms_active
-from .values import is_readable, rounding
+from .values import is_batched, is_readable, rounding
 from .view import evaluating, evaluation_view
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "device_name",
     "evaluating",
     "evaluation_view",
+    "is_batched",
     "is_channels_last_only",
     "is_readable",
     "memory_layout",

@@ -22,17 +22,27 @@ def is_readable(tensor: Tensor) -> bool:
     # A mode or a subclass that stands between Python and the kernels may record, or hold no values.
     if torch._C._len_torch_dispatch_stack() or torch._ops._len_torch_dispatch_stack_pre_dispatch():
         return False
-    if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+    return type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__ and not is_batched(tensor)
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Return whether torch.vmap gave the tensor, which then stands for many. Within torch.compile it is never known.
+
+    Example:
+        >>> torch.vmap(lambda x: x + is_batched(x))(torch.zeros(2))
+        tensor([1., 1.])
+    """
+    if torch.compiler.is_compiling():
         return False
-    while functorch.is_functorch_wrapped_tensor(tensor):  # of torch.vmap, torch.func.grad, ...
+    while functorch.is_functorch_wrapped_tensor(tensor):  # also that of torch.func.grad
         if functorch.is_batchedtensor(tensor):
-            return False
+            return True
         tensor = functorch.get_unwrapped(tensor)
-    return True
+    return False
 
 
 def rounding(dtype: torch.dtype) -> float:
-    """Return by how much rounding may carry values beyond 0 to 1, as in a resized mask; 0 for integers.
+    """Return by how much rounding may carry values above 1, as in a resized mask; 0 for integers.
 
     Example:
         >>> rounding(torch.float32), rounding(torch.uint8)
