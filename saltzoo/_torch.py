@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from ._checks import check_ignore_index
 
@@ -57,6 +60,44 @@ def modes_restored(model: HasModules) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside wrappers: torch.compile, DataParallel, DistributedDataParallel and averages of weights.
+
+    Example:
+        >>> model = nn.Linear(1, 1)
+        >>> unwrapped(nn.DataParallel(AveragedModel(model))) is model  # the average is a copy
+        False
+        >>> unwrapped(nn.DataParallel(model)) is model
+        True
+    """
+    while name := _name_of_wrapped(model):
+        model = model.get_submodule(name)
+    return model
+
+
+def names_without_wrappers(model: nn.Module) -> dict[str, str]:
+    """Return the name of every module and the name that it would have without the wrappers in the model.
+
+    Example:
+        >>> names_without_wrappers(nn.Sequential(nn.DataParallel(nn.ReLU())))
+        {'': '', '0': '0', '0.module': '0'}
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    names = {"": ""}
+    for name in list(modules)[1:]:
+        parent, _, last = name.rpartition(".")
+        inside = _name_of_wrapped(modules[parent]) == last
+        names[name] = names[parent] if inside else f"{names[parent]}.{last}".lstrip(".")
+    return names
+
+
+def _name_of_wrapped(model: nn.Module) -> str:
+    if isinstance(model, (DataParallel, DistributedDataParallel, AveragedModel)):
+        return "module"
+    dynamo = sys.modules.get("torch._dynamo")  # its import takes a second, and there is no compiled model without it
+    return "_orig_mod" if dynamo is not None and isinstance(model, dynamo.OptimizedModule) else ""
 
 
 def valid_pixels(target: Tensor, ignore_index: int | None) -> Tensor | None:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .. import draw
-from ..checkpoints.save import save_pretrained
 from ..data import Tiles
 from ..inference import predict
 from ..models import Segmenter
+from ..zoo.save import save_pretrained
 from .recipe import Recipe
 from .resume import MODEL, History
 from .training_only import without_training_options
