@@ -39,13 +39,22 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, check: Callable[[Pa
             for name in files:
                 if (folder / name).is_dir():
                     raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
-            if new and not folder.exists():
-                os.rename(part, folder)
-            else:
+            if not (new and _renamed(part, folder)):
                 for name in files:
                     os.replace(part / name, folder / name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _renamed(part: Path, folder: Path) -> bool:
+    """Give a folder its name, unless someone else made a folder of that name in the meantime."""
+    try:
+        os.rename(part, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -27,8 +27,13 @@ from .restore import leave_out_heads
 
 _SHOWN = 3
 
-_SYNCHRONISED = {"SyncBatchNorm": "BatchNorm2d", "SyncBatchNormAct": "BatchNormAct2d"}
-"""Batch norms of several processes, and those that compute the same in one."""
+_SAME_AS = {
+    "PooledBatchNorm": "BatchNorm2d",
+    "SyncBatchNorm": "BatchNorm2d",
+    "BatchNorm1d": "BatchNorm2d",
+    "SyncBatchNormAct": "BatchNormAct2d",
+}
+"""Batch norms that compute the same in evaluation mode. Those of several processes replace the others in training."""
 
 _NO_EFFECT = re.compile(r"(, )?(inplace|momentum)=[^,]*")
 """Settings that do not change what a network computes in evaluation mode."""
@@ -154,12 +159,12 @@ def _modules(model: nn.Module) -> dict[str, nn.Module]:
 
 def _kind(module: nn.Module) -> str:
     name = type(module).__name__
-    return _SYNCHRONISED.get(name, name)
+    return _SAME_AS.get(name, name)
 
 
 def _settings(module: nn.Module) -> str:
     """Return what torch prints of a layer, without settings that matter in training only."""
-    if not type(module).__module__.startswith("torch.nn.") or "Drop" in type(module).__name__:
+    if not type(module).extra_repr.__module__.startswith("torch.nn.") or "Drop" in type(module).__name__:
         return ""
     return _NO_EFFECT.sub("", module.extra_repr())
 
