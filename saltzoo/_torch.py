@@ -77,6 +77,21 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def wrapper_hint(model: object) -> str:
+    """Return which attribute of a wrapped model to pass, as the end of an error message.
+
+    Example:
+        >>> wrapper_hint(nn.DataParallel(nn.DataParallel(nn.ReLU())))
+        'Of a wrapped model, pass the ReLU inside, `.module.module`'
+    """
+    place, inside = "", model
+    while isinstance(inside, nn.Module) and (name := _name_of_wrapped(inside)):
+        place, inside = f"{place}.{name}", inside.get_submodule(name)
+    if place:
+        return f"Of a wrapped model, pass the {type(inside).__name__} inside, `{place}`"
+    return "Of a wrapped model, pass the model inside (`.module`)"
+
+
 def names_without_wrappers(model: nn.Module) -> dict[str, str]:
     """Return the name of every module and the name that it would have without the wrappers in the model.
 

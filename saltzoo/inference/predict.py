@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_counts
-from .._torch import modes_restored
+from .._torch import modes_restored, wrapper_hint
 from ..contracts import SegmentationModel, SegOutput
 
 Array = npt.NDArray[Any]
@@ -60,7 +60,7 @@ def predict(
     if not isinstance(model, SegmentationModel):
         raise TypeError(
             f"{type(model).__name__} is not a saltzoo model: it has no preprocess. "
-            f"Of a wrapped model (DistributedDataParallel, AveragedModel), pass `.module`"
+            f"{wrapper_hint(model)}"
         )
     if tta not in (None, "hflip"):
         raise ValueError(f'tta must be None or "hflip", got {tta!r}')

@@ -353,3 +353,23 @@ def test_two_threads_save_to_one_folder(tmp_path):
     assert any(same_weights(again, model) for model in models)
     assert sorted(os.listdir(tmp_path / "x")) == ["README.md", "config.json", MODEL]
     assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_the_cost_of_a_wrapped_model_is_that_of_the_model(wrap):
+    model = tiny()
+    assert saltzoo.cost(wrap(model)) == saltzoo.cost(model)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "place"),
+    [
+        (nn.DataParallel, "`.module`"),
+        (AveragedModel, "`.module`"),
+        (lambda model: nn.DataParallel(torch.compile(model)), "`.module._orig_mod`"),
+        (lambda model: torch.compile(nn.DataParallel(model)), "`._orig_mod.module`"),
+    ],
+)
+def test_predict_says_where_the_model_is_inside_a_wrapper(wrap, place):
+    with pytest.raises(TypeError, match=rf"is not a saltzoo model.*pass the Segmenter inside, {place}"):
+        saltzoo.predict(wrap(tiny()), torch.zeros(1, 32, 32))
