@@ -100,7 +100,7 @@ def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Ch
         source=source,
         architecture=config["architecture"],
         model_args=model_args,
-        mask_only=config.get("mask_only", mask_only_of_0_1_0),
+        mask_only=bool(config.get("mask_only", mask_only_of_0_1_0)),
         preprocess=preprocess,
         tensors=read_tensors(weights_file),
         config=config,
@@ -132,9 +132,7 @@ def read_config(config_file: Path, *, source: str) -> dict[str, Any]:
 
 def _is_metric(value: Any) -> bool:
     return (
-        isinstance(value, dict)
-        and isinstance(value.get("name"), str)
-        and isinstance(value.get("value"), int | float)
+        isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("value"), int | float)
     )
 
 

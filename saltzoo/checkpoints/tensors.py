@@ -12,21 +12,26 @@ from .._torch import names_without_wrappers
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict of a model, with the keys that it has without wrappers inside it.
-
-    Raises:
-        ValueError: if a value is not a plain tensor with numbers.
-    """
+    """Return the state dict of a model, with the keys that it has without wrappers inside it."""
     names = names_without_wrappers(model)
     tensors = {}
     for key, value in model.state_dict().items():
         module, _, last = key.rpartition(".")
-        plain = f"{names[module]}.{last}".lstrip(".") if module in names else key
+        tensors[f"{names[module]}.{last}".lstrip(".") if module in names else key] = value
+    return tensors
+
+
+def check_plain(tensors: Mapping[str, Any], what: str) -> None:
+    """Raise ValueError if a value of a state dict is not a plain tensor with numbers.
+
+    Args:
+        tensors: a state dict.
+        what: beginning of the message, such as "this Unet cannot be saved".
+    """
+    for key, value in tensors.items():
         reason = _why_not_storable(value)
         if reason:
-            raise ValueError(f"this {type(model).__name__} cannot be saved: {plain} {reason}")
-        tensors[plain] = value.detach()
-    return tensors
+            raise ValueError(f"{what}: {key} {reason}")
 
 
 def to_stored(tensors: Mapping[str, Tensor], halve: frozenset[str] | set[str]) -> dict[str, Tensor]:
@@ -41,7 +46,7 @@ def to_stored(tensors: Mapping[str, Tensor], halve: frozenset[str] | set[str]) -
     stored: dict[str, Tensor] = {}
     memory: set[int] = set()
     for key, value in tensors.items():
-        tensor = value.cpu().contiguous()
+        tensor = value.detach().cpu().contiguous()
         if tensor.is_floating_point():
             tensor = tensor.float()
             if key in halve:

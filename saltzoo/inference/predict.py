@@ -58,10 +58,7 @@ def predict(
         (3, 101, 101)
     """
     if not isinstance(model, SegmentationModel):
-        raise TypeError(
-            f"{type(model).__name__} is not a saltzoo model: it has no preprocess. "
-            f"{wrapper_hint(model)}"
-        )
+        raise TypeError(f"{type(model).__name__} is not a saltzoo model: it has no preprocess. {wrapper_hint(model)}")
     if tta not in (None, "hflip"):
         raise ValueError(f'tta must be None or "hflip", got {tta!r}')
     check_counts(batch_size=batch_size)

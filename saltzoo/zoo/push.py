@@ -54,7 +54,13 @@ def push_to_hub(
     """
     with TemporaryDirectory() as place:
         folder = save_pretrained(
-            model, Path(place) / "checkpoint", labels=labels, license=license, metrics=metrics, recipe=recipe, dtype=dtype
+            model,
+            Path(place) / "checkpoint",
+            labels=labels,
+            license=license,
+            metrics=metrics,
+            recipe=recipe,
+            dtype=dtype,
         )
         return push_folder(
             folder,

@@ -19,7 +19,7 @@ from ..checkpoints.card import model_card
 from ..checkpoints.config import config_of, describe
 from ..checkpoints.files import write_files
 from ..checkpoints.folder import CARD, CONFIG, WEIGHTS, load_folder, tensors_to_bytes
-from ..checkpoints.tensors import shapes_of, tensors_of, to_stored
+from ..checkpoints.tensors import check_plain, shapes_of, tensors_of, to_stored
 from ..contracts import ModelConfig
 from .build import build_model
 from .registry import find_model
@@ -81,6 +81,7 @@ def save_pretrained(
     plain = unwrapped(model)
     config = describe(plain, labels=labels, license=license, metrics=metrics, recipe=recipe)
     tensors = tensors_of(plain)
+    check_plain(tensors, f"this {type(plain).__name__} cannot be saved")
     rebuilt = _rebuilt(plain, config_of(plain)[0])
     _check_same(plain, tensors, rebuilt)
     parameters = {name for name, _ in rebuilt.named_parameters(remove_duplicate=False)}

@@ -301,7 +301,9 @@ def test_a_full_disk_leaves_nothing_of_a_new_checkpoint(tmp_path, monkeypatch, c
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    with pytest.raises(OSError, match=r"No space left on device: the checkpoint could not be written.*free space.*b'") as error:
+    with pytest.raises(
+        OSError, match=r"No space left on device: the checkpoint could not be written.*free space.*b'"
+    ) as error:
         save_pretrained(tiny(), tmp_path / "a" / "b")
     assert error.value.errno == 28
     assert os.listdir(tmp_path) == []

@@ -202,7 +202,9 @@ def test_without_a_command_it_exits_with_2(capsys):
 
 def run_command(*command, **options):
     """Run `python -m saltzoo` in a process, since what the interpreter does at its end counts too."""
-    return subprocess.run([sys.executable, "-m", "saltzoo", *command], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "saltzoo", *command], capture_output=True, text=True, timeout=60, **options
+    )
 
 
 def test_the_package_is_the_command():
