@@ -80,7 +80,7 @@ def _explained(folder: Path) -> Iterator[None]:
             raise
         raise OSError(
             error.errno,
-            f"{error.strerror or error}: the checkpoint could not be written, and nothing was changed; free space there "
-            f"or choose another folder",
+            f"{error.strerror or error}: the checkpoint could not be written, and nothing was changed; free space "
+            f"there or choose another folder",
             str(folder),
         ) from error

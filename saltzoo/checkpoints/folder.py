@@ -163,7 +163,8 @@ def what_is_there(names: Sequence[str]) -> str:
             f"the model with save_pretrained"
         )
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"It holds {sorted(names)[:_SHOWN] or 'nothing'}{more}: give one that save_pretrained or examples/train.py wrote"
+    shown = sorted(names)[:_SHOWN] or "nothing"
+    return f"It holds {shown}{more}: give one that save_pretrained or examples/train.py wrote"
 
 
 def is_newer(config: Any) -> bool:

@@ -163,8 +163,8 @@ def _why_none(content: Any, file: Path) -> str:
     inner = next((content[key] for key in _TABLES if isinstance(content.get(key), Mapping) and content[key]), content)
     others = [key for key, value in inner.items() if not isinstance(value, Tensor)]
     return (
-        f"{file} holds no state dict: {others[:5]} are not tensors. A state dict may be at the top level or in a table, "
-        f"such as {' or '.join(map(repr, _TABLES[:2]))}: save model.state_dict() alone"
+        f"{file} holds no state dict: {others[:5]} are not tensors. A state dict may be at the top level or in a "
+        f"table, such as {' or '.join(map(repr, _TABLES[:2]))}: save model.state_dict() alone"
     )
 
 

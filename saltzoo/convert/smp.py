@@ -55,8 +55,8 @@ def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] 
             writes.
 
     Returns:
-        A model in training mode, on the CPU, with copies of the weights in their dtypes. Its preprocess has the statistics of seismic tiles: set
-        `model.preprocess` if the weights were trained with others.
+        A model in training mode, on the CPU, with copies of the weights in their dtypes. Its preprocess has the
+        statistics of seismic tiles: set `model.preprocess` if the weights were trained with others.
 
     Raises:
         TypeError: if `model` is neither a module with a config nor a state dict given with one.

@@ -38,8 +38,8 @@ def cost(model: Segmenter, size: tuple[int, int] = (101, 101)) -> Cost:
     build a model that is only to be counted on "meta", where it takes no memory.
 
     Args:
-        model: a saltzoo model, or a wrapper of one (compiled, parallel, averaged); it keeps its mode. Give `model.mask_only()` to leave out the heads that only training
-            needs.
+        model: a saltzoo model, or a wrapper of one (compiled, parallel, averaged); it keeps its mode. Give
+            `model.mask_only()` to leave out the heads that only training needs.
         size: H and W of the image.
 
     Raises:

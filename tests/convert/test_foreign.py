@@ -260,7 +260,7 @@ def test_reading_does_not_guess_either(tmp_path):
     with pytest.raises(ValueError, match="holds several state dicts, 'state_dict', 'state_dict_ema': choose"):
         read_state_dict(tmp_path / "a.pt")
     assert same(read_state_dict(tmp_path / "a.pt", which="state_dict_ema"), other)
-    with pytest.raises(ValueError, match="which='ema' must name one state dict.*'state_dict', 'state_dict_ema'"):
+    with pytest.raises(ValueError, match=r"which='ema' must name one state dict.*'state_dict', 'state_dict_ema'"):
         read_state_dict(tmp_path / "a.pt", which="ema")
 
 
@@ -288,5 +288,5 @@ def test_an_encoder_takes_a_file_of_timm_with_its_classifier(tmp_path, name, wra
 def test_an_encoder_refuses_a_deeper_network_of_timm(tmp_path):
     torch.save(timm.create_model("resnet34", in_chans=1).state_dict(), tmp_path / "timm.pth")
     encoder = saltzoo.create_model("unet", encoder="resnet18").encoder
-    with pytest.raises(ValueError, match="do not fit: layer1.2.conv1.weight is unknown"):
+    with pytest.raises(ValueError, match=r"do not fit: layer1.2.conv1.weight is unknown"):
         load_foreign(encoder, tmp_path / "timm.pth")
