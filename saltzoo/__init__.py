@@ -10,8 +10,6 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import convert, data, draw, layers, losses, metrics, seismic, training
-    from .checkpoints.hub import push_to_hub
-    from .checkpoints.save import save_pretrained
     from .contracts import SegOutput
     from .inference import predict
     from .models import Segmenter
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     from .preprocess import Preprocess
     from .zoo import ModelSpec, WeightsSpec, is_model, list_models, register_model, register_weights
     from .zoo.factory import create_model
+    from .zoo.push import push_to_hub
+    from .zoo.save import save_pretrained
 
 _MODULE_OF = {
     "ModelSpec": "zoo",
@@ -31,10 +31,10 @@ _MODULE_OF = {
     "is_model": "zoo",
     "list_models": "zoo",
     "predict": "inference",
-    "push_to_hub": "checkpoints.hub",
+    "push_to_hub": "zoo.push",
     "register_model": "zoo",
     "register_weights": "zoo",
-    "save_pretrained": "checkpoints.save",
+    "save_pretrained": "zoo.save",
 }
 _SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics", "seismic", "training")
 

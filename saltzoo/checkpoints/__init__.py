@@ -1,6 +1,5 @@
 """Checkpoints: config.json, model.safetensors and README.md in a folder or in a repository of the Hub."""
 
 from .folder import Checkpoint, DamagedFileError, load_folder
-from .save import save_pretrained
 
-__all__ = ["Checkpoint", "DamagedFileError", "load_folder", "save_pretrained"]
+__all__ = ["Checkpoint", "DamagedFileError", "load_folder"]

@@ -24,6 +24,9 @@ from ..preprocess import Preprocess
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+_SHOWN = 8
+_NEEDED = {"architecture": str, "model_args": dict, "preprocess": dict}
+_OPTIONAL = {"mask_only": bool, "labels": list, "license": str, "metrics": list, "recipe": dict}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Suffixes of files that may hold pickled code."""
 
@@ -39,7 +42,7 @@ class Checkpoint:
         mask_only: whether heads that only training needs were left out.
         preprocess: how images become the network's input.
         tensors: state dict.
-        config: content of config.json.
+        config: content of config.json, with defaults for what may be missing.
     """
 
     source: str
@@ -88,14 +91,8 @@ def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Ch
         DamagedFileError: if a file cannot be read.
         ValueError: if the config is not of a saltzoo checkpoint.
     """
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DamagedFileError(config_file, f"is not JSON ({error})") from error
-    needed = {"architecture": str, "model_args": dict, "preprocess": dict}
+    config = read_config(config_file, source=source)
     with newer_explained(config, source):
-        if not isinstance(config, dict) or not all(isinstance(config.get(key), kind) for key, kind in needed.items()):
-            raise ValueError(f"{config_file} is not a saltzoo config: it needs {', '.join(needed)}")
         preprocess = Preprocess.from_dict(config["preprocess"])
     model_args = dict(config["model_args"])
     mask_only_of_0_1_0 = model_args.pop("mask_only", False)  # saltzoo 0.1.0 saved it among the options
@@ -103,10 +100,39 @@ def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Ch
         source=source,
         architecture=config["architecture"],
         model_args=model_args,
-        mask_only=config.get("mask_only", mask_only_of_0_1_0),
+        mask_only=bool(config.get("mask_only", mask_only_of_0_1_0)),
         preprocess=preprocess,
         tensors=read_tensors(weights_file),
         config=config,
+    )
+
+
+def read_config(config_file: Path, *, source: str) -> dict[str, Any]:
+    """Read config.json. Values that only describe the weights may be missing.
+
+    Raises:
+        DamagedFileError: if the file cannot be read.
+        ValueError: if it is not the config of a saltzoo checkpoint.
+    """
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(config_file, f"is not JSON ({error})") from error
+    with newer_explained(config, source):
+        if not isinstance(config, dict) or not all(isinstance(config.get(key), kind) for key, kind in _NEEDED.items()):
+            raise ValueError(f"{config_file} is not a saltzoo config: it needs {', '.join(_NEEDED)}")
+        wrong = [key for key, kind in _OPTIONAL.items() if not isinstance(config.get(key, kind()), kind)]
+        if wrong or not all(map(_is_metric, config.get("metrics", []))):
+            raise ValueError(
+                f"{config_file} is not a saltzoo config: {', '.join(wrong) or 'metrics'} must be "
+                f"{_OPTIONAL[wrong[0]].__name__ if wrong else 'tables with a name and a number, value'}"
+            )
+    return {"license": "other", "metrics": [], "recipe": {}, **config}
+
+
+def _is_metric(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("value"), int | float)
     )
 
 
@@ -136,7 +162,9 @@ def what_is_there(names: Sequence[str]) -> str:
             f'with create_model, load the tensors with saltzoo.convert.load_foreign(model, "{pickles[0]}"), and save '
             f"the model with save_pretrained"
         )
-    return f"It holds {sorted(names) or 'nothing'}: give one that save_pretrained or examples/train.py wrote"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    shown = sorted(names)[:_SHOWN] or "nothing"
+    return f"It holds {shown}{more}: give one that save_pretrained or examples/train.py wrote"
 
 
 def is_newer(config: Any) -> bool:

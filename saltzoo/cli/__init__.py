@@ -1,4 +1,4 @@
-"""The command `saltzoo`; one file per subcommand."""
+"""The command `saltzoo`, also as `python -m saltzoo`; one file per subcommand."""
 
 from .main import main
 

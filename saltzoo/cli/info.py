@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,14 +49,14 @@ def run(args: argparse.Namespace) -> int:
 def _describe(weights: WeightsSpec) -> Iterator[str]:
     """Yield lines that say where weights are, with licence and scores if they are bundled."""
     from ..checkpoints.card import conditions
-    from ..checkpoints.folder import CONFIG
+    from ..checkpoints.folder import CONFIG, read_config
     from ..zoo.sources import BUNDLED
 
     folder = BUNDLED / weights.name
     if not (folder / CONFIG).is_file():
         yield f"weights {weights.name}: on the Hugging Face Hub, {weights.repo_id}@{weights.revision}"
         return
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_config(folder / CONFIG, source=weights.name)
     yield f"weights {weights.name}: {folder}, licence {config['license']}"
     for metric in config["metrics"]:
         yield f"  {metric['name']} = {metric['value']:.4f} ({conditions(metric)})"

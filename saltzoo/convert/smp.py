@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from .._torch import unwrapped
+from ..checkpoints.state_dict import without_prefixes
+from ..checkpoints.tensors import check_plain, tensors_of
 from ..models import Segmenter
 from ..zoo.factory import create_model
 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 """SMP encoders from torchvision, which have the same keys in timm."""
 
-_SUPPORTED = {
-    "encoder_depth": 5,
-    "decoder_use_norm": "batchnorm",
-    "decoder_add_center_block": False,
-    "activation": None,
-    "aux_params": None,
+_SUPPORTED: dict[str, tuple[object, ...]] = {
+    "encoder_depth": (5,),
+    "decoder_use_norm": ("batchnorm", True, {"type": "batchnorm"}),
+    "decoder_use_batchnorm": (True, None, "batchnorm"),  # name of the option before SMP 0.5
+    "decoder_add_center_block": (False,),
+    "activation": (None, "identity", nn.Identity),
+    "aux_params": (None,),
 }
-"""Options of an SMP Unet and their only value that has a counterpart here."""
+"""Options of an SMP Unet and their values that have a counterpart here, all of which mean the same."""
 
 _INTERPOLATIONS = ("nearest", "bilinear")
 
@@ -45,28 +50,30 @@ def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] 
     `decoder.blocks.4.attention1`, and never uses it.
 
     Args:
-        model: Unet, or its state dict.
+        model: Unet, compiled or parallel ones too, or its state dict.
         config: for a state dict, the content of `Unet.config` or of the config.json that SMP's `save_pretrained`
             writes.
 
     Returns:
-        A model in training mode with copies of the weights. Its preprocess has the statistics of seismic tiles: set
-        `model.preprocess` if the weights were trained with others.
+        A model in training mode, on the CPU, with copies of the weights in their dtypes. Its preprocess has the
+        statistics of seismic tiles: set `model.preprocess` if the weights were trained with others.
 
     Raises:
         TypeError: if `model` is neither a module with a config nor a state dict given with one.
-        ValueError: if it is not a Unet, or has options without a counterpart here.
+        ValueError: if it is not a Unet, has options without a counterpart here, or has no values ("meta").
     """
     if isinstance(model, nn.Module):
+        model = unwrapped(model)
         given = config or getattr(model, "config", None)
-        weights: Mapping[str, Tensor] = model.state_dict()
+        weights: Mapping[str, Tensor] = tensors_of(model)
     else:
-        given, weights = config, model
+        given, weights = config, without_prefixes(model) if isinstance(model, Mapping) else model
     if not isinstance(given, Mapping) or not isinstance(weights, Mapping):
         raise TypeError(
             f"from_smp takes a segmentation_models_pytorch.Unet, or its state dict and config; "
             f"{type(model).__name__} came without a config"
         )
+    check_plain(weights, "this Unet cannot be converted")
     ours = create_model("unet", **_model_args(given))
     last = f"decoder.blocks.{len(given['decoder_channels']) - 1}.attention1."
     renamed = {_rename(key): value for key, value in weights.items() if not key.startswith(last)}
@@ -83,18 +90,26 @@ def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] 
                 f"SMP and {tuple(own[key].shape)} here"
             )
     # SMP's channel branch is two 1x1 convolutions, ours two linear layers with the same numbers in the same order.
-    ours.load_state_dict({key: value.reshape(own[key].shape) for key, value in renamed.items()}, strict=True)
+    # Assigned and not copied, since copying would turn float64 into float32.
+    ours.load_state_dict({key: _copied(value, own[key]) for key, value in renamed.items()}, strict=True, assign=True)
     return ours
+
+
+def _copied(value: Tensor, own: Tensor) -> Tensor:
+    return value.detach().cpu().reshape(own.shape).clone(memory_format=torch.contiguous_format)
 
 
 def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
     kind = config.get("_model_class", "Unet")
     if kind != "Unet" or "encoder_name" not in config or "decoder_channels" not in config:
         raise ValueError(f"only the config of a Unet can be converted, got one of {kind} with {sorted(config)}")
-    for key, value in _SUPPORTED.items():
-        if config.get(key, value) != value:
+    for key, values in _SUPPORTED.items():
+        given = config.get(key, values[0])
+        given = given.lower() if key == "decoder_use_norm" and isinstance(given, str) else given  # as SMP does
+        # True == 1, and SMP takes one for a batch norm and refuses the other.
+        if not any(given == value and isinstance(given, bool) == isinstance(value, bool) for value in values):
             raise ValueError(
-                f"an SMP Unet with {key}={config[key]!r} has no counterpart here: only {value!r} can be converted"
+                f"an SMP Unet with {key}={config[key]!r} has no counterpart here: only {values[0]!r} can be converted"
             )
     interpolation = config.get("decoder_interpolation", "nearest")
     if interpolation not in _INTERPOLATIONS:

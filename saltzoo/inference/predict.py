@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import check_counts
-from .._torch import evaluating
+from .._torch import evaluating, wrapper_hint
 from ..contracts import SegmentationModel, SegOutput
 from ..preprocess import Preprocess
 from .inputs import Array, Scalars, batch_of, image_of, scalars_of
@@ -98,10 +98,7 @@ def predict(
 
 def _parts_of(model: SegmentationModel) -> tuple[nn.Module, Preprocess]:
     """Return a model as a module, and its preprocess, which a wrapper of torch.compile passes on."""
-    wrong = TypeError(
-        f"{type(model).__name__} is not a saltzoo model: it has no preprocess. "
-        f"Of a wrapped model (DistributedDataParallel, AveragedModel), pass `.module`"
-    )
+    wrong = TypeError(f"{type(model).__name__} is not a saltzoo model: it has no preprocess. {wrapper_hint(model)}")
     if not isinstance(model, nn.Module):
         raise wrong
     try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from .._torch import evaluation_view
+from .._torch import evaluation_view, unwrapped
 from .segmenter import Segmenter
 
 
@@ -37,8 +38,8 @@ def cost(model: Segmenter, size: tuple[int, int] = (101, 101)) -> Cost:
     build a model that is only to be counted on "meta", where it takes no memory.
 
     Args:
-        model: a saltzoo model in any mode. Give `model.mask_only()` to leave out the heads that only training
-            needs.
+        model: a saltzoo model in any mode, or a wrapper of one (compiled, parallel, averaged). Give
+            `model.mask_only()` to leave out the heads that only training needs.
         size: H and W of the image.
 
     Raises:
@@ -53,6 +54,7 @@ def cost(model: Segmenter, size: tuple[int, int] = (101, 101)) -> Cost:
     """
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size must be H and W of the image, such as (101, 101), got {size!r}")
+    model = cast(Segmenter, unwrapped(model))
     # Fake tensors instead of "meta" ones: layers switch autocast off where results must be exact, and autocast does not
     # know "meta". The counter goes inside, so that it sees what the layers call.
     fake = FakeTensorMode(allow_non_fake_inputs=True)

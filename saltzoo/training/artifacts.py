@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import draw
-from ..checkpoints.save import save_pretrained
 from ..data import Tiles
 from ..models import Segmenter
+from ..zoo.save import save_pretrained
 from .recipe import Recipe
 from .resume import MODEL, PICTURE, History
 from .scalars import predict_tiles

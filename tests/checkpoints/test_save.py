@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import saltzoo
 from saltzoo import Preprocess, create_model, save_pretrained
-from saltzoo.checkpoints import save
+from saltzoo.checkpoints import files
 from saltzoo.zoo import registry, sources
 
 METRIC = {"name": "salt_map", "value": 0.8514, "data": "TGS fold 0", "seed": 3}
@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(saved, monkeypatch, call):
         if len(calls) == call:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(save.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "fsync", fsync)
     with pytest.raises(OSError, match="No space left"):
         save_pretrained(make(seed=1, decoder_channels=(16, 8, 8, 8, 8)), folder)
     assert len(calls) == call

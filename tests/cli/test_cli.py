@@ -198,3 +198,113 @@ def test_without_a_command_it_exits_with_2(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert saltzoo.__version__ in capsys.readouterr().out
+
+
+def run_command(*command, **options):
+    """Run `python -m saltzoo` in a process, since what the interpreter does at its end counts too."""
+    return subprocess.run(
+        [sys.executable, "-m", "saltzoo", *command], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def test_the_package_is_the_command():
+    done = run_command("list", "saltnet*")
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["saltnet_m", "saltnet_s"], "")
+    assert run_command("--version").stdout == f"saltzoo {saltzoo.__version__}\n"
+    for wrong in ((), ("list", "--wrong"), ("sing",), ("push", "folder")):
+        done = run_command(*wrong)
+        assert done.returncode == 2
+        assert done.stderr.startswith("usage: saltzoo")
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("read", ["head -1", "true"])
+@pytest.mark.parametrize("command", ["list", "list --pretrained", "--help", "--version"])
+def test_a_reader_that_stops_early_sees_no_error(read, command):
+    line = f"{sys.executable} -m saltzoo {command} | {read}"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_is_one_line():
+    with open("/dev/full", "w") as full:
+        line = [sys.executable, "-m", "saltzoo", "list"]
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_a_closed_output_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -m saltzoo list >&-", shell=True, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_letters_that_the_terminal_cannot_show_are_escaped():
+    code = (
+        "from saltzoo.zoo import registry, ModelSpec; from saltzoo.cli import main;"
+        "spec = registry._models['saltnet_s'];"
+        "registry._models['saltnet_s'] = ModelSpec('saltnet_s', spec.builder, spec.options, paper='Lov\\xe1sz');"
+        "main(['info', 'saltnet_s'])"
+    )
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "paper: Lov\\xe1sz" in done.stdout
+
+
+def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
+    def stopped(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("saltzoo.cli.list_models.run", stopped)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"license": None}, "license must be str"),
+        ({"metrics": 5}, "metrics must be list"),
+        ({"metrics": [{"value": 1.0}]}, "metrics must be tables with a name"),
+        ({"metrics": ["salt_map"]}, "metrics must be tables with a name"),
+        ({"recipe": []}, "recipe must be dict"),
+        ({"mask_only": "no"}, "mask_only must be bool"),
+        ({"labels": "salt"}, "labels must be list"),
+        ({"architecture": 5}, "it needs architecture"),
+        ({"model_args": {"encoder": 5}}, "encoder"),
+        ({"preprocess": {"mean": 5}}, "not a preprocess description"),
+    ],
+)
+@pytest.mark.parametrize("card", [True, False])
+def test_a_config_edited_by_hand_is_one_line(folder, capsys, pushed, monkeypatch, change, words, card):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    if not card:
+        (folder / "README.md").unlink()
+    assert main(["push", str(folder), "--to", "org/name"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert words in message
+    assert message.count("\n") == 1
+    assert pushed == []
+
+
+def test_a_config_without_what_describes_weights_is_pushed_and_shown(folder, hub, capsys, monkeypatch):
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("license", "metrics", "recipe", "labels"):
+        del config[key]
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "README.md").unlink()
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    assert main(["push", str(folder), "--to", "org/bare"]) == 0, capsys.readouterr().err
+    assert 'license: "other"' in hub.repos["org/bare"].files("main")["README.md"].decode()
+    bundled = folder.parent / "saltnet_s.tgs"
+    shutil.copytree(folder, bundled)
+    monkeypatch.setattr(sources, "BUNDLED", folder.parent)
+    assert main(["info", "saltnet_s.tgs"]) == 0
+    assert "licence other" in capsys.readouterr().out
+    (bundled / "config.json").write_text("[" * 100_000)
+    assert main(["info", "saltnet_s.tgs"]) == 1
+    assert "is not JSON" in capsys.readouterr().err

@@ -136,7 +136,15 @@ def test_the_config_is_complete_so_that_the_model_can_be_saved():
         ({"decoder_use_norm": "layernorm"}, "decoder_use_norm='layernorm'"),
         ({"decoder_add_center_block": True}, "decoder_add_center_block=True"),
         ({"decoder_interpolation": "bicubic"}, "decoder_interpolation='bicubic' has no counterpart here"),
+        ({"decoder_use_norm": False}, "decoder_use_norm=False"),
+        ({"decoder_use_norm": 1}, "decoder_use_norm=1"),
+        (
+            {"decoder_use_norm": {"type": "batchnorm", "eps": 1e-2}},
+            "decoder_use_norm={'type': 'batchnorm', 'eps': 0.01}",
+        ),
+        ({"decoder_use_batchnorm": "inplace"}, "decoder_use_batchnorm='inplace'"),
         ({"activation": "sigmoid"}, "activation='sigmoid'"),
+        ({"activation": nn.Sigmoid}, "activation=<class"),
         ({"aux_params": {"classes": 2}}, "aux_params="),
         ({"encoder_name": "vgg11"}, "encoder 'vgg11' differs"),
         ({"decoder_attention_type": "cbam"}, "no attention 'cbam'"),
@@ -182,3 +190,57 @@ def test_refuses_other_models():
 def test_refuses_an_argument_without_a_config(model, config, kind):
     with pytest.raises(TypeError, match=f"{kind} came without"):
         from_smp(model, config)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"decoder_use_norm": True},
+        {"decoder_use_norm": "BatchNorm"},
+        {"decoder_use_norm": {"type": "batchnorm"}},
+        {"activation": "identity"},
+        {"activation": nn.Identity},
+    ],
+)
+def test_options_that_mean_the_same_are_converted(options):
+    theirs = smp_unet(**options)
+    want, got = both(theirs, from_smp(theirs), 64, torch.float64)
+    assert (got - want).abs().max() < 1e-6 * want.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_the_dtype_is_kept(dtype):
+    theirs = smp_unet(decoder_attention_type="scse").to(dtype)
+    ours = from_smp(theirs)
+    values = dict(theirs.state_dict())
+    for key, value in ours.state_dict().items():
+        assert value.dtype == (torch.int64 if "num_batches" in key else dtype)
+    assert torch.equal(ours.encoder.backbone.conv1.weight, values["encoder.conv1.weight"])
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in ours.parameters())
+    if dtype == torch.float64:
+        with torch.no_grad():
+            x = torch.randn(1, 1, 64, 64, dtype=dtype)
+            want, got = theirs(x), ours.eval()(x)
+        assert got.dtype == dtype
+        assert (got - want).abs().max() < 1e-12 * want.abs().max()
+
+
+def test_wrapped_models_and_channels_last_are_converted(plain):
+    want = from_smp(plain).state_dict()
+    last = smp_unet().to(memory_format=torch.channels_last)
+    wrapped = {f"module._orig_mod.{key}": value for key, value in plain.state_dict().items()}
+    for given in (torch.compile(plain), nn.DataParallel(torch.compile(plain)), last):
+        got = from_smp(given).state_dict()
+        assert all(torch.equal(value, want[key]) and value.is_contiguous() for key, value in got.items())
+    got = from_smp(wrapped, plain.config).state_dict()
+    assert all(torch.equal(value, want[key]) for key, value in got.items())
+
+
+def test_a_model_without_values_is_refused(plain):
+    with torch.device("meta"):
+        empty = smp.Unet("resnet18", encoder_weights=None, in_channels=1)
+    for given in (empty, empty.state_dict()):
+        with pytest.raises(
+            ValueError, match=r"this Unet cannot be converted: .* has no values \(its device is \"meta\"\)"
+        ):
+            from_smp(given, empty.config)

@@ -1,9 +1,12 @@
 """load_foreign and read_state_dict: only tensors are read, and loading is strict."""
 
+import argparse
 import os
+import pathlib
 import re
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -116,8 +119,8 @@ def test_refuses_a_truncated_file(tmp_path):
         (torch.ones(1), "holds a Tensor and no state dict"),
         ({}, "holds a dict and no state dict"),
         (
-            {"epoch": 3, "net": {"weight": torch.ones(1)}},
-            r"\['epoch', 'net'\] are not tensors.*'state_dict' or 'model'",
+            {"epoch": 3, "optimizer": {"weight": torch.ones(1)}},
+            r"\['epoch', 'optimizer'\] are not tensors.*'state_dict' or 'model'",
         ),
         ({"state_dict": {"weight": torch.ones(1), "lr": 0.1}}, r"\['lr'\] are not tensors"),
     ],
@@ -161,3 +164,129 @@ def test_converts_a_pickled_file_to_a_checkpoint(tmp_path):
     model = saltzoo.convert.load_foreign(tiny(1), tmp_path / "pytorch_model.bin")
     again = saltzoo.create_model(f"local-dir:{saltzoo.save_pretrained(model, tmp_path)}")
     assert same(again.state_dict(), tiny().state_dict())
+
+
+def lightning(table, *others):
+    """A checkpoint as Lightning writes it."""
+    for other in others:
+        table = {**table, **other}
+    return {
+        "epoch": 3,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": table,
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.8), "best_k": {}}},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}],
+        "lr_schedulers": [],
+        "hparams_name": "kwargs",
+        "hyper_parameters": {"lr": 0.1, "weights": {"encoder": torch.ones(1)}},
+    }
+
+
+LAYOUTS = {
+    "lightning": lambda w: lightning(wrapped(w, "model.")),
+    "lightning with a loss": lambda w: lightning(wrapped(w, "net."), {"criterion.weight": torch.ones(2)}),
+    "lightning with a teacher": lambda w: lightning(wrapped(w, "student."), {"teacher.conv.weight": torch.ones(2)}),
+    "lightning and compile": lambda w: lightning(wrapped(w, "model._orig_mod."), {"loss.w": torch.ones(1)}),
+    "lightning and parallel": lambda w: lightning(wrapped(w, "module.model.")),
+    "average": lambda w: {"n_averaged": torch.tensor(3), **wrapped(w, "module.")},
+    "average in a table": lambda w: {"ema": {"n_averaged": torch.tensor(3), **wrapped(w, "module.")}, "epoch": 3},
+    "average with a prefix": lambda w: wrapped(w, "ema_model.module."),
+    "other tables": lambda w: {"checkpoint": {"model_state_dict": w}, "stats": {"mean": torch.ones(1)}},
+    "net": lambda w: {"net": w, "optimizer": {"state": {"a": torch.ones(1)}}},
+    "namespace": lambda w: {"state_dict": w, "args": argparse.Namespace(lr=0.1, out=pathlib.Path("x"))},
+    "optimizer of the same keys": lambda w: {"model": w, "optimizer_state": {k: v + 1 for k, v in w.items()}},
+    "compiled part": lambda w: {k.replace("encoder.", "encoder._orig_mod."): v for k, v in w.items()},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_weights_are_found_by_the_keys_of_the_model(tmp_path, layout):
+    weights = tiny().state_dict()
+    torch.save(layout(weights), tmp_path / "last.ckpt")
+    assert same(load_foreign(tiny(1), tmp_path / "last.ckpt").state_dict(), weights)
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, torch.nn.DataParallel, torch.optim.swa_utils.AveragedModel])
+def test_a_wrapped_model_takes_them_too(tmp_path, wrap):
+    weights = tiny().state_dict()
+    torch.save(lightning(wrapped(weights, "model.")), tmp_path / "last.ckpt")
+    model = wrap(tiny(1))
+    assert load_foreign(model, tmp_path / "last.ckpt") is model
+    assert same({key.partition(".")[2]: value for key, value in model.state_dict().items() if "." in key}, weights)
+    part = tiny(1)
+    part.encoder = torch.compile(part.encoder)
+    torch.save(weights, tmp_path / "plain.pt")
+    load_foreign(part, tmp_path / "plain.pt")
+    assert torch.equal(next(part.encoder.parameters()), weights[next(iter(weights))])
+
+
+TWO = {
+    "tables": (lambda w, e: {"state_dict": w, "state_dict_ema": e}, "state_dict", "state_dict_ema"),
+    "tables with prefixes": (
+        lambda w, e: {"state_dict": wrapped(w, "module."), "state_dict_ema": wrapped(e, "module.")},
+        "state_dict",
+        "state_dict_ema",
+    ),
+    "prefixes": (lambda w, e: lightning(wrapped(w, "model."), wrapped(e, "ema_model.")), "model", "ema_model"),
+    "prefixes in full": (
+        lambda w, e: lightning(wrapped(w, "model."), wrapped(e, "ema_model.module.")),
+        "state_dict.model",
+        "state_dict.ema_model.module",
+    ),
+    "inside": (lambda w, e: {"state_dict": {**w, **wrapped(e, "ema_model.")}}, "state_dict", "ema_model"),
+    "top": (lambda w, e: {**w, **wrapped(e, "ema.")}, ".", "ema"),
+    "nested": (lambda w, e: {"model": {"last": w, "average": e}}, "last", "average"),
+}
+
+
+@pytest.mark.parametrize(("layout", "plain", "average"), TWO.values(), ids=TWO)
+def test_one_of_several_state_dicts_is_chosen_and_never_guessed(tmp_path, layout, plain, average):
+    first, second = tiny(2).state_dict(), tiny(3).state_dict()
+    torch.save(layout(first, second), tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=r"last.ckpt holds several state dicts, '.*', '.*': choose one with which="):
+        load_foreign(tiny(1), tmp_path / "last.ckpt")
+    assert same(load_foreign(tiny(1), tmp_path / "last.ckpt", which=plain).state_dict(), first)
+    assert same(load_foreign(tiny(1), tmp_path / "last.ckpt", which=average).state_dict(), second)
+    assert same(read_state_dict(tmp_path / "last.ckpt", which=average), second)
+    for wrong in ("no_such", "encoder.backbone", ""):
+        with pytest.raises(ValueError, match=rf"which='{wrong}' must name one state dict of .*choose one of '"):
+            load_foreign(tiny(1), tmp_path / "last.ckpt", which=wrong)
+
+
+def test_reading_does_not_guess_either(tmp_path):
+    table, other = {"a.weight": torch.zeros(1)}, {"a.weight": torch.ones(1)}
+    torch.save({"state_dict": table, "state_dict_ema": other}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="holds several state dicts, 'state_dict', 'state_dict_ema': choose"):
+        read_state_dict(tmp_path / "a.pt")
+    assert same(read_state_dict(tmp_path / "a.pt", which="state_dict_ema"), other)
+    with pytest.raises(ValueError, match=r"which='ema' must name one state dict.*'state_dict', 'state_dict_ema'"):
+        read_state_dict(tmp_path / "a.pt", which="ema")
+
+
+def test_places_that_fit_by_shape_come_first(tmp_path):
+    weights = tiny().state_dict()
+    other = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(16,) * 5).state_dict()
+    torch.save({"teacher": other, "student": weights}, tmp_path / "a.pt")
+    assert same(load_foreign(tiny(1), tmp_path / "a.pt").state_dict(), weights)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet"])
+@pytest.mark.parametrize("wrap", [dict, lambda table: {"state_dict": wrapped(table, "module."), "epoch": 3}])
+def test_an_encoder_takes_a_file_of_timm_with_its_classifier(tmp_path, name, wrap):
+    torch.manual_seed(1)
+    network = timm.create_model(name, in_chans=1)
+    torch.save(wrap(network.state_dict()), tmp_path / "timm.pth")
+    encoder = saltzoo.create_model("unet", encoder=name, decoder_channels=(8,) * 5).encoder
+    load_foreign(encoder, tmp_path / "timm.pth")
+    theirs = {key.replace(".", "_"): value for key, value in network.state_dict().items()}
+    ours = {key.removeprefix("backbone.").replace(".", "_"): value for key, value in encoder.state_dict().items()}
+    assert len(ours) > 10
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+def test_an_encoder_refuses_a_deeper_network_of_timm(tmp_path):
+    torch.save(timm.create_model("resnet34", in_chans=1).state_dict(), tmp_path / "timm.pth")
+    encoder = saltzoo.create_model("unet", encoder="resnet18").encoder
+    with pytest.raises(ValueError, match=r"do not fit: layer1.2.conv1.weight is unknown"):
+        load_foreign(encoder, tmp_path / "timm.pth")

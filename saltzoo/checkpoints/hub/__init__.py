@@ -4,6 +4,6 @@ The client's own settings apply: HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN 
 """
 
 from .fetch import load_from_hub
-from .push import PushedCommit, push_folder, push_to_hub
+from .push import PushedCommit, push_folder
 
-__all__ = ["PushedCommit", "load_from_hub", "push_folder", "push_to_hub"]
+__all__ = ["PushedCommit", "load_from_hub", "push_folder"]

@@ -1,20 +1,16 @@
-"""push_to_hub: write a model, or a checkpoint's folder, to the Hub."""
+"""push_folder: write a checkpoint's folder to the Hub."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-from ..._checks import check_flags
 from ..card import card_on_hub, model_card
 from ..folder import CARD, CONFIG, WEIGHTS, load_folder
-from ..save import SavableModel, save_pretrained
 from .client import CALLER, pushing
 
 
@@ -28,61 +24,6 @@ class PushedCommit(NamedTuple):
 
     url: str
     sha: str
-
-
-def push_to_hub(
-    model: SavableModel,
-    repo_id: str,
-    *,
-    private: bool = False,
-    revision: str | None = None,
-    replace: bool = False,
-    commit_message: str = "Checkpoint of saltzoo",
-    token: str | None = None,
-    labels: Sequence[str] | None = None,
-    license: str = "other",
-    metrics: Sequence[Mapping[str, Any]] = (),
-    recipe: Mapping[str, Any] | None = None,
-    dtype: str = "float32",
-) -> PushedCommit:
-    """Push a model to the Hugging Face Hub, for `create_model("hf-hub:REPO_ID")`.
-
-    Args:
-        model: made by `create_model`.
-        repo_id: "org/name", or "name" for a repository of your own; created if it does not exist.
-        private: create a private repository. An existing one keeps its visibility.
-        revision: branch, created if it does not exist. None: "main".
-        replace: replace other weights. They stay in the branch's earlier commits.
-        commit_message: title of the commit, which holds all three files.
-        token: access token. None: HF_TOKEN, or that of `hf auth login`.
-        labels: see `save_pretrained`, as for the arguments below.
-        license: licence of the weights.
-        metrics: scores.
-        recipe: how the model was trained.
-        dtype: "float32" or "float16".
-
-    Returns:
-        The commit's address and hash.
-
-    Raises:
-        ValueError: if the model cannot be saved, or `repo_id` is malformed.
-        FileExistsError: if the branch holds other weights and `replace` is False.
-        OSError: if the Hub refuses the push or cannot be reached.
-    """
-    check_flags(private=private, replace=replace)
-    with TemporaryDirectory() as place:
-        folder = save_pretrained(
-            model, place, labels=labels, license=license, metrics=metrics, recipe=recipe, dtype=dtype
-        )
-        return push_folder(
-            folder,
-            repo_id,
-            private=private,
-            revision=revision,
-            replace=replace,
-            commit_message=commit_message,
-            token=token,
-        )
 
 
 def push_folder(
@@ -101,12 +42,12 @@ def push_folder(
 
     Args:
         folder: the checkpoint.
-        repo_id: see `push_to_hub`, as for the arguments below.
-        private: create a private repository.
-        revision: branch.
-        replace: replace other weights.
-        commit_message: title of the commit.
-        token: access token.
+        repo_id: "org/name", or "name" for a repository of your own; created if it does not exist.
+        private: create a private repository. An existing one keeps its visibility.
+        revision: branch, created if it does not exist. None: "main".
+        replace: replace other weights. They stay in the branch's earlier commits.
+        commit_message: title of the commit, which holds all three files.
+        token: access token. None: HF_TOKEN, or that of `hf auth login`.
 
     Raises:
         ValueError: if the folder holds no valid checkpoint, or `repo_id` is malformed.
