@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,13 +51,6 @@ def _parameters(path: Path) -> int:
     with safe_open(path, "np") as file:
         names = [name for name in file.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118  # not a dict
         return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-
-
-def in_wheel(name: str) -> bool:
-    """Return whether `pip install saltzoo` installs these weights."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    excluded = project["tool"]["hatch"]["build"]["exclude"]
-    return f"saltzoo/pretrained/{name}" not in excluded
 
 
 def scores() -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from _page import Row, between, fill, table, write_or_check
-from _weights import ROOT, Bundled, bundled, in_wheel, scores, scores_of
+from _weights import ROOT, Bundled, bundled, scores, scores_of
 
 PAGE = ROOT / "docs" / "weights.md"
 README = ROOT / "README.md"
@@ -26,9 +26,9 @@ def page() -> str:
         "weights.md",
         {
             "weights": table(
-                ("name", "parameters", "MB", "in the wheel", "licence", "recipe", "epochs", "minutes", "trained on"),
+                ("name", "parameters", "MB", "licence", "recipe", "epochs", "minutes", "trained on"),
                 [_training_row(one) for one in weights],
-                right=(1, 2, 6, 7),
+                right=(1, 2, 5, 6),
             ),
             "scores": table(
                 ("name", "fold", "TTA", "score", "IoU", "Dice", "empty", "not empty"),
@@ -70,7 +70,6 @@ def _training_row(one: Bundled) -> Row:
         f"`{one.name}`",
         f"{one.parameters:,}",
         f"{one.size / 1e6:.1f}",
-        "yes" if in_wheel(one.name) else "",
         one.config["license"],
         link,
         str(one.config["recipe"]["epochs"]),

@@ -12,6 +12,7 @@ whose shape it must have.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,14 +61,21 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("out", type=Path, help="a .safetensors file")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
     args = parser.parse_args(argv)
     with torch.device("meta"):
         network = timm.create_model(f"tf_efficientnet_{args.size}")
     names = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    part = args.out.with_name(f".{args.out.name}.{os.getpid()}.part")
     try:
-        save_file(renamed(read_state_dict(find_weights(args.size)), names), args.out)
+        if os.path.lexists(args.out) and not args.overwrite:
+            raise FileExistsError(f"{args.out} is there already: write another file, or replace it with --overwrite")
+        save_file(renamed(read_state_dict(find_weights(args.size)), names), part)
+        os.replace(part, args.out)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+    finally:
+        part.unlink(missing_ok=True)
     print(f"{args.out}: use it as pretrained_encoder={str(args.out)!r}")
 
 

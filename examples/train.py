@@ -8,7 +8,8 @@
 DIR is the competition's download: train.zip, or train/images and train/masks; a recipe with a [student] also reads the
 unlabelled tiles, test.zip or test/images. Options of the command line override the recipe. A run writes to the folder
 --out: `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")), `predictions.png`, `log.csv`, and
-`last.pt`, from which --resume continues with the same options. Ctrl-C keeps the files that were written.
+`last.pt`, from which --resume continues with the same options; more --epochs add a cosine cycle. Ctrl-C keeps the files
+that were written.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import convert, data, draw, layers, losses, metrics, training
+    from . import convert, data, draw, layers, losses, metrics, seismic, training
     from .contracts import SegOutput
     from .inference import predict
     from .models import Segmenter
@@ -36,7 +36,7 @@ _MODULE_OF = {
     "register_weights": "zoo",
     "save_pretrained": "zoo.save",
 }
-_SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics", "training")
+_SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics", "seismic", "training")
 
 __all__ = [
     "ModelSpec",
@@ -60,6 +60,7 @@ __all__ = [
     "register_model",
     "register_weights",
     "save_pretrained",
+    "seismic",
     "training",
 ]
 

@@ -52,6 +52,20 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
         raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(repr, known))}")
 
 
+def check_flags(**flags: bool) -> None:
+    """Raise TypeError if any value is not True or False: Python takes any word, "no" too, for true.
+
+    Example:
+        >>> check_flags(pretrained="no")
+        Traceback (most recent call last):
+        ...
+        TypeError: pretrained must be True or False, got 'no'
+    """
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} must be True or False, got {flag!r}")
+
+
 def check_finite(**numbers: float) -> None:
     """Raise ValueError if any number is NaN or infinite.
 
@@ -91,6 +105,26 @@ def check_ignore_index(ignore_index: int | None) -> None:
     """
     if ignore_index is not None and not isinstance(ignore_index, int):
         raise TypeError(f"ignore_index must be a whole number or None, got {ignore_index!r}")
+
+
+def check_class_subset(classes: Sequence[int] | None, count: int | None = None) -> None:
+    """Raise unless `classes` is None or a list of different classes, 0 to `count` - 1.
+
+    Example:
+        >>> check_class_subset([1, 3], 3)
+        Traceback (most recent call last):
+        ...
+        ValueError: classes must be different numbers from 0 to 2, one or more, got [1, 3]
+    """
+    if classes is None:
+        return
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise TypeError(f"classes must be a list of whole numbers, such as [1, 2], or None, got {classes!r}")
+    if wrong := [c for c in classes if not isinstance(c, int) or isinstance(c, bool)]:
+        raise TypeError(f"classes must hold whole numbers, got {wrong[0]!r}")
+    if not classes or len(set(classes)) < len(classes) or min(classes) < 0 or max(classes) >= (count or math.inf):
+        upper = "up" if count is None else f"to {count - 1}"
+        raise ValueError(f"classes must be different numbers from 0 {upper}, one or more, got {classes}")
 
 
 def closest(word: str, known: Iterable[str], *, otherwise: str = "") -> str:

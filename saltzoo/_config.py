@@ -1,7 +1,7 @@
-"""Read options: a plain table, as TOML and JSON hold it, to a dataclass or the keywords of a function, and back.
+"""Read options: from a plain table, as in TOML, to a dataclass or keywords of a function, and back.
 
-Types come from the annotations, limits from `Annotated[..., Range(...)]`. The reader checks keys and types. A dataclass
-of options calls `check_limits` in `__post_init__`: limits hold for direct constructor calls too.
+The reader checks keys and types by the annotations. A dataclass of options calls `check_limits` in `__post_init__`, so
+that limits, `Annotated[..., Range(...)]`, hold for direct constructor calls too.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         above = value > self.low if self.open_low else value >= self.low
-        below = value < self.high if self.open_high else value <= self.high
-        return above and below
+        return above and (value < self.high if self.open_high else value <= self.high)
 
     def __str__(self) -> str:
         lower = f"{'above' if self.open_low else 'at least'} {self.low:g}" if self.low != -math.inf else ""
@@ -60,7 +59,7 @@ class Key(NamedTuple):
 def keys_of(kind: Callable[..., Any]) -> dict[str, Key]:
     """Return the options of a dataclass or function by name.
 
-    The annotations of a user's function may not evaluate; each of its options then counts as Any.
+    If the annotations of a user's function do not evaluate, each of its options counts as Any.
 
     Example:
         >>> def build(*, width: int, act: str = "relu"): ...
@@ -84,7 +83,7 @@ def read_options(kind: type[T], table: Any, where: str) -> T:
     """Build a dataclass, and the dataclasses in its fields, from a table.
 
     Args:
-        kind: dataclass. Its fields are plain values, dataclasses, tuples of dataclasses, or these or None.
+        kind: dataclass, with plain values, dataclasses and tuples of dataclasses in its fields.
         table: values by key.
         where: name of the table, for messages.
 
@@ -140,18 +139,17 @@ def check_type(hint: Any, value: Any, where: str) -> None:
     """Raise TypeError if a value does not match an annotation, ValueError if it is not a choice of a Literal."""
     if matches(value, hint):
         return
-    if get_origin(hint) is Literal:
-        raise ValueError(f"{where} must be one of {', '.join(map(repr, get_args(hint)))}, got {value!r}")
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if choices := [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]:
+        choices += [None] if type(None) in kinds else []
+        raise ValueError(f"{where} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     raise TypeError(f"{where} must be {_words(hint)}, got {value!r}")
 
 
 def matches(value: Any, hint: Any) -> bool:
     """Return whether a plain value has a type. An int is a float too, a bool is neither, a list may stand for a tuple.
 
-    Args:
-        value: scalar, None, or a list, tuple or mapping of such values.
-        hint: annotation made of scalars, None, Literal, unions, Sequence, tuple, Mapping and Annotated. Any value
-            matches any other annotation.
+    Scalars, None, Literal, unions, Sequence, tuple, Mapping and Annotated are checked; others match any value.
 
     Example:
         >>> matches([1, 2.5], Sequence[float]), matches(True, int), matches("no", bool), matches(None, int | None)
@@ -185,17 +183,15 @@ def _items(value: Any, hint: Any) -> list[tuple[str, Any, Any]] | None:
 
 
 def check_limits(options: Any, *, prefix: str = "") -> None:
-    """Raise ValueError if a field of a dataclass is not within its `Range`, or is not a choice of its Literal.
+    """Raise if a number in a dataclass is not within its `Range`, a value no choice of its Literal, or a bool none.
 
-    Args:
-        options: instance. A number that is None is not checked.
-        prefix: text before the name of the field in the message.
+    A number that is None is not checked. The name of the field in the message comes after `prefix`.
 
     Example:
         >>> @dataclass
         ... class Options:
-        ...     drop_rate: Fraction = 0.0
-        >>> check_limits(Options(drop_rate=1.5))
+        ...     drop_rate: Fraction
+        >>> check_limits(Options(1.5))
         Traceback (most recent call last):
         ...
         ValueError: drop_rate must be at least 0 and below 1, got 1.5
@@ -206,6 +202,8 @@ def check_limits(options: Any, *, prefix: str = "") -> None:
 
 def _check_limit(hint: Any, value: Any, name: str, or_none: str = "") -> None:
     origin, inner = get_origin(hint), get_args(hint)
+    if bool in (hint, *inner):
+        check_type(hint, value, name)
     if origin is Annotated and value is not None:
         for limit in inner[1:]:
             if isinstance(limit, Range) and value not in limit:
@@ -242,9 +240,10 @@ def check_finite_table(table: Any, where: str = "") -> None:
 def _words(hint: Any) -> str:
     """Return an annotation as a person writes it: `int | None`, `Sequence[float]`."""
     origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Annotated, Sequence):
-        word = _words(inner[0])
-        return f"Sequence[{word}]" if origin is Sequence else f"{word} ({', '.join(map(str, inner[1:]))})"
+    if origin is Annotated:
+        return f"{_words(inner[0])} ({', '.join(map(str, inner[1:]))})"
+    if origin in (Sequence, tuple, Mapping):
+        return f"{origin.__name__}[{', '.join('...' if kind is ... else _words(kind) for kind in inner)}]"
     if origin in (Union, UnionType):
         return " | ".join("None" if kind is type(None) else _words(kind) for kind in inner)
     return inspect.formatannotation(hint).replace("collections.abc.", "").replace("typing.", "")

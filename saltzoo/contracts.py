@@ -127,7 +127,7 @@ class SegmentationModel(Protocol):
     """What `saltzoo.predict` takes: a module with `preprocess` and a forward from prepared images to logits.
 
     Attributes:
-        preprocess: how images become the network's input.
+        preprocess: conversion of images to the network's input.
     """
 
     preprocess: Preprocess

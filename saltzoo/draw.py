@@ -39,19 +39,22 @@ def overlay(
         H W 3, uint8.
 
     Raises:
-        ValueError: if the shapes differ, the image is not uint8 or the mask goes beyond 0..1.
+        ValueError: if the shapes differ, the image is not uint8, or the mask or the opacity goes beyond 0..1.
     """
-    if image.dtype != np.uint8 or (mask.size and not (mask.min() >= 0 and mask.max() <= 1)):
+    if image.dtype != np.uint8:
+        raise ValueError(f"image must be uint8, got {image.dtype}: scale it to 0..255")
+    if mask.size and not (mask.min() >= 0 and mask.max() <= 1):  # NaN fails too
         raise ValueError(
-            f"image must be uint8 and mask in 0..1, got {image.dtype} and {mask.min()} to {mask.max()}: "
-            f"for a mask of 0 and 255 give mask > 0"
+            f"mask must be in 0..1, got {mask.min()} to {mask.max()}: for a mask of 0 and 255 give mask > 0"
         )
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be in 0..1, got {opacity}")
     if image.ndim != 2 or mask.shape != image.shape or (truth is not None and truth.shape != image.shape):
         shapes = [array.shape for array in (image, mask, truth) if array is not None]
         raise ValueError(f"image, mask and truth must have one shape H W, got {shapes}")
     alpha = opacity * np.asarray(mask, dtype=np.float32)[..., None]
     picture = (image[..., None] * (1 - alpha) + np.array(SALT, dtype=np.float32) * alpha).round().astype(np.uint8)
-    if truth is not None:
+    if truth is not None and truth.size:
         picture[_outline(truth.astype(bool))] = TRUTH
     return picture
 
@@ -66,11 +69,18 @@ def contact_sheet(pictures: Sequence[Picture], *, columns: int, scale: int = 2, 
         gap: white pixels between pictures.
 
     Raises:
-        ValueError: if there are no pictures, their sizes differ, or columns is below 1.
+        ValueError: if there are no pictures, they are not uint8, H W 3, of one size, columns or scale is below 1, or
+            gap below 0.
     """
-    if not pictures or len({picture.shape for picture in pictures}) > 1:
-        raise ValueError(f"pictures must be one or more of one size, got {[p.shape for p in pictures]}")
-    check_counts(columns=columns)
+    kinds = {(picture.shape, picture.dtype) for picture in pictures}
+    if len(kinds) != 1 or pictures[0].shape[2:] != (3,) or pictures[0].dtype != np.uint8:
+        given = ", ".join(f"{shape} {dtype}" for shape, dtype in list(kinds)[:4]) or "none"
+        raise ValueError(
+            f"pictures must be one or more of one size, H W 3 uint8, got {given}: draw at least one, as `overlay` does"
+        )
+    check_counts(columns=columns, scale=scale)
+    if gap < 0:
+        raise ValueError(f"gap must be 0 or more pixels, got {gap}")
     height, width = pictures[0].shape[0] * scale, pictures[0].shape[1] * scale
     rows = -(-len(pictures) // columns)
     shape = (rows * (height + gap) + gap, min(columns, len(pictures)) * (width + gap) + gap, 3)
@@ -82,20 +92,39 @@ def contact_sheet(pictures: Sequence[Picture], *, columns: int, scale: int = 2, 
     return sheet
 
 
-def save_png(picture: Picture, path: str | os.PathLike[str]) -> Path:
+def save_png(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
     """Write H W or H W 3, uint8, as a PNG file, and return its path. Missing folders are created.
 
-    The file is renamed when it is complete, so an error leaves the old one.
+    The file gets its name when it is complete, so an error leaves the old one.
+
+    Args:
+        picture: H W or H W 3, uint8.
+        path: file.
+        overwrite: whether a file that is there is replaced.
+
+    Raises:
+        FileExistsError: if the file is there and is not to be replaced.
+        OSError: if the file cannot be written.
     """
     target = Path(path)
+    if not overwrite:
+        check_absent(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         Image.fromarray(picture).save(part, format="PNG")
+        if not overwrite:
+            check_absent(target)  # another process may have written it meanwhile
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def check_absent(path: Path) -> None:
+    """Raise FileExistsError if a file, folder or link has this path."""
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already: move it, write to another folder, or allow it to be replaced")
 
 
 def _outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

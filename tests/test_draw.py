@@ -55,7 +55,7 @@ def test_refuses_other_shapes(mask):
     [(GRAY, np.full((4, 5), 255, np.uint8)), (GRAY, np.full((4, 5), np.nan)), (GRAY / 255, np.zeros((4, 5)))],
 )
 def test_refuses_other_ranges(image, mask):
-    with pytest.raises(ValueError, match=r"mask in 0\.\.1"):
+    with pytest.raises(ValueError, match=r"mask must be in 0\.\.1|image must be uint8"):
         overlay(image, mask)
 
 
@@ -74,12 +74,41 @@ def test_a_sheet_has_every_picture_in_its_place():
 
 
 def test_a_sheet_refuses_none_or_mixed():
-    with pytest.raises(ValueError, match="one or more of one size, got"):
+    with pytest.raises(ValueError, match="one or more of one size, H W 3 uint8, got"):
         contact_sheet([], columns=2)
-    with pytest.raises(ValueError, match="one or more of one size, got"):
+    with pytest.raises(ValueError, match="one or more of one size, H W 3 uint8, got"):
         contact_sheet([np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)], columns=2)
-    with pytest.raises(ValueError, match="columns must be at least 1"):
-        contact_sheet([np.zeros((2, 2, 3), np.uint8)], columns=0)
+    for pictures in ([np.zeros((2, 2), np.uint8)], [np.zeros((2, 2, 3))], [np.zeros((2, 2, 4), np.uint8)]):
+        with pytest.raises(ValueError, match="H W 3 uint8, got"):
+            contact_sheet(pictures, columns=2)
+    for wrong in ("columns", "scale"):
+        with pytest.raises(ValueError, match=f"{wrong} must be at least 1"):
+            contact_sheet([np.zeros((2, 2, 3), np.uint8)], **{"columns": 1, wrong: 0})
+    with pytest.raises(ValueError, match="gap must be 0 or more pixels, got -1"):
+        contact_sheet([np.zeros((2, 2, 3), np.uint8)], columns=1, gap=-1)
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 40, float("nan")])
+def test_refuses_another_opacity(opacity):
+    with pytest.raises(ValueError, match=r"opacity must be in 0\.\.1, got"):
+        overlay(GRAY, np.zeros((4, 5)), opacity=opacity)
+
+
+def test_pictures_without_pixels_have_empty_overlays():
+    assert overlay(np.zeros((0, 5), np.uint8), np.zeros((0, 5), bool), truth=np.zeros((0, 5), bool)).shape == (0, 5, 3)
+    with pytest.raises(ValueError, match="image must be uint8, got float64"):
+        overlay(np.zeros((0, 5)), np.zeros((0, 5)))
+
+
+def test_a_file_that_is_there_is_replaced_only_if_allowed(tmp_path):
+    path = save_png(GRAY, tmp_path / "a.png")
+    with pytest.raises(FileExistsError, match=r"a\.png is there already"):
+        save_png(GRAY // 2, path, overwrite=False)
+    assert (np.asarray(Image.open(path)) == GRAY).all()
+    save_png(GRAY // 2, path)
+    assert (np.asarray(Image.open(path)) == GRAY // 2).all()
+    save_png(GRAY, tmp_path / "b.png", overwrite=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 3)])

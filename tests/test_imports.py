@@ -20,7 +20,8 @@ MAY = {
     "layers": set(),
     "losses": {"encoders"},  # VGG19 of the topology loss
     "metrics": set(),
-    "data": set(),
+    "seismic": set(),
+    "data": {"seismic"},
     "draw": set(),
     "encoders": {"layers"},
     "decoders": {"layers"},
@@ -160,7 +161,7 @@ def test_other_names_raise_attribute_error(name):
 
 
 @pytest.mark.parametrize(
-    "package", ["layers", "losses", "metrics", "data", "encoders", "decoders", "heads", "models", "training"]
+    "package", ["layers", "losses", "metrics", "data", "encoders", "decoders", "heads", "models", "training", "seismic"]
 )
 def test_every_name_of_a_package_exists(package):
     module = import_module(f"saltzoo.{package}")

@@ -130,7 +130,7 @@ def adapt_preprocess(preprocess: Preprocess, asked: int) -> Preprocess:
 
     Example:
         >>> adapt_preprocess(Preprocess(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2)), 1)
-        Preprocess(mean=(0.5,), std=(0.2,), multiple=1, pad_mode='reflect')
+        Preprocess(mean=(0.5,), std=(0.2,), multiple=1, pad_mode='reflect', scalar=False)
     """
     sources = _sources_of_channels(len(preprocess.mean), asked)
 

@@ -16,6 +16,8 @@ def model_card(config: Mapping[str, Any]) -> str:
         config: content of config.json. A metric's "dataset" is the name of its data on the Hub.
     """
     name = config["architecture"]
+    # One number for each image, of a network that reads one.
+    scalars = ", scalars=[0.0]" if config.get("preprocess", {}).get("scalar") else ""
     metadata = [
         "library_name: saltzoo",
         "pipeline_tag: image-segmentation",
@@ -42,7 +44,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         "",
         f'model = saltzoo.create_model("{_PLACE}")',
         "images = np.zeros((1, 101, 101), dtype=np.uint8)  # your gray tiles: (N, H, W), uint8",
-        "probabilities = saltzoo.predict(model, images)  # (N, H, W), float32",
+        f"probabilities = saltzoo.predict(model, images{scalars})  # (N, H, W), float32",
         "```",
         "",
     ]

@@ -1,6 +1,7 @@
-"""Tiles from the files of the TGS challenge or from a generator, folds for cross-validation, and augmentation."""
+"""Tiles from the TGS challenge, one's own pictures or a generator, folds for cross-validation, and augmentation."""
 
 from .augment import Augment
+from .folder import picture_of, read_folder
 from .folds import coverage_classes, folds_by_id, stratified_folds
 from .synthetic import synthetic_tile, synthetic_tiles
 from .tgs import read_tgs
@@ -11,6 +12,8 @@ __all__ = [
     "Tiles",
     "coverage_classes",
     "folds_by_id",
+    "picture_of",
+    "read_folder",
     "read_tgs",
     "stratified_folds",
     "synthetic_tile",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._config import NonNegative, Positive, Probability, check_limits
+from .._checks import check_finite, check_ignore_index
+from .._config import NonNegative, Positive, Probability, check_limits, check_type, keys_of
+from .._torch import is_readable, rounding, valid_pixels
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,9 @@ class Augment:
     """Random flip, affine warp and change of brightness and contrast, drawn for each tile of a batch.
 
     Tile and mask are warped together, in one bilinear interpolation with reflection at the border; the mask is then
-    cut at one half. A tile for which nothing is drawn is returned bit for bit, and one for which only the flip is
-    drawn is exactly `images.flip(-1)`. Nothing synchronises with the device.
+    cut at one half. Where pixels of `ignore_index` have a part in a pixel of the mask, it is the nearest pixel instead,
+    so a mask keeps its values. A tile for which nothing is drawn is returned bit for bit, and one for which only the
+    flip is drawn is exactly `images.flip(-1)`. Nothing synchronises with a GPU.
 
     Attributes:
         flip: probability of a left-right flip. Tiles are never flipped up-down, because depth has a direction.
@@ -33,7 +37,9 @@ class Augment:
         contrast: range (low, high) of the factor of a pixel's difference from the mean of its tile.
 
     Raises:
-        ValueError: if a probability is not in 0..1, a range is not positive or not in order, or a size is negative.
+        TypeError: if a value is no number, or a range no pair of numbers.
+        ValueError: if a probability is not in 0..1, a range is not positive or not in order, or a size is negative or
+            infinite.
 
     Example:
         >>> images, masks = torch.rand(4, 1, 101, 101), torch.rand(4, 101, 101) > 0.5
@@ -55,41 +61,64 @@ class Augment:
     contrast: tuple[Positive, Positive] = (0.9, 1.1)
 
     def __post_init__(self) -> None:
+        for name, key in keys_of(Augment).items():
+            check_type(key.hint, getattr(self, name), name)
         check_limits(self)
+        check_finite(shift=self.shift, shear=self.shear, rotate=self.rotate, brightness=self.brightness)
         for name, (low, high) in {"x_scale": self.x_scale, "y_scale": self.y_scale, "contrast": self.contrast}.items():
-            if low > high:
-                raise ValueError(f"{name} must be a range (low, high) with low <= high, got {(low, high)}")
+            if not low <= high < math.inf:
+                raise ValueError(f"{name} must be a range (low, high) with low <= high, finite, got {(low, high)}")
 
     def __call__(
-        self, images: Tensor, masks: Tensor, *, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        masks: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        ignore_index: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
         Args:
             images: N C H W or N H W, floating point in 0..1, not yet normalised.
-            masks: N H W, bool, or floating point with the values 0 and 1.
+            masks: N H W, bool, or floating point with the values 0, 1 and `ignore_index`, or integers with these values
+                if `ignore_index` is given.
             generator: source of the random numbers, on the device of the images; None for torch's default generator.
                 The count of numbers drawn depends on N alone, so two configurations get the same numbers.
+            ignore_index: value in the masks of pixels whose label is unknown, as the losses take it; None if every
+                pixel is labelled.
 
         Returns:
-            New images and masks with the shapes and dtypes of the given ones.
+            New images and masks with the shapes and dtypes of the given ones. On a GPU, where a check would wait, a
+            tile with a value out of range in its image or mask becomes NaN, and so does its loss.
 
         Raises:
-            ValueError: if a shape, dtype or device does not fit.
+            TypeError: if `ignore_index` is neither an integer nor None.
+            ValueError: if a shape, dtype or device does not fit; if `ignore_index` is 0 or 1, or cannot occur in the
+                masks; on a CPU, if an image is not in 0..1, or a mask holds another value.
         """
-        _check(images, masks, generator)
+        _check(images, masks)
+        known = _check_values(images, masks, ignore_index)
         tiles = images if images.ndim == 4 else images.unsqueeze(1)  # N C H W
         # A grid in bfloat16 is off by a tenth of a pixel, so compute in float32 or better.
         dtype = torch.promote_types(images.dtype, torch.float32)
-        both = torch.cat([tiles.to(dtype), masks.unsqueeze(1).to(dtype)], dim=1)  # N C+1 H W, the mask last
+        salt = (masks if known is None else masks.masked_fill(~known, 0)).unsqueeze(1)
+        unknown = [] if known is None else [~known.unsqueeze(1)]
+        both = torch.cat([layer.to(dtype) for layer in (tiles, *unknown, salt)], dim=1)  # N C+1 H W or N C+2 H W
 
         draws = torch.rand(12, len(images), device=images.device, dtype=dtype, generator=generator)
         both = torch.where(_each(draws[0] < self.flip), both.flip(-1), both)
         if self.affine > 0:
-            warped = warp(both, self._matrix(draws[2:6], draws[6]), (draws[7:9].T * 2 - 1) * self.shift)
+            matrix, shift = self._matrix(draws[2:6], draws[6]), (draws[7:9].T * 2 - 1) * self.shift
+            warped = warp(both, matrix, shift)
             warped[:, -1] = (warped[:, -1] > 0.5).to(dtype)
+            if known is not None:
+                nearest = warp(both[:, -2:], matrix, shift, mode="nearest")
+                warped[:, -2:] = torch.where(warped[:, -2:-1] > 0, nearest, warped[:, -2:])
             both = torch.where(_each(draws[1] < self.affine), warped, both)
-        tiles, mask = both[:, :-1], both[:, -1]  # N C H W, N H W
+        tiles, mask = both[:, : tiles.shape[1]], both[:, -1].to(masks.dtype)  # N C H W, N H W
+        if known is not None and ignore_index is not None:
+            mask = mask.masked_fill(both[:, -2] > 0.5, ignore_index)
         if self.photometric > 0:
             mean = tiles.mean(dim=(1, 2, 3), keepdim=True)
             lit = (tiles - mean) * _each(_between(draws[10], self.contrast)) + mean
@@ -97,7 +126,9 @@ class Augment:
             tiles = torch.where(_each(draws[9] < self.photometric), lit, tiles)
         # Tiles that were only warped need this too: interpolation weights may sum to slightly more than 1.
         tiles = tiles.clamp(0, 1).to(images.dtype)
-        return tiles.reshape(images.shape), mask.to(masks.dtype)
+        if not is_readable(images):
+            tiles = tiles.masked_fill(_each(_are_wrong(images, masks, known)), torch.nan)
+        return tiles.reshape(images.shape), mask
 
     def _matrix(self, draws: Tensor, rotated: Tensor) -> Tensor:
         """Return the inverse of rotation * shear * scale, N 2 2, from draws of shape 4 N and N."""
@@ -112,13 +143,14 @@ class Augment:
         return torch.stack(rows, dim=1)  # N 2 2
 
 
-def warp(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
-    """Sample `x` at `matrix @ (pixel - centre - shift) + centre`, bilinear, with reflection at the edges of the tile.
+def warp(x: Tensor, matrix: Tensor, shift: Tensor, *, mode: str = "bilinear") -> Tensor:
+    """Sample `x` at `matrix @ (pixel - centre - shift) + centre`, with reflection at the edges of the tile.
 
     Args:
         x: N C H W, floating point, float32 or more.
         matrix: N 2 2, maps (x, y) in the result to (x, y) in `x`, pixels.
         shift: N 2, movement to the right and down, pixels.
+        mode: "bilinear" or "nearest".
 
     Returns:
         N C H W.
@@ -134,7 +166,7 @@ def warp(x: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
     source_y = cell[:, 1, 0] * right + cell[:, 1, 1] * down
     # With align_corners=False the tile spans 2 from edge to edge, so a pixel is 2 / width.
     grid = torch.stack([source_x * (2 / width), source_y * (2 / height)], dim=-1)  # N H W 2
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.grid_sample(x, grid, mode=mode, padding_mode="reflection", align_corners=False)
 
 
 def _between(draw: Tensor, limits: tuple[float, float]) -> Tensor:
@@ -145,7 +177,7 @@ def _each(value: Tensor) -> Tensor:
     return value[:, None, None, None]  # N 1 1 1
 
 
-def _check(images: Tensor, masks: Tensor, generator: torch.Generator | None) -> None:
+def _check(images: Tensor, masks: Tensor) -> None:
     if images.ndim not in (3, 4) or not images.is_floating_point():
         raise ValueError(
             "images must be N C H W or N H W, floating point in 0..1, "
@@ -154,14 +186,43 @@ def _check(images: Tensor, masks: Tensor, generator: torch.Generator | None) -> 
     expected = (len(images), *images.shape[-2:])
     if masks.shape != expected:
         raise ValueError(f"masks must be N H W like the images, {expected}, got {tuple(masks.shape)}")
-    if masks.dtype != torch.bool and not masks.is_floating_point():
-        raise ValueError(
-            f"masks must be bool, or floating point with the values 0 and 1, got {masks.dtype}: use masks > 0"
-        )
     if masks.device != images.device:
         raise ValueError(f"images are on {images.device} but masks on {masks.device}: move them to one device")
-    if generator is not None and generator.device.type != images.device.type:
+
+
+def _check_values(images: Tensor, masks: Tensor, ignore_index: int | None) -> Tensor | None:
+    """Return where masks do not hold `ignore_index`, N H W, or None without one."""
+    check_ignore_index(ignore_index)
+    if ignore_index in (0, 1):
         raise ValueError(
-            f"the generator is on {generator.device} but images on {images.device}: "
-            f"create it by torch.Generator({images.device.type!r})"
+            f"ignore_index must not be 0 (background) or 1 (salt), got {ignore_index}: mark unknown pixels by 255"
         )
+    if ignore_index is None and masks.dtype != torch.bool and not masks.is_floating_point():
+        raise ValueError(
+            f"masks must be bool, or floating point with the values 0 and 1, got {masks.dtype}: use masks > 0, or pass "
+            "ignore_index if a value marks unknown pixels"
+        )
+    known = None if ignore_index is None else valid_pixels(masks, ignore_index)
+    if is_readable(images) and images.numel() and _are_wrong(images, masks, known).any():
+        low, high = images.aminmax()
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"images must be in 0..1, got {low:g} to {high:g}: divide by their full scale, or clip")
+        found = ", ".join(f"{value:g}" for value in masks.unique()[:6].tolist())
+        also = "" if ignore_index is None else f", or ignore_index={ignore_index}"
+        raise ValueError(
+            f"masks must hold 0 and 1{also}, got the values {found}: use masks > 0.5, or pass as ignore_index the "
+            "value of unknown pixels"
+        )
+    return known
+
+
+def _are_wrong(images: Tensor, masks: Tensor, known: Tensor | None) -> Tensor:
+    """Return which tiles have an image beyond 0..1, or a mask with a value that is neither 0, 1 nor ignored, N."""
+    each = tuple(range(1, images.ndim))
+    low, high = images.amin(each), images.amax(each)
+    slack = rounding(images.dtype)
+    wrong = ~((low >= -slack) & (high <= 1 + slack))  # NaN fails too
+    if masks.dtype == torch.bool:
+        return wrong
+    other = (masks != 0) & (masks != 1)
+    return wrong | (other if known is None else other & known).flatten(1).any(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,9 @@ def coverage_classes(coverage: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return np.searchsorted(edges, values, side="left").astype(np.int64)
 
 
-def folds_by_id(ids: Sequence[str], *, n_folds: int = 5, seed: int = 0) -> npt.NDArray[np.int64]:
+def folds_by_id(
+    ids: Sequence[str], *, n_folds: int = 5, seed: int = 0, group: Callable[[str], str] | None = None
+) -> npt.NDArray[np.int64]:
     """Return the fold in which each tile is validated, as a function of the id of that tile alone.
 
     Neither the other tiles, nor their order, nor the masks have an influence: a tile that was used for validation is
@@ -53,10 +55,12 @@ def folds_by_id(ids: Sequence[str], *, n_folds: int = 5, seed: int = 0) -> npt.N
         ids: N names, as in `Tiles.ids`.
         n_folds: number of folds, 2 or more.
         seed: number of the split, 0 or more.
+        group: function from an id to the name of its group, whose tiles come into one fold. `picture_of` keeps the
+            tiles of a picture together, so that no tile is validated beside its neighbour. None: each tile alone.
 
     Returns:
-        N folds in 0..n_folds - 1: the first 8 hexadecimal digits of the SHA-256 of the id in UTF-8 (or, for a seed
-        above 0, of "seed:id"), modulo `n_folds`.
+        N folds in 0..n_folds - 1: the first 8 hexadecimal digits of the SHA-256 of the id, or of its group, in UTF-8
+        (or, for a seed above 0, of "seed:id"), modulo `n_folds`.
 
     Raises:
         TypeError: if `ids` is not a sequence of strings.
@@ -66,13 +70,16 @@ def folds_by_id(ids: Sequence[str], *, n_folds: int = 5, seed: int = 0) -> npt.N
         >>> folds_by_id(["000e218f21", "003c477d7c", "00441f1cf2"]).tolist()
         [2, 4, 1]
     """
-    if isinstance(ids, str) or not all(isinstance(id_, str) for id_ in ids):
+    names = [] if isinstance(ids, str) else list(ids)
+    if isinstance(ids, str) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"ids must be a sequence of strings, got {ids!r:.80}: give Tiles.ids")
+    if group is not None:
+        names = [group(name) for name in names]
     if n_folds < 2:
         raise ValueError(f"n_folds must be at least 2, got {n_folds}")
     _check_seed(seed)
     prefix = f"{seed}:" if seed else ""
-    digests = [hashlib.sha256(f"{prefix}{id_}".encode()).hexdigest() for id_ in ids]
+    digests = [hashlib.sha256(f"{prefix}{id_}".encode()).hexdigest() for id_ in names]
     return np.array([int(digest[:8], 16) % n_folds for digest in digests], dtype=np.int64)
 
 
@@ -87,7 +94,7 @@ def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0
 
     Args:
         coverage: fraction of salt in each tile, N values in 0..1.
-        n_folds: number of folds, 2..N.
+        n_folds: number of folds, 2..N. Without tiles, any number from 2.
         seed: number of the split, 0 or more.
 
     Returns:
@@ -104,7 +111,9 @@ def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0
     """
     classes = coverage_classes(coverage)
     count = len(classes)
-    if not 2 <= n_folds <= count:
+    if count == 1:
+        raise ValueError("stratified_folds needs two or more tiles, got 1: add tiles, or use folds_by_id")
+    if n_folds < 2 or (count and n_folds > count):
         raise ValueError(f"n_folds must be between 2 and the number of tiles ({count}), got {n_folds}")
     _check_seed(seed)
     # Sort by random doubles: numpy may change the algorithm of Generator.permutation.

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .._checks import check_choice
+from ..seismic.pictures import check_one_meaning, mask_of
 from .tiles import Tiles
 
 TILE_SIZE = 101  # height and width, pixels
@@ -52,7 +53,8 @@ def read_tgs(root: str | os.PathLike[str], *, split: Literal["train", "test"] = 
     Raises:
         FileNotFoundError: if `root` does not exist or holds no tile of this split.
         ValueError: if a zip, a PNG or `depths.csv` cannot be read, a tile or mask has another size or pixel format,
-            an id occurs twice, or the ids of tiles and masks differ.
+            an id occurs twice, the ids of tiles and masks differ, or a mask holds others than 0 and one of 1, 255 and
+            65535, or some masks mark salt by 1 and others by white.
     """
     check_choice("split", split, ("train", "test"))
     root = Path(root)
@@ -73,7 +75,7 @@ def read_tgs(root: str | os.PathLike[str], *, split: Literal["train", "test"] = 
                 f"split 'test' has no masks, but {files.where} holds {len(mask_names)}: pass split='train'"
             )
         images = np.stack([_read_image(files, image_names[id_]) for id_ in ids])  # N H W
-        masks = np.stack([_read_mask(files, mask_names[id_]) for id_ in ids]) if split == "train" else None
+        masks = _read_masks(files, [mask_names[id_] for id_ in ids]) if split == "train" else None
     constant = int((images == images[:, :1, :1]).all(axis=(1, 2)).sum())
     _log.info("%s: %d tiles, %d of them constant (one gray level)", files.where, len(ids), constant)
     depths = _read_depths((root if root.is_dir() else root.parent) / "depths.csv", ids)
@@ -143,8 +145,15 @@ def _read_image(files: _Files, name: str) -> npt.NDArray[np.uint8]:
     return pixels[..., 0]
 
 
-def _read_mask(files: _Files, name: str) -> npt.NDArray[np.bool_]:
-    return _decode(files, name, _MASK_MODES) > 0
+def _read_masks(files: _Files, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    masks, values = [], {}
+    for name in names:
+        pixels = _decode(files, name, _MASK_MODES)
+        mask, salt = mask_of(pixels, f"{name} in {files.where}")
+        masks.append(mask)
+        values[name] = salt if pixels.dtype != np.bool_ else 255 * salt
+    check_one_meaning(values)
+    return np.stack(masks)
 
 
 def _decode(files: _Files, name: str, modes: tuple[str, ...]) -> npt.NDArray[Any]:

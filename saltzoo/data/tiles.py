@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,10 @@ class Tiles:
         images: N H W, uint8.
         masks: N H W, bool, True for salt; None for unlabelled tiles.
         depths: N, float32, depth below the surface in feet, NaN if unknown; None if no depth is known.
+
+    Raises:
+        TypeError: if `ids` is not a sequence of strings, or another field not an array.
+        ValueError: if an id occurs twice, the lengths differ, or a shape, dtype or value is another.
     """
 
     ids: tuple[str, ...]
@@ -27,9 +32,15 @@ class Tiles:
     depths: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
+        _check_ids(self.ids)
+        for name, array in {"images": self.images, "masks": self.masks, "depths": self.depths}.items():
+            if not isinstance(array, np.ndarray) and (array is not None or name == "images"):
+                raise TypeError(f"{name} must be a numpy array, got a {type(array).__name__}: use np.asarray")
         count = len(self.ids)
-        if self.images.ndim != 3 or self.images.dtype != np.uint8:
-            raise ValueError(f"images must be N H W uint8, got {self.images.shape} {self.images.dtype}")
+        if self.images.ndim != 3 or self.images.dtype != np.uint8 or 0 in self.images.shape[1:]:
+            raise ValueError(
+                f"images must be N H W uint8, H and W above 0, got {self.images.shape} {self.images.dtype}"
+            )
         if len(self.images) != count:
             raise ValueError(f"ids and images must have one length, got {count} ids and {len(self.images)} images")
         if self.masks is not None and (self.masks.shape != self.images.shape or self.masks.dtype != np.bool_):
@@ -39,6 +50,11 @@ class Tiles:
             )
         if self.depths is not None and self.depths.shape != (count,):
             raise ValueError(f"depths must have shape ({count},), got {self.depths.shape}")
+        if self.depths is not None and (self.depths.dtype.kind != "f" or np.isinf(self.depths).any()):
+            raise ValueError(
+                f"depths must be floating point, NaN if unknown and never infinite, got {self.depths.dtype}: "
+                "use depths.astype(np.float32), and NaN for infinity"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,12 +86,29 @@ class Tiles:
         return f"{len(self)} tiles, ids {digest[:8]}"
 
     def select(self, index: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> Tiles:
-        """Return the tiles at `index`, positions or N booleans, in its order."""
-        positions = np.arange(len(self))[np.asarray(index)]
+        """Return the tiles at `index`, distinct positions or N booleans, in its order.
+
+        Raises:
+            IndexError: if a position is beyond the tiles, or the number of booleans is not N.
+            ValueError: if a position occurs twice, so that ids would.
+        """
+        chosen = np.asarray(index)
+        positions = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64).reshape(-1)]
         return replace(
             self,
             ids=tuple(self.ids[i] for i in positions),
             images=self.images[positions],
             masks=None if self.masks is None else self.masks[positions],
             depths=None if self.depths is None else self.depths[positions],
+        )
+
+
+def _check_ids(ids: Sequence[str]) -> None:
+    if isinstance(ids, str) or not isinstance(ids, Sequence) or not all(isinstance(id_, str) for id_ in ids):
+        raise TypeError(f"ids must be a tuple of strings, got {ids!r:.80}: give a name to each tile")
+    if len(set(ids)) < len(ids):
+        twice = next(id_ for id_, count in Counter(ids).items() if count > 1)
+        raise ValueError(
+            f"ids must be unique, because folds and runs tell tiles apart by them, got {twice!r} twice: rename one "
+            "tile, or select each position once"
         )

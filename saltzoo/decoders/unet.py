@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from ..contracts import FeatureSpec, Size
 from ..layers import UnetBlock
 
@@ -23,16 +24,17 @@ class UnetDecoder(nn.Module):
         channels: channels of the blocks, coarsest first. One for each halving of the encoder reaches full size; with
             fewer the last map is smaller than the image.
         make_block: `(in_channels, skip_channels, out_channels)` -> a block, which is called with a map, a skip or
-            None, and the size to reach. UnetBlock and the like; set their options by `functools.partial`.
+            None, and the size to reach; for example UnetBlock. Set its options by `functools.partial`.
         center: module for the coarsest map; it keeps channels and size.
-        with_center: return the coarsest map, after `center`, too, as the first.
+        with_center: whether to return the coarsest map, after `center`, as the first.
+        full_size: whether the last map must have the size of the image.
 
     Attributes:
         channels: channels of the maps that `forward` returns.
         reduction: factor by which the last map is smaller than the image.
 
     Raises:
-        ValueError: if there are more channels than doublings, or one is below 1.
+        ValueError: if there are more channels than halvings, or fewer with `full_size`, or one is below 1.
     """
 
     def __init__(
@@ -43,13 +45,16 @@ class UnetDecoder(nn.Module):
         make_block: MakeBlock = UnetBlock,
         center: nn.Module | None = None,
         with_center: bool = False,
+        full_size: bool = False,
     ) -> None:
         super().__init__()
+        check_flags(with_center=with_center)
         halvings = spec.coarsest.bit_length() - 1
-        if not 1 <= len(channels) <= halvings or min(channels) < 1:
+        fewest = halvings if full_size else 1
+        if not fewest <= len(channels) <= halvings or min(channels) < 1:
             raise ValueError(
-                f"this encoder halves the image {halvings} times, so decoder_channels must be at most {halvings} "
-                f"positive numbers, coarsest first; got {tuple(channels)}"
+                f"decoder_channels must be {'' if full_size else 'at most '}{halvings} positive numbers, coarsest "
+                f"first, as the encoder halves the image {halvings} times; got {tuple(channels)}"
             )
         self.spec = spec
         self.center = center or nn.Identity()

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_flags
+from .._torch import memory_layout
 from ..contracts import Size
 from ..layers import ConvNormAct
 from .segmentation import SegmentationHead
@@ -26,7 +28,8 @@ class HypercolumnHead(nn.Module):
         reduced: channels to which a 1x1 convolution, batch norm and ReLU narrow each map before it is resized, which
             makes the head many times cheaper. None concatenates the maps as they are.
         hidden: channels between the column and the logits.
-        reads_image: add the image classifier's logit to the column as one more channel, the same at every pixel.
+        reads_image: whether to add the image classifier's logit to the column as one more channel, the same at every
+            pixel.
         drop_rate: as in SegmentationHead.
         scale: as in SegmentationHead.
 
@@ -54,6 +57,7 @@ class HypercolumnHead(nn.Module):
         scale: int = 1,
     ) -> None:
         super().__init__()
+        check_flags(reads_image=reads_image)
         self.reads_image = reads_image
         self.reduce = nn.ModuleList(
             ConvNormAct(count, reduced, kernel_size=1) if reduced else nn.Identity() for count in channels
@@ -71,9 +75,7 @@ class HypercolumnHead(nn.Module):
             if image is None:
                 raise ValueError("this head was built with reads_image=True: give it the image's logit, N 1")
             # In the layout of the other maps: torch.cat keeps channels_last only if all its parts have it.
-            last = finest.is_contiguous(memory_format=torch.channels_last)
-            layout = torch.channels_last if last else torch.contiguous_format
             salt = image.to(finest.dtype)[:, :, None, None].expand(-1, -1, height, width)  # N 1 H W
-            columns.append(salt.contiguous(memory_format=layout))
+            columns.append(salt.contiguous(memory_format=memory_layout(finest)))
         column = torch.cat(columns, dim=1)  # N sum H W
         return self.classify([self.mix(column)], size)

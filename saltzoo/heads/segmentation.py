@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -51,6 +52,13 @@ class SegmentationHead(nn.Module):
         logits = self.conv(self.dropout(maps[-1]))  # N classes*scale**2 H/scale W/scale
         if self.scale == 1:
             return logits
-        logits = F.pixel_shuffle(logits, self.scale)
+        logits = _pixel_shuffle(logits, self.scale)
         # A crop by negative padding: torch.export cannot prove that a slice of a free size lies inside the map.
         return F.pad(logits, (0, size[1] - logits.shape[3], 0, size[0] - logits.shape[2]))  # N classes H W
+
+
+def _pixel_shuffle(x: Tensor, scale: int) -> Tensor:
+    """Return `F.pixel_shuffle` of a map, whose backward pass fails in torch if there are no images."""
+    if torch.compiler.is_compiling() or x.shape[0]:
+        return F.pixel_shuffle(x, scale)
+    return x.reshape(0, x.shape[1] // scale**2, x.shape[2] * scale, x.shape[3] * scale)

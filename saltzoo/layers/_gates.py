@@ -69,6 +69,21 @@ def mean_pixels(x: Tensor) -> Tensor:
     return sum_pixels(x) / (x.shape[2] * x.shape[3])
 
 
+def pixel_rows(x: Tensor) -> Tensor:
+    """Return a map with its pixels in one row for each channel.
+
+    Equals `x.flatten(2)`, and also works in the `vmap` of `torch.autograd.grad(is_grads_batched=True)`.
+
+    Shape:
+        N C H W -> N C HW
+
+    Example:
+        >>> pixel_rows(torch.zeros(0, 2, 3, 4)).shape
+        torch.Size([0, 2, 12])
+    """
+    return x.reshape(x.shape[0], x.shape[1], x.shape[2] * x.shape[3])
+
+
 def project_to_one(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return a 1x1 convolution of a map to one channel, in the dtype of the map.
 

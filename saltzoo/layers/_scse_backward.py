@@ -1,9 +1,10 @@
 """Forward and backward passes of SCSE, written by hand to read and write the map as seldom as possible.
 
-Two autograd functions:
+- `scale_by_gates`: `x * (c + s)` from the map and the six weights. The default configuration of SCSE uses it.
+- `merge_gates`: `x * c + x * s` or `max(x * c, x * s)` from the map and both gates. The variants of SCSE use it.
 
-- `ScaleByGates`: `x * (c + s)` from the map and the six weights. The default configuration of SCSE uses it.
-- `MergeGates`: `x * c + x * s` or `max(x * c, x * s)` from the map and both gates. The variants of SCSE use it.
+Each uses an autograd function, `ScaleByGates` or `MergeGates`, except inside a transform of `torch.func` and in
+forward-mode differentiation, for which plain operations serve: there memory matters less than that all transforms work.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._torch import autocast_off
-from ._gates import mean_pixels, project_to_one, sum_pixels
+from .._torch import autocast_off, transforms_active
+from ._gates import mean_pixels, pixel_rows, project_to_one, sum_pixels
 
 
 class Weights(NamedTuple):
@@ -48,6 +49,22 @@ def compute_gates(x: Tensor, weights: Weights) -> Gates:
         channel = F.linear(hidden, weights.excite.to(exact), weights.excite_bias.to(exact)).sigmoid()
         pixel = project_to_one(x, weights.spatial, weights.spatial_bias).sigmoid()
     return Gates(pooled, hidden, channel, pixel)
+
+
+def scale_by_gates(x: Tensor, weights: Weights) -> Tensor:
+    """Return `x * (c + s)` of a map N C H W, with both gates computed from it."""
+    if transforms_active():
+        gates = compute_gates(x, weights)
+        return merge_gates(x, gates.channel[:, :, None, None], gates.pixel, larger=False)
+    return ScaleByGates.apply(x, *weights)
+
+
+def merge_gates(x: Tensor, channel: Tensor, pixel: Tensor, *, larger: bool) -> Tensor:
+    """Return `x * c + x * s`, or with `larger` the maximum of both products, of x N C H W, c N C 1 1 and s N 1 H W."""
+    if transforms_active():
+        by_channel, by_pixel = x * channel.to(x.dtype), x * pixel
+        return torch.maximum(by_channel, by_pixel) if larger else by_channel + by_pixel
+    return MergeGates.apply(x, channel, pixel, larger)
 
 
 class ScaleByGates(torch.autograd.Function):
@@ -89,7 +106,7 @@ def _scale_gradients(grad: Tensor, x: Tensor, weights: Weights, gates: Gates) ->
     d_hidden = (d_channel @ weights.excite.to(exact)) * (hidden > 0)  # N C/r
     d_pooled = d_hidden @ weights.squeeze.to(exact) / (x.shape[2] * x.shape[3])  # N C, for each pixel
     # Both factors are views of the maps; einsum would copy x.
-    d_spatial = torch.bmm(d_pixel.flatten(2), x.flatten(2).mT).sum(0)[:, :, None, None]  # 1 C 1 1
+    d_spatial = torch.bmm(pixel_rows(d_pixel), pixel_rows(x).mT).sum(0)[:, :, None, None]  # 1 C 1 1
     # `product` is no longer needed: its memory is reused for the result.
     d_x = product.copy_(d_pooled[:, :, None, None])
     d_x = d_x.addcmul_(grad, channel[:, :, None, None].to(grad.dtype))

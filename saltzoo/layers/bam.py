@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._checks import check_choice, check_counts
-from .._torch import autocast_off
-from ._gates import check_map, hidden_width, mean_pixels
+from .._torch import autocast_off, transforms_active
+from ._gates import check_map, hidden_width, mean_pixels, pixel_rows
 from .conv import ConvNormAct
 from .norm import PooledBatchNorm
 
@@ -73,7 +73,14 @@ class BAM(nn.Module):
             hidden = F.relu(self.squeeze_norm(self.squeeze(pooled)))  # N C/r
             channel = self.excite_norm(self.excite(hidden))[:, :, None, None]  # N C 1 1
         pixel = self.spatial(x)  # N 1 H W
-        return _AddGated.apply(x, channel.to(x.dtype), pixel.to(x.dtype), self.gate == "mul")  # N C H W
+        return _add_gated(x, channel.to(x.dtype), pixel.to(x.dtype), self.gate == "mul")  # N C H W
+
+
+def _add_gated(x: Tensor, channel: Tensor, pixel: Tensor, multiply: bool) -> Tensor:
+    """Return `x + x * sigmoid(c + s)`, or `x + x * sigmoid(c * s)`."""
+    if transforms_active():  # for which `_AddGated` has no rules
+        return x + x * (channel * pixel if multiply else channel + pixel).sigmoid()
+    return _AddGated.apply(x, channel, pixel, multiply)
 
 
 class _AddGated(torch.autograd.Function):
@@ -93,8 +100,8 @@ class _AddGated(torch.autograd.Function):
             gate = _gate(x, channel, pixel, ctx.multiply)  # N C H W
             d_logit = torch.ops.aten.sigmoid_backward(grad * x, gate)  # N C H W
             if ctx.multiply:
-                d_channel = torch.bmm(d_logit.flatten(2), pixel.flatten(2).mT)[..., None]  # N C 1 1
-                d_pixel = torch.bmm(channel.flatten(2).mT, d_logit.flatten(2)).view_as(pixel)  # N 1 H W
+                d_channel = torch.bmm(pixel_rows(d_logit), pixel_rows(pixel).mT)[..., None]  # N C 1 1
+                d_pixel = torch.bmm(pixel_rows(channel).mT, pixel_rows(d_logit)).view(pixel.shape)  # N 1 H W
             else:
                 d_channel = d_logit.sum((2, 3), keepdim=True)  # N C 1 1
                 d_pixel = d_logit.sum(1, keepdim=True)  # N 1 H W

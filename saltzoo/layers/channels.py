@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._checks import check_flags
+from .._torch import memory_layout
 from ._gates import check_map
 
 
@@ -39,6 +41,7 @@ class CoordChannels(nn.Module):
 
     def __init__(self, *, radius: bool = False) -> None:
         super().__init__()
+        check_flags(radius=radius)
         self.radius = radius
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -117,7 +120,7 @@ def _coordinates(count: int, like: Tensor) -> Tensor:
 def _append(x: Tensor, planes: Tensor) -> Tensor:
     """Return the map with planes appended that broadcast to N k H W."""
     planes = planes.expand(x.shape[0], -1, *x.shape[2:])
-    if x.is_contiguous(memory_format=torch.channels_last):
+    if memory_layout(x) == torch.channels_last:
         # torch.cat of mixed memory formats returns a contiguous tensor.
         planes = planes.contiguous(memory_format=torch.channels_last)
     return torch.cat([x, planes], dim=1)

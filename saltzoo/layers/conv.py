@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .._checks import check_counts, check_odd
+from .._checks import check_counts, check_flags, check_odd
 from .norm import PooledBatchNorm
 
 
@@ -46,6 +46,7 @@ class ConvNormAct(nn.Sequential):
         super().__init__()
         check_counts(in_channels=in_channels, out_channels=out_channels, stride=stride, dilation=dilation)
         check_odd(kernel_size=kernel_size)
+        check_flags(act=act)
         padding = dilation * (kernel_size // 2)
         self.conv = nn.Conv2d(
             in_channels,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._checks import check_counts
+from .._checks import check_counts, check_flags
 from .conv import ConvNormAct
 
 
@@ -48,6 +48,8 @@ class DilatedBottleneck(nn.Module):
         projection: bool | None = None,
     ) -> None:
         super().__init__()
+        if projection is not None:
+            check_flags(projection=projection)
         same = in_channels == out_channels and stride == 1
         if projection is False and not same:
             raise ValueError(

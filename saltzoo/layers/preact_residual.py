@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .._checks import check_counts
+from .._checks import check_counts, check_flags
 from .norm import PooledBatchNorm
 
 
@@ -75,6 +75,7 @@ class PreActStage(nn.Sequential):
 
 def _conv(in_channels: int, out_channels: int, *, slope: float, bias: bool) -> nn.Conv2d:
     check_counts(in_channels=in_channels, out_channels=out_channels)
+    check_flags(bias=bias)
     conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=bias)
     nn.init.kaiming_normal_(conv.weight, a=slope, nonlinearity="leaky_relu")
     if conv.bias is not None:

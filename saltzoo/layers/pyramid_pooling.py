@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._checks import check_counts
-from .._torch import autocast_off
+from .._torch import autocast_off, memory_layout
 from .conv import ConvNormAct
 
 
@@ -57,8 +57,7 @@ class PyramidPooling(nn.Module):
         grids = _averages(x, self.bins).split([bins * bins for bins in self.bins], dim=2)  # N C bins*bins each
         # A map of one pixel has no definite memory format, and torch.cat of mixed formats returns a contiguous tensor:
         # each part is brought to the format of x.
-        last = x.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if last else torch.contiguous_format
+        layout = memory_layout(x)
         maps = [x]
         for branch, bins, grid in zip(self.branches, self.bins, grids, strict=True):
             y = branch(grid.unflatten(2, (bins, bins)))  # N branch bins bins

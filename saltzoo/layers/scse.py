@@ -11,10 +11,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._checks import check_choice
+from .._checks import check_choice, check_flags
 from .._torch import autocast_off
 from ._gates import check_map, hidden_width, mean_pixels, project_to_one
-from ._scse_backward import MergeGates, ScaleByGates, Weights, compute_gates
+from ._scse_backward import Weights, compute_gates, merge_gates, scale_by_gates
 from .norm import PooledBatchNorm
 
 MERGES = ("add", "max")
@@ -55,6 +55,7 @@ class SCSE(nn.Module):
     def __init__(self, channels: int, *, reduction: int = 2, merge: str = "add", norm: bool = False) -> None:
         super().__init__()
         check_choice("merge", merge, MERGES)
+        check_flags(norm=norm)
         hidden = hidden_width(channels, reduction)
         self.merge = merge
         self.norm = norm
@@ -84,10 +85,10 @@ class SCSE(nn.Module):
         if self.norm:
             channel, pixel = self._normed_gates(x)  # N C, N 1 H W
         elif self.merge == "add":
-            return ScaleByGates.apply(x, *self._weights())  # N C H W
+            return scale_by_gates(x, self._weights())  # N C H W
         else:
             _, _, channel, pixel = compute_gates(x, self._weights())  # N C, N 1 H W
-        return MergeGates.apply(x, channel[:, :, None, None], pixel, self.merge == "max")  # N C H W
+        return merge_gates(x, channel[:, :, None, None], pixel, larger=self.merge == "max")  # N C H W
 
     def _weights(self) -> Weights:
         # Any: torch types the biases as optional, and without norm all layers have one.

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._torch import is_channels_last_only
 from ..contracts import Size
 
 
@@ -57,10 +58,7 @@ def conv_of_upsampled(
     # Converted here to the dtype of the products: autocast would convert, and so copy, the expanded matrices.
     rows = _resample_taps(x.shape[2], size[0], down, dilation, x.device, exact).to(z.dtype)  # H th
     columns = _resample_taps(x.shape[3], size[1], right, dilation, x.device, exact).to(z.dtype)  # W sw
-    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-        y = _channels_last(z, rows, columns)
-    else:
-        y = _contiguous(z, rows, columns)
+    y = (_channels_last if is_channels_last_only(x) else _contiguous)(z, rows, columns)
     return y if bias is None else y + bias.to(y.dtype)[:, None, None]
 
 

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._torch import valid_pixels
-
-_WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+from .._torch import is_batched, valid_pixels
+from ._input_checks import check_kinds, check_pixels, check_sums, check_values
 
 
 class MaskInputs(NamedTuple):
@@ -37,6 +36,14 @@ class LabelInputs(NamedTuple):
 
     logits: Tensor  # N C H W, float32 or float64, 0 at ignored pixels
     labels: Tensor  # N H W, int64, 0 at ignored pixels
+    valid: Tensor | None  # N H W bool; None if every pixel counts
+
+
+class ShareInputs(NamedTuple):
+    """Inputs of a loss of classes whose target holds probabilities."""
+
+    logits: Tensor  # N C H W, float32 or float64, 0 at ignored pixels
+    shares: Tensor  # N C H W, the logits' dtype, 0 at ignored pixels
     valid: Tensor | None  # N H W bool; None if every pixel counts
 
 
@@ -78,7 +85,7 @@ def mask_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> 
             differ; if `ignore_index` does not fit the target's dtype; on a CPU, if a value is outside 0 to 1.
     """
     labels = are_labels(logits, target)
-    _check_kinds(logits, target)
+    check_kinds(logits, target)
     if labels:
         raise ValueError(
             f"logits and target must be masks, got classes and labels of shape {tuple(logits.shape)} and "
@@ -98,13 +105,12 @@ def mask_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> 
             f"logits and target must have the same shape, got {tuple(logits.shape)} and {tuple(target.shape)} "
             f"(as {kind}): {hint}, or check that both come from one batch"
         )
-    _check_pixels(logits, target)
+    check_pixels(logits, target)
     valid = valid_pixels(target, ignore_index)
     if valid is not None:
         # Otherwise a NaN at an ignored pixel would reach the loss or the gradient.
         logits, target = logits.masked_fill(~valid, 0), target.masked_fill(~valid, 0)
-    if target.dtype != torch.bool:
-        _check_values(target, 1, "give 0 and 1, or probabilities of salt between them, as in target > 0")
+    check_values(target, 1, "give 0 and 1, or probabilities of salt between them, as in target > 0")
     return MaskInputs(_exact(logits), target, valid)
 
 
@@ -118,7 +124,7 @@ def label_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) ->
             C - 1.
     """
     fit = are_labels(logits, target)
-    _check_kinds(logits, target)
+    check_kinds(logits, target)
     if not fit:
         one_hot = target.shape == logits.shape and target.ndim == 4
         hint = (
@@ -136,15 +142,36 @@ def label_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) ->
             f"logits and target must have the same N, H and W, got {tuple(logits.shape)} and {tuple(target.shape)}: "
             f"resize the logits to the target, or check that both come from one batch"
         )
-    _check_pixels(logits, target)
+    check_pixels(logits, target)
     valid, labels = valid_pixels(target, ignore_index), target.long()
     if valid is not None:
         logits, labels = logits.masked_fill(~valid[:, None], 0), labels.masked_fill(~valid, 0)
     classes = logits.shape[1]
-    _check_values(
+    check_values(
         labels, classes - 1, f"the logits have {classes} classes: give the other label as ignore_index, or relabel"
     )
     return LabelInputs(_exact(logits), labels, valid)
+
+
+def class_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> LabelInputs | ShareInputs:
+    """Bring labels to int64, or probabilities of the classes, N C H W, to the logits' dtype.
+
+    Raises:
+        TypeError: as in `label_inputs`.
+        ValueError: as in `label_inputs`; on a CPU, if probabilities are not 0 to 1 or do not sum to 1.
+    """
+    if are_labels(logits, target) or logits.shape != target.shape or logits.ndim != 4 or logits.shape[1] < 2:
+        return label_inputs(logits, target, ignore_index=ignore_index)
+    check_kinds(logits, target)
+    check_pixels(logits, target)
+    valid, logits = valid_pixels(target, ignore_index), _exact(logits)
+    if valid is not None:
+        valid = valid.any(1)
+        logits, target = logits.masked_fill(~valid[:, None], 0), target.masked_fill(~valid[:, None], 0)
+    check_values(target, 1, "give the probability of each class, or labels N H W")
+    shares = target.to(logits.dtype)
+    check_sums(shares, valid)
+    return ShareInputs(logits, shares, valid)
 
 
 def any_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> AnyInputs:
@@ -156,7 +183,7 @@ def any_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> A
     """
     if are_labels(logits, target):
         logits, labels, valid = label_inputs(logits, target, ignore_index=ignore_index)
-        masks = torch.zeros_like(logits).scatter_(1, labels[:, None], 1)
+        masks = one_hot(labels, logits.shape[1], dtype=logits.dtype)
         if valid is not None:
             valid = valid[:, None]
             masks = masks.masked_fill(~valid, 0)
@@ -164,35 +191,13 @@ def any_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> A
     return mask_inputs(logits, target, ignore_index=ignore_index).as_channels()
 
 
-def _check_kinds(logits: Tensor, target: Tensor) -> None:
-    if not logits.is_floating_point():
-        raise TypeError(
-            f"logits must be floating point, got {logits.dtype}: give the model's raw scores, before any threshold"
-        )
-    if target.is_complex() or target.dtype in _WIDE_UNSIGNED:  # torch compares neither
-        raise TypeError(f"target must be bool, uint8, a signed integer or a real dtype, got {target.dtype}: convert it")
-
-
-def _check_pixels(logits: Tensor, target: Tensor) -> None:
-    if logits.numel() == 0:
-        raise ValueError(
-            f"logits and target must hold at least one pixel, got {tuple(logits.shape)} and {tuple(target.shape)}: "
-            f"skip empty batches"
-        )
-    if logits.device != target.device:
-        raise ValueError(
-            f"logits and target must be on one device, got {logits.device} and {target.device}: move one, as in "
-            f"target.to(logits.device)"
-        )
-
-
-def _check_values(target: Tensor, high: int, hint: str) -> None:
-    # On other devices the host would have to wait for the values.
-    if target.device.type != "cpu" or torch.compiler.is_compiling():
-        return
-    least, most = (bound.item() for bound in target.detach().aminmax())
-    if not (least >= 0 and most <= high):  # NaN fails too
-        raise ValueError(f"target must be 0 to {high}, got {least:g} to {most:g}: {hint}")
+def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype) -> Tensor:
+    """Return one mask a class, N C H W, for labels N H W."""
+    shape = (*labels.shape[:1], classes, *labels.shape[1:])
+    masks = labels.new_zeros(shape, dtype=dtype)
+    if is_batched(labels):  # torch.vmap has no fast form in place
+        return masks.scatter(1, labels[:, None], 1)
+    return masks.scatter_(1, labels[:, None], 1)
 
 
 def _without_channel(name: str, tensor: Tensor) -> Tensor:

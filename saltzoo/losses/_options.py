@@ -23,6 +23,12 @@ def check_common(ignore_index: int | None, reduction: Reduction) -> None:
     check_ignore_index(ignore_index)
 
 
+def check_smoothing(label_smoothing: float) -> None:
+    """Raise ValueError unless `label_smoothing` is 0 to 1."""
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be 0 to 1, got {label_smoothing}")
+
+
 def shown_options(module: nn.Module) -> str:
     """Return the options that a module keeps as attributes, for its `extra_repr`.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from .._checks import check_choice, check_finite
+from .._checks import check_choice, check_class_subset, check_finite
+from ._classes import by_class, check_weight, chosen
 from ._inputs import AnyInputs
 from ._options import Reduction, check_common
 from ._reduce import by_image, reduce_images
@@ -47,6 +49,17 @@ def check_overlap_options(
         raise ValueError(f"{what} needs smooth above 0, got 0: without it a missed or an empty mask gives 0/0")
 
 
+def check_class_options(classes: Sequence[int] | None, weight: Sequence[float] | None) -> None:
+    """Raise if the classes that count, or their weights, are no lists of such numbers.
+
+    Raises:
+        TypeError: if one of them is neither None nor a list of numbers.
+        ValueError: if a number does not fit.
+    """
+    check_class_subset(classes)
+    check_weight(weight)
+
+
 def overlap_of(
     inputs: AnyInputs,
     factors: Factors,
@@ -55,6 +68,8 @@ def overlap_of(
     log: bool = False,
     per_image: bool,
     empty: Empty,
+    classes: Sequence[int] | None = None,
+    weight: Sequence[float] | None = None,
     reduction: Reduction,
 ) -> Tensor:
     """Return 1 - right / (right + wrong), or -log(right / (right + wrong)), for each image and class.
@@ -70,11 +85,13 @@ def overlap_of(
         log: whether to return the negative logarithm.
         per_image: whether each image has its own overlap; otherwise the batch has one.
         empty: treatment of empty masks.
+        classes: channels that count, or None for all.
+        weight: factor of each channel that counts, or None.
         reduction: "mean", "sum" or "none".
     """
     # M K P
-    probabilities = by_image(inputs.probabilities(), per_image=per_image)
-    masks = by_image(inputs.masks, per_image=per_image)
+    probabilities = by_image(chosen(inputs.probabilities(), classes), per_image=per_image)
+    masks = by_image(chosen(inputs.masks, classes), per_image=per_image)
     # M K
     intersection, predicted, true = (probabilities * masks).sum(-1), probabilities.sum(-1), masks.sum(-1)
     right = factors.hit * intersection + smooth
@@ -82,7 +99,8 @@ def overlap_of(
     counted = None
     pixels: Tensor | int = probabilities.shape[-1]
     if inputs.valid is not None:
-        pixels = by_image(inputs.valid, per_image=per_image).sum(-1).expand(true.shape)
+        valid = inputs.valid if inputs.exclusive else chosen(inputs.valid, classes)
+        pixels = by_image(valid, per_image=per_image).sum(-1).expand(true.shape)
         counted = pixels > 0
     is_empty = true == 0
     if empty == "mean":
@@ -94,6 +112,6 @@ def overlap_of(
     loss = torch.log1p(wrong / right) if log else wrong / (right + wrong).clamp(min=torch.finfo(right.dtype).tiny)
     if counted is not None:
         loss = loss.masked_fill(~counted, 0)
-    if loss.shape[1] == 1:
-        loss, counted = loss[:, 0], None if counted is None else counted[:, 0]
-    return reduce_images(loss, counted, reduction)
+    factor = None if weight is None else by_class("weight", weight, loss.shape[1], loss)
+    losses = reduce_images(loss, counted, reduction, weight=factor)
+    return losses[:, 0] if reduction == "none" and inputs.logits.shape[1] == 1 else losses

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .._torch import is_batched, is_readable
+
 _LONG = 2**17
 """Length from which sorting row by row is faster on a CPU; a batch ranked as one image has such rows."""
 
@@ -17,7 +19,7 @@ def rank(errors: Tensor) -> Tensor:
     """Return the indices that sort each row of errors (M, P), largest first. Errors must not be negative."""
     # Non-negative floats sort like their bits read as integers, which a CPU sorts 1.5 times as fast.
     keys = errors.view(torch.int64 if errors.dtype == torch.float64 else torch.int32)
-    if errors.shape[1] >= _LONG and errors.device.type == "cpu" and not torch.compiler.is_compiling():
+    if errors.shape[1] >= _LONG and is_readable(errors):
         # torch sorts a single row of integers, ascending, by radix: 4 times as fast, except for many short rows.
         return torch.stack([row.argsort() for row in torch.iinfo(keys.dtype).max - keys])
     return keys.argsort(dim=1, descending=True)
@@ -45,11 +47,13 @@ def jaccard_steps(mask: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
     others = after + before
     # Both cases in one expression: torch.where takes four times as long on a CPU.
     steps = (after + mask.to(dtype) * before) / (others * (others + 1))
-    steps[:, 0] = 1 / (after[:, 0] + 1)  # the same, except for an empty mask, where the line above is 0/0
+    steps[:, :1] = 1 / (after[:, :1] + 1)  # the same, except for an empty mask, where the line above is 0/0
     return steps
 
 
 @torch.no_grad()
 def in_pixel_order(steps: Tensor, order: Tensor) -> Tensor:
     """Return values (M, P), given in the order of ranks, in pixel order."""
+    if is_batched(order):  # torch.vmap has no fast form in place
+        return torch.empty_like(steps).scatter(1, order, steps)
     return torch.empty_like(steps).scatter_(1, order, steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_finite
+from .._checks import check_finite, check_flags
 from ._inputs import mask_inputs
 from ._options import Reduction, shown_options
 from ._overlap import DICE, Empty, check_overlap_options, overlap_of
@@ -53,6 +53,7 @@ def bce_dice_loss(
         >>> round(bce_dice_loss(logits, target, smooth=0).item(), 4)  # log 2 + 1/3
         1.0265
     """
+    check_flags(per_image=per_image)
     _check_options(dice_weight, smooth, empty, ignore_index, reduction)
     inputs = mask_inputs(logits, target, ignore_index=ignore_index)
     images: Reduction = "mean" if reduction == "mean" else "none"
@@ -89,6 +90,7 @@ class BCEDiceLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_flags(per_image=per_image)
         _check_options(dice_weight, smooth, empty, ignore_index, reduction)
         self.dice_weight = dice_weight
         self.smooth = smooth

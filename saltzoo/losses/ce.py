@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._inputs import LabelInputs, label_inputs
-from ._options import Reduction, check_common, shown_options
-from ._reduce import reduce_pixels
+from ._classes import by_class, check_weight
+from ._inputs import LabelInputs, ShareInputs, class_inputs
+from ._options import Reduction, check_common, check_smoothing, shown_options
+from ._reduce import reduce_pixels, total_weight
 
 
 def ce_loss(
     logits: Tensor,
     target: Tensor,
     *,
+    weight: Sequence[float] | None = None,
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
@@ -24,10 +28,13 @@ def ce_loss(
 
     Args:
         logits: raw scores, (N, C, H, W), any floating dtype; C is 2 or more.
-        target: labels 0 to C - 1, (N, H, W), uint8 or any signed integer dtype.
+        target: labels 0 to C - 1, (N, H, W), uint8 or any signed integer dtype; or probabilities of the classes,
+            (N, C, H, W), which sum to 1 at each pixel.
+        weight: factor of the loss of each class, a list of C numbers of 0 or more. As in torch the mean is then over
+            the weights of the labels; over pixels if the target holds probabilities.
         label_smoothing: share of the target that is spread evenly over all classes, 0 to 1.
-        ignore_index: label of pixels that are left out of the loss and of its mean. None ignores nothing, not even
-            torch's -100.
+        ignore_index: label of pixels that are left out of the loss and of its mean; of probabilities, the value that
+            all channels have there. None ignores nothing, not even torch's -100.
         reduction: "mean" over valid pixels, "sum", or "none": (N, H, W), 0 at ignored pixels.
 
     Returns:
@@ -35,7 +42,8 @@ def ce_loss(
 
     Raises:
         TypeError: if the logits are not floating point, or the labels are not integers.
-        ValueError: if shapes, devices, `ignore_index` or an option do not fit; on a CPU, if a label leaves 0 to C - 1.
+        ValueError: if shapes, devices, `ignore_index` or an option do not fit; on a CPU, if a label leaves 0 to C - 1,
+            or probabilities do not sum to 1.
 
     Example:
         >>> import torch
@@ -43,34 +51,53 @@ def ce_loss(
         >>> round(ce_loss(torch.zeros(1, 2, 1, 2), labels, ignore_index=255).item(), 4)
         0.6931
     """
-    _check_options(label_smoothing, ignore_index, reduction)
-    inputs = label_inputs(logits, target, ignore_index=ignore_index)
-    return ce_of(inputs, label_smoothing=label_smoothing, reduction=reduction)
+    _check_options(weight, label_smoothing, ignore_index, reduction)
+    inputs = class_inputs(logits, target, ignore_index=ignore_index)
+    return ce_of(inputs, weight=weight, label_smoothing=label_smoothing, reduction=reduction)
 
 
-def ce_of(inputs: LabelInputs, *, label_smoothing: float = 0.0, reduction: Reduction) -> Tensor:
+def ce_of(
+    inputs: LabelInputs | ShareInputs,
+    *,
+    weight: Sequence[float] | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction,
+) -> Tensor:
     """Return the cross-entropy of inputs that are checked already."""
-    logits, labels, valid = inputs
-    if valid is None:
-        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction=reduction)
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
-    return reduce_pixels(loss.masked_fill(~valid, 0), valid, reduction)
+    logits, target, valid = inputs
+    table = None if weight is None else by_class("weight", weight, logits.shape[1], logits)
+    if valid is None and table is None and logits.numel() > 0:
+        return F.cross_entropy(logits, target, label_smoothing=label_smoothing, reduction=reduction)
+    loss = F.cross_entropy(logits, target, weight=table, label_smoothing=label_smoothing, reduction="none")
+    if valid is not None:
+        loss = loss.masked_fill(~valid, 0)
+    if table is None or isinstance(inputs, ShareInputs) or reduction != "mean":
+        return reduce_pixels(loss, valid, reduction)
+    return loss.sum() / total_weight(table[target], valid)
 
 
-def _check_options(label_smoothing: float, ignore_index: int | None, reduction: Reduction) -> None:
+def _check_options(
+    weight: Sequence[float] | None, label_smoothing: float, ignore_index: int | None, reduction: Reduction
+) -> None:
     check_common(ignore_index, reduction)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must be 0 to 1, got {label_smoothing}")
+    check_weight(weight)
+    check_smoothing(label_smoothing)
 
 
 class CELoss(nn.Module):
     """`ce_loss` as a module. It takes the function's options and keeps them as attributes."""
 
     def __init__(
-        self, *, label_smoothing: float = 0.0, ignore_index: int | None = None, reduction: Reduction = "mean"
+        self,
+        *,
+        weight: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        ignore_index: int | None = None,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        _check_options(label_smoothing, ignore_index, reduction)
+        _check_options(weight, label_smoothing, ignore_index, reduction)
+        self.weight = weight
         self.label_smoothing = label_smoothing
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
@@ -80,6 +107,7 @@ class CELoss(nn.Module):
         return ce_loss(
             logits,
             target,
+            weight=self.weight,
             label_smoothing=self.label_smoothing,
             ignore_index=self.ignore_index,
             reduction=self.reduction,

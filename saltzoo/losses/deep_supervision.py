@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._checks import check_finite
+from .._checks import check_finite, check_flags
 from ..contracts import SegOutput
 from ._inputs import AnyInputs, any_inputs
 from ._options import shown_options
@@ -66,6 +66,7 @@ class DeepSupervisionLoss(nn.Module):
         super().__init__()
         if isinstance(loss, type) or not callable(loss):
             raise TypeError(f"loss must be a function or an instance of a module, as in BCELoss(), got {loss!r}")
+        check_flags(skip_empty=skip_empty)
         weights = {"image_weight": image_weight, "auxiliary_weight": auxiliary_weight}
         several = map_weight if isinstance(map_weight, Sequence) else [map_weight]
         check_finite(**weights, **{f"map_weight[{i}]": weight for i, weight in enumerate(several)})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from ._inputs import any_inputs
 from ._options import Reduction, shown_options
-from ._overlap import DICE, Empty, check_overlap_options, overlap_of
+from ._overlap import DICE, Empty, check_class_options, check_overlap_options, overlap_of
 
 
 def dice_loss(
@@ -17,6 +20,8 @@ def dice_loss(
     log: bool = False,
     per_image: bool = True,
     empty: Empty = "mean",
+    classes: Sequence[int] | None = None,
+    weight: Sequence[float] | None = None,
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -44,13 +49,17 @@ def dice_loss(
             needs smooth above 0.
         per_image: whether each image and class has its own loss; otherwise I, P and T are summed over the batch.
         empty: treatment of empty masks, see above.
+        classes: classes or channels that count, such as [1, 2] for all but the background; None for all. Each pixel's
+            softmax is over all classes.
+        weight: factor of the loss of each class that counts, 0 or more. The mean over classes is then over weights.
         ignore_index: target value of pixels that are left out.
         reduction: "mean" over the classes of an image, then over images that have a valid pixel; "sum"; or "none":
             (M,) for masks and (M, C) for several channels or classes, 0 where nothing counts. M is N, or 1 if not
             `per_image`.
 
     Returns:
-        A scalar, (M,) or (M, C). A batch in which nothing counts gives 0 with gradient 0.
+        A scalar, (M,) or (M, C), where C is the number of classes that count. A batch in which nothing counts gives 0
+        with gradient 0.
 
     Raises:
         TypeError: if the logits are not floating point, or the target has a dtype that holds neither masks nor labels.
@@ -63,9 +72,21 @@ def dice_loss(
         >>> round(dice_loss(logits, torch.tensor([[[1, 0, 1]]]), smooth=0).item(), 4)  # 1 - 2/4
         0.5
     """
+    check_flags(log=log, per_image=per_image)
     check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+    check_class_options(classes, weight)
     inputs = any_inputs(logits, target, ignore_index=ignore_index)
-    return overlap_of(inputs, DICE, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
+    return overlap_of(
+        inputs,
+        DICE,
+        smooth=smooth,
+        log=log,
+        per_image=per_image,
+        empty=empty,
+        classes=classes,
+        weight=weight,
+        reduction=reduction,
+    )
 
 
 class DiceLoss(nn.Module):
@@ -78,15 +99,21 @@ class DiceLoss(nn.Module):
         log: bool = False,
         per_image: bool = True,
         empty: Empty = "mean",
+        classes: Sequence[int] | None = None,
+        weight: Sequence[float] | None = None,
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_flags(log=log, per_image=per_image)
         check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+        check_class_options(classes, weight)
         self.smooth = smooth
         self.log = log
         self.per_image = per_image
         self.empty: Empty = empty
+        self.classes = classes
+        self.weight = weight
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
 
@@ -99,6 +126,8 @@ class DiceLoss(nn.Module):
             log=self.log,
             per_image=self.per_image,
             empty=self.empty,
+            classes=self.classes,
+            weight=self.weight,
             ignore_index=self.ignore_index,
             reduction=self.reduction,
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._checks import check_finite
+from ._classes import by_class, check_weight
 from ._inputs import are_labels, label_inputs, mask_inputs
 from ._options import Reduction, check_common, shown_options
-from ._reduce import reduce_pixels
+from ._reduce import reduce_pixels, reduce_weighted
 
 
 def focal_loss(
@@ -18,6 +21,7 @@ def focal_loss(
     *,
     gamma: float = 2.0,
     alpha: float | None = None,
+    weight: Sequence[float] | None = None,
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -35,6 +39,8 @@ def focal_loss(
             C - 1, (N, H, W). A value between 0 and 1 mixes the losses of salt and background.
         gamma: exponent, 0 or more; the higher, the less a pixel that is right matters.
         alpha: factor of the loss of salt, 0 to 1; that of background is 1 - alpha. None for no factors. Masks only.
+        weight: factor of the loss of each class or channel, a list of numbers of 0 or more. The mean is then over the
+            weights of the pixels, as in `ce_loss`.
         ignore_index: target value of pixels that are left out of the loss and of its mean.
         reduction: "mean" over valid pixels, "sum", or "none": the target's shape, 0 at ignored pixels.
 
@@ -50,7 +56,7 @@ def focal_loss(
         >>> round(focal_loss(torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 2)).item(), 4)  # (1/2)^2 log 2
         0.1733
     """
-    _check_options(gamma, alpha, ignore_index, reduction)
+    _check_options(gamma, alpha, weight, ignore_index, reduction)
     if are_labels(logits, target):
         if alpha is not None:
             raise ValueError(
@@ -58,16 +64,32 @@ def focal_loss(
             )
         logits, labels, valid = label_inputs(logits, target, ignore_index=ignore_index)
         loss = _focal_of_labels(logits, labels, gamma)
+        weights = None if weight is None else by_class("weight", weight, logits.shape[1], logits)[labels]
     else:
         logits, masks, valid = mask_inputs(logits, target, ignore_index=ignore_index)
         loss = _focal_of_masks(logits, masks.to(logits.dtype), gamma, alpha)
+        weights = None if weight is None else _by_channel(weight, logits)
     if valid is not None:
         loss = loss.masked_fill(~valid, 0)
-    return reduce_pixels(loss, valid, reduction)
+    return (
+        reduce_pixels(loss, valid, reduction) if weights is None else reduce_weighted(loss, weights, valid, reduction)
+    )
 
 
-def _check_options(gamma: float, alpha: float | None, ignore_index: int | None, reduction: Reduction) -> None:
+def _by_channel(weight: Sequence[float], logits: Tensor) -> Tensor:
+    weights = by_class("weight", weight, logits.shape[1] if logits.ndim == 4 else 1, logits)
+    return weights[:, None, None].expand(logits.shape)
+
+
+def _check_options(
+    gamma: float,
+    alpha: float | None,
+    weight: Sequence[float] | None,
+    ignore_index: int | None,
+    reduction: Reduction,
+) -> None:
     check_common(ignore_index, reduction)
+    check_weight(weight)
     check_finite(gamma=gamma)
     if gamma < 0:
         raise ValueError(f"gamma must be 0 or more, got {gamma}")
@@ -99,13 +121,15 @@ class FocalLoss(nn.Module):
         *,
         gamma: float = 2.0,
         alpha: float | None = None,
+        weight: Sequence[float] | None = None,
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        _check_options(gamma, alpha, ignore_index, reduction)
+        _check_options(gamma, alpha, weight, ignore_index, reduction)
         self.gamma = gamma
         self.alpha = alpha
+        self.weight = weight
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
 
@@ -116,6 +140,7 @@ class FocalLoss(nn.Module):
             target,
             gamma=self.gamma,
             alpha=self.alpha,
+            weight=self.weight,
             ignore_index=self.ignore_index,
             reduction=self.reduction,
         )

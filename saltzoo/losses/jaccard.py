@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from ._inputs import any_inputs
 from ._options import Reduction, shown_options
-from ._overlap import JACCARD, Empty, check_overlap_options, overlap_of
+from ._overlap import JACCARD, Empty, check_class_options, check_overlap_options, overlap_of
 
 
 def jaccard_loss(
@@ -17,6 +20,8 @@ def jaccard_loss(
     log: bool = False,
     per_image: bool = True,
     empty: Empty = "mean",
+    classes: Sequence[int] | None = None,
+    weight: Sequence[float] | None = None,
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -32,11 +37,14 @@ def jaccard_loss(
         log: whether to return -log of the overlap instead of 1 - overlap. It needs smooth above 0.
         per_image: whether each image and class has its own loss; otherwise the batch has one for each class.
         empty: treatment of empty masks, see `dice_loss`.
+        classes: classes or channels that count, see `dice_loss`.
+        weight: factor of the loss of each class that counts, see `dice_loss`.
         ignore_index: target value of pixels that are left out.
         reduction: "mean", "sum" or "none", see `dice_loss`.
 
     Returns:
-        A scalar, (M,) or (M, C). A batch in which nothing counts gives 0 with gradient 0.
+        A scalar, (M,) or (M, C), where C is the number of classes that count. A batch in which nothing counts gives 0
+        with gradient 0.
 
     Raises:
         TypeError: if the logits are not floating point, or the target has a dtype that holds neither masks nor labels.
@@ -49,9 +57,21 @@ def jaccard_loss(
         >>> round(jaccard_loss(logits, torch.tensor([[[1, 0, 1]]]), smooth=0).item(), 4)  # 1 - 1/3
         0.6667
     """
+    check_flags(log=log, per_image=per_image)
     check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+    check_class_options(classes, weight)
     inputs = any_inputs(logits, target, ignore_index=ignore_index)
-    return overlap_of(inputs, JACCARD, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
+    return overlap_of(
+        inputs,
+        JACCARD,
+        smooth=smooth,
+        log=log,
+        per_image=per_image,
+        empty=empty,
+        classes=classes,
+        weight=weight,
+        reduction=reduction,
+    )
 
 
 class JaccardLoss(nn.Module):
@@ -64,15 +84,21 @@ class JaccardLoss(nn.Module):
         log: bool = False,
         per_image: bool = True,
         empty: Empty = "mean",
+        classes: Sequence[int] | None = None,
+        weight: Sequence[float] | None = None,
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_flags(log=log, per_image=per_image)
         check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+        check_class_options(classes, weight)
         self.smooth = smooth
         self.log = log
         self.per_image = per_image
         self.empty: Empty = empty
+        self.classes = classes
+        self.weight = weight
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
 
@@ -85,6 +111,8 @@ class JaccardLoss(nn.Module):
             log=self.log,
             per_image=self.per_image,
             empty=self.empty,
+            classes=self.classes,
+            weight=self.weight,
             ignore_index=self.ignore_index,
             reduction=self.reduction,
         )

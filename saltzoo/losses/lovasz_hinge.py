@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._checks import check_choice
+from .._checks import check_choice, check_flags
 from ._inputs import mask_inputs
 from ._options import Reduction, check_common, shown_options
 from ._ranking import in_pixel_order, jaccard_steps, rank
@@ -64,6 +64,7 @@ def lovasz_hinge(
         >>> lovasz_hinge(logits, target).item()
         1.0
     """
+    check_flags(per_image=per_image, symmetric=symmetric)
     _check_options(margin, ignore_index, reduction)
     logits, target, valid = mask_inputs(logits, target, ignore_index=ignore_index)
     logits, salt = by_image(logits, per_image=per_image), by_image(target > 0.5, per_image=per_image)  # M P or M C P
@@ -102,6 +103,7 @@ class LovaszHingeLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_flags(per_image=per_image, symmetric=symmetric)
         _check_options(margin, ignore_index, reduction)
         self.margin: Margin = margin
         self.per_image = per_image

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from .._torch import autocast_off
 from ._inputs import mask_inputs
 from ._options import Reduction, check_common, shown_options
@@ -62,6 +63,7 @@ def topology_loss(
         >>> topology_loss(logits, target, lambda x: [x, x], normalize=False).item()  # (1 - 1/2)^2, twice
         0.5
     """
+    check_flags(normalize=normalize)
     check_common(ignore_index, reduction)
     logits, target, valid = mask_inputs(logits, target, ignore_index=ignore_index)
     if logits.ndim == 4:
@@ -141,6 +143,7 @@ class TopologyLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_flags(normalize=normalize)
         check_common(ignore_index, reduction)
         if features is not None and not callable(features):
             raise TypeError(f"features must be a callable, images N 3 H W -> maps N C h w, or None, got {features!r}")

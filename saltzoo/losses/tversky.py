@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-from .._checks import check_finite
+from .._checks import check_finite, check_flags
 from ._inputs import any_inputs
 from ._options import Reduction, shown_options
-from ._overlap import Empty, Factors, check_overlap_options, overlap_of
+from ._overlap import Empty, Factors, check_class_options, check_overlap_options, overlap_of
 
 
 def tversky_loss(
@@ -20,6 +22,8 @@ def tversky_loss(
     log: bool = False,
     per_image: bool = True,
     empty: Empty = "mean",
+    classes: Sequence[int] | None = None,
+    weight: Sequence[float] | None = None,
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -39,11 +43,14 @@ def tversky_loss(
         log: whether to return -log of the overlap instead of 1 - overlap. It needs smooth above 0.
         per_image: whether each image and class has its own loss; otherwise the batch has one for each class.
         empty: treatment of empty masks, see `dice_loss`.
+        classes: classes or channels that count, see `dice_loss`.
+        weight: factor of the loss of each class that counts, see `dice_loss`.
         ignore_index: target value of pixels that are left out.
         reduction: "mean", "sum" or "none", see `dice_loss`.
 
     Returns:
-        A scalar, (M,) or (M, C). A batch in which nothing counts gives 0 with gradient 0.
+        A scalar, (M,) or (M, C), where C is the number of classes that count. A batch in which nothing counts gives 0
+        with gradient 0.
 
     Raises:
         TypeError: if the logits are not floating point, or the target has a dtype that holds neither masks nor labels.
@@ -57,10 +64,22 @@ def tversky_loss(
         >>> round(tversky_loss(logits, target, alpha=0.5, beta=1.5, smooth=0).item(), 4)  # 1 - 1/(1 + .5 + 1.5)
         0.6667
     """
+    check_flags(log=log, per_image=per_image)
     _check_options(alpha, beta, smooth, log, empty, ignore_index, reduction)
+    check_class_options(classes, weight)
     factors = Factors(hit=1, false_positive=alpha, false_negative=beta)
     inputs = any_inputs(logits, target, ignore_index=ignore_index)
-    return overlap_of(inputs, factors, smooth=smooth, log=log, per_image=per_image, empty=empty, reduction=reduction)
+    return overlap_of(
+        inputs,
+        factors,
+        smooth=smooth,
+        log=log,
+        per_image=per_image,
+        empty=empty,
+        classes=classes,
+        weight=weight,
+        reduction=reduction,
+    )
 
 
 def _check_options(
@@ -84,17 +103,23 @@ class TverskyLoss(nn.Module):
         log: bool = False,
         per_image: bool = True,
         empty: Empty = "mean",
+        classes: Sequence[int] | None = None,
+        weight: Sequence[float] | None = None,
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        check_flags(log=log, per_image=per_image)
         _check_options(alpha, beta, smooth, log, empty, ignore_index, reduction)
+        check_class_options(classes, weight)
         self.alpha = alpha
         self.beta = beta
         self.smooth = smooth
         self.log = log
         self.per_image = per_image
         self.empty: Empty = empty
+        self.classes = classes
+        self.weight = weight
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
 
@@ -109,6 +134,8 @@ class TverskyLoss(nn.Module):
             log=self.log,
             per_image=self.per_image,
             empty=self.empty,
+            classes=self.classes,
+            weight=self.weight,
             ignore_index=self.ignore_index,
             reduction=self.reduction,
         )

@@ -55,6 +55,8 @@ class WeightedSum(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the sum in the shape of the losses, or a scalar 0 if all weights are 0."""
+        if isinstance(logits, Tensor) and logits.is_floating_point():  # the terms' gradients are rounded once, summed
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         terms = [
             weight * loss(logits, target) for loss, weight in zip(self.losses, self.weights, strict=True) if weight != 0
         ]
@@ -63,7 +65,7 @@ class WeightedSum(nn.Module):
             raise ValueError(
                 f"losses must return the same shape, got {shapes}: give all of them reduction='mean' or 'sum'"
             )
-        total = logits.new_zeros((), dtype=torch.promote_types(logits.dtype, torch.float32))
+        total = logits.new_zeros(())
         for term in terms:
             total = total + term
         return total

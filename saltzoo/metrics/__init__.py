@@ -3,10 +3,15 @@
 from .confusion import ConfusionMatrix, ConfusionScores, confusion_matrix, confusion_scores
 from .dice import DiceScore, dice_score
 from .empty_accuracy import EmptyAccuracy, EmptyShares, empty_accuracy
+from .fbeta import FBetaScore, fbeta_score
 from .iou import IoUScore, iou_score
+from .matthews import MatthewsScore, matthews_score
 from .pixel_accuracy import PixelAccuracy, pixel_accuracy
+from .precision import PrecisionScore, precision_score
+from .recall import RecallScore, recall_score
 from .salt_map import SaltMAP, salt_map
 from .shift import shift_probabilities
+from .specificity import SpecificityScore, specificity_score
 from .threshold_search import BestThreshold, ThresholdSearch, search_threshold
 
 __all__ = [
@@ -16,17 +21,27 @@ __all__ = [
     "DiceScore",
     "EmptyAccuracy",
     "EmptyShares",
+    "FBetaScore",
     "IoUScore",
+    "MatthewsScore",
     "PixelAccuracy",
+    "PrecisionScore",
+    "RecallScore",
     "SaltMAP",
+    "SpecificityScore",
     "ThresholdSearch",
     "confusion_matrix",
     "confusion_scores",
     "dice_score",
     "empty_accuracy",
+    "fbeta_score",
     "iou_score",
+    "matthews_score",
     "pixel_accuracy",
+    "precision_score",
+    "recall_score",
     "salt_map",
     "search_threshold",
     "shift_probabilities",
+    "specificity_score",
 ]

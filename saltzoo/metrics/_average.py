@@ -1,17 +1,19 @@
 """Scores that are ratios of counts, and their means over pixels, classes and images."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Self, get_args
 
 import torch
 from torch import Tensor
 
-from .._checks import check_choice
+from .._checks import check_choice, check_class_subset
 from ._accumulator import Accumulator
+from ._class_mean import ClassAverage, class_mean
 from ._counts import Counts, class_counts
 from ._masks import Mask
 
 Average = Literal["micro", "per_image"]
-Empty = Literal["perfect", "skip"]
+Empty = Literal["perfect", "skip", "present"]
 Reduction = Literal["mean", "none"]
 
 ONE = 1 << 32
@@ -36,20 +38,34 @@ class Ratios(NamedTuple):
         """Return the ratios over all pixels of all images, (K,)."""
         return Ratios(*(counts.sum(0) for counts in self))
 
+    def of_classes(self, class_average: ClassAverage) -> "Ratios":
+        """Return one ratio of all classes, (..., 1), if `class_average` is "micro"."""
+        return Ratios(*(counts.sum(-1, keepdim=True) for counts in self)) if class_average == "micro" else self
+
     def scored(self, empty: Empty) -> "Ratios":
         """Return 1/1 for classes that neither mask has, if `empty` is "perfect"."""
-        if empty == "skip":
+        if empty != "perfect":
             return self
         nothing = (self.denominator == 0) & (self.valid > 0)
         return Ratios(self.numerator + nothing, self.denominator + nothing, self.valid)
 
 
-def check_options(average: str, num_classes: int | None, empty: str = "perfect", reduction: str = "mean") -> None:
-    """Raise ValueError if an option is unknown, or there are fewer than two classes."""
+def check_options(
+    average: str,
+    num_classes: int | None,
+    empty: str = "perfect",
+    reduction: str = "mean",
+    *,
+    class_average: str = "macro",
+    classes: Sequence[int] | None = None,
+) -> None:
+    """Raise ValueError if an option is unknown, there are fewer than two classes, or no class of that number."""
     check_choice("average", average, get_args(Average))
     check_choice("empty", empty, get_args(Empty))
     check_choice("reduction", reduction, get_args(Reduction))
+    check_choice("class_average", class_average, get_args(ClassAverage))
     check_num_classes(num_classes)
+    check_class_subset(classes, num_classes)
 
 
 def check_num_classes(num_classes: int | None) -> None:
@@ -58,24 +74,35 @@ def check_num_classes(num_classes: int | None) -> None:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}: use num_classes=None for masks")
 
 
-def check_images(images: int, reduction: str) -> None:
-    """Raise ValueError for the mean over no image."""
-    if reduction == "mean" and images == 0:
-        raise ValueError("a mean needs at least one image, got none: skip empty batches, or use reduction='none'")
-
-
-def averaged(ratios: Ratios, *, average: Average, empty: Empty, reduction: Reduction) -> Tensor:
+def averaged(
+    ratios: Ratios,
+    *,
+    average: Average,
+    class_average: ClassAverage = "macro",
+    support: Tensor | None = None,
+    empty: Empty,
+    reduction: Reduction,
+) -> Tensor:
     """Return the mean score in float32, or the scores before the mean; NaN where there is nothing to score.
+
+    Args:
+        ratios: ratios of each image and class, (N, K).
+        average: mean over pixels or images.
+        class_average: mean over classes.
+        support: pixels that the truth has of each class, (N, K); needed for the class average "weighted".
+        empty: score of a class that neither mask has.
+        reduction: "mean" or "none".
 
     Returns:
         A scalar. With reduction "none", (K,) for "micro" and (N, K) for "per_image", without the axis K if K is 1.
     """
-    check_images(len(ratios.valid), reduction)
-    ratios = (ratios.over_images() if average == "micro" else ratios).scored(empty)
+    if average == "micro":
+        ratios, support = ratios.over_images(), None if support is None else support.sum(0)
+    ratios = ratios.of_classes(class_average).scored(empty)
     scores = ratios.numerator / ratios.denominator  # 0/0 is NaN
     if reduction == "none":
         return scores.squeeze(-1)
-    return scores.nanmean(-1).nanmean()
+    return class_mean(scores, support if class_average == "weighted" else None).nanmean()
 
 
 def fixed_point(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -91,28 +118,49 @@ class AverageAccumulator(Accumulator):
         self,
         *,
         average: Average = "micro",
+        class_average: ClassAverage = "macro",
         num_classes: int | None = None,
+        classes: Sequence[int] | None = None,
         ignore_index: int | None = None,
         empty: Empty = "perfect",
     ) -> None:
-        check_options(average, num_classes, empty)
-        super().__init__(average=average, num_classes=num_classes, ignore_index=ignore_index, empty=empty)
+        check_options(average, num_classes, empty, class_average=class_average, classes=classes)
         self.average: Average = average
+        self.class_average: ClassAverage = class_average
         self.num_classes = num_classes
+        self.classes = None if classes is None else tuple(classes)
         self.ignore_index = ignore_index
         self.empty: Empty = empty
+        super().__init__(
+            average=average,
+            class_average=class_average,
+            num_classes=num_classes,
+            classes=self.classes,
+            ignore_index=ignore_index,
+            empty=empty,
+        )
 
     def update(self, pred_masks: Mask, target_masks: Mask) -> Self:
         """Add a batch. Masks and errors are those of the function."""
-        counts = class_counts(pred_masks, target_masks, num_classes=self.num_classes, ignore_index=self.ignore_index)
-        ratios = self._ratios(counts)
+        counts = class_counts(
+            pred_masks,
+            target_masks,
+            num_classes=self.num_classes,
+            classes=self.classes,
+            ignore_index=self.ignore_index,
+        )
+        ratios = self._ratios(counts.scored(self.empty)._replace(valid=counts.valid))
         if self.average == "micro":
-            return self._add(torch.cat(ratios.over_images()))
-        ratios = ratios.scored(self.empty)
-        classes = (ratios.denominator > 0).sum(1)
-        images = fixed_point(ratios.numerator, ratios.denominator).sum(1)  # 0 where there is nothing to score
-        scores = (images + classes // 2) // classes.clamp(min=1)
-        return self._add(torch.stack([scores.sum(), (classes > 0).sum(), ratios.valid.sum()]))
+            support = [counts.target.sum(0)] if self.class_average == "weighted" else []
+            return self._add(torch.cat([*ratios.over_images(), *support]))
+        ratios = ratios.of_classes(self.class_average).scored(self.empty)
+        weights = (ratios.denominator > 0).long()
+        if self.class_average == "weighted":
+            weights = weights * counts.target
+        totals = weights.sum(1)
+        images = (weights * fixed_point(ratios.numerator, ratios.denominator)).sum(1)
+        scores = (images + totals // 2) // totals.clamp(min=1)
+        return self._add(torch.stack([scores.sum(), (totals > 0).sum(), counts.valid.sum()]))
 
     def compute(self) -> float:
         """Return the mean score of all images, 0 to 1; NaN if there is nothing to score in any of them.
@@ -120,14 +168,15 @@ class AverageAccumulator(Accumulator):
         Raises:
             ValueError: if there was no valid pixel.
         """
-        sums = self._sums().view(3, -1)
+        weighted = self.average == "micro" and self.class_average == "weighted"
+        sums = self._sums().view(4 if weighted else 3, -1)
         if not sums[2].any():
             raise self._nothing_seen()
         if self.average == "per_image":
             total, images, _ = sums.flatten().tolist()
             return float(total / (ONE * images)) if images else float("nan")
-        ratios = Ratios(*sums).scored(self.empty)
-        return float((ratios.numerator.double() / ratios.denominator).nanmean())
+        ratios = Ratios(*sums[:3]).of_classes(self.class_average).scored(self.empty)
+        return float(class_mean(ratios.numerator.double() / ratios.denominator, sums[3] if weighted else None))
 
     def _ratios(self, counts: Counts) -> Ratios:
         raise NotImplementedError

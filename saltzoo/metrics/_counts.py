@@ -1,11 +1,13 @@
 """Exact counts of pixels, on which all metrics rest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .._checks import check_class_subset
+from .._torch import is_readable
 from . import _on_cpu, _on_device
 from ._masks import Mask, Masks, read_masks
 
@@ -26,9 +28,40 @@ class Counts(NamedTuple):
         """Pixels that are in either mask, (N, K)."""
         return self.pred + self.target - self.intersection
 
+    def over_images(self) -> "Counts":
+        """Return the counts over all images, (K,) each."""
+        return Counts(*(part.sum(0) for part in self))
 
-def class_counts(pred_masks: Mask, target_masks: Mask, *, num_classes: int | None, ignore_index: int | None) -> Counts:
-    """Count binary masks (K = 1), channels, or labels if `num_classes` is given."""
+    def scored(self, empty: str) -> "Counts":
+        """Return no pixel of a class in the images whose truth does not have it, if `empty` is "present"."""
+        if empty != "present":
+            return self
+        there = self.target > 0
+        return Counts(*(part * there for part in self))
+
+
+def class_counts(
+    pred_masks: Mask,
+    target_masks: Mask,
+    *,
+    num_classes: int | None,
+    classes: Sequence[int] | None = None,
+    ignore_index: int | None,
+) -> Counts:
+    """Count binary masks (K = 1), channels, or labels if `num_classes` is given; of some classes, or all.
+
+    Raises:
+        ValueError: if there is no channel of one of the classes.
+    """
+    counts = _all_counts(pred_masks, target_masks, num_classes, ignore_index)
+    if classes is None:
+        return counts
+    check_class_subset(classes, counts.valid.shape[1])
+    # An index made from a list would be copied to the device, and the host would wait.
+    return Counts(*(torch.stack([part[:, c] for c in classes], 1) for part in counts))
+
+
+def _all_counts(pred_masks: Mask, target_masks: Mask, num_classes: int | None, ignore_index: int | None) -> Counts:
     if num_classes is None:
         return mask_counts(read_masks(pred_masks, target_masks, form="channels", ignore_index=ignore_index))
     labels = read_masks(pred_masks, target_masks, form="labels", ignore_index=ignore_index)
@@ -71,5 +104,5 @@ def in_parts(count: Callable[..., Tensor], *rows: Tensor | None) -> Tensor:
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Return whether values can be read without waiting for a device."""
-    return tensor.device.type == "cpu"
+    """Return whether numpy can read the values: on a CPU, and neither compiled nor in torch.vmap."""
+    return is_readable(tensor)

@@ -26,7 +26,7 @@ def histogram(index: Tensor, bins: int) -> Tensor:
     """Count how often each row of int64 (M, P) holds each of the numbers 0 to `bins` - 1; int64 (M, bins)."""
     # torch.bincount would wait for the largest number.
     counts = torch.zeros(len(index), bins, dtype=torch.int64, device=index.device)
-    return counts.scatter_add_(1, index, counts.new_ones(()).expand_as(index))
+    return counts.scatter_add(1, index, counts.new_ones(()).expand_as(index))
 
 
 def as_salt(mask: Tensor) -> Tensor:

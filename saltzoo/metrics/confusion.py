@@ -1,10 +1,12 @@
 """Confusion matrix of labels, and the scores computed from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from torch import Tensor
 
+from .._checks import check_class_subset
 from ._accumulator import Accumulator
 from ._average import check_num_classes
 from ._counts import confusion_counts
@@ -18,8 +20,8 @@ class ConfusionScores:
     Attributes:
         matrix: numbers of pixels of each truth (row) and prediction (column), (C, C) int64 on the host.
         iou: intersection over union of each class, (C,) float64; NaN for a class that is in neither mask.
-        mean_iou: mean of `iou` over the classes that are in the truth or the prediction.
-        frequency_weighted_iou: sum of `iou` times the class's share of the truth.
+        mean_iou: mean of `iou` over the classes, all or those chosen, that are in the truth or the prediction.
+        frequency_weighted_iou: mean of `iou` weighted by the class's pixels in the truth, over the same classes.
         pixel_accuracy: share of pixels on the diagonal.
     """
 
@@ -30,15 +32,16 @@ class ConfusionScores:
     pixel_accuracy: float
 
 
-def confusion_scores(matrix: Tensor) -> ConfusionScores:
+def confusion_scores(matrix: Tensor, *, classes: Sequence[int] | None = None) -> ConfusionScores:
     """Return the scores of a confusion matrix, such as that of `confusion_matrix`. Waits for its device.
 
     Args:
         matrix: (C, C), integers; rows are the truth.
+        classes: classes that the means are over, such as [1, 2] for all but the background; None for all.
 
     Raises:
-        TypeError: if it is not a tensor.
-        ValueError: if it is not a square matrix of counts, or holds no pixel.
+        TypeError: if it is not a tensor, or `classes` is not a list.
+        ValueError: if it is not a square matrix of counts, or holds no pixel; if there is no class of that number.
 
     Example:
         >>> import torch
@@ -65,11 +68,13 @@ def confusion_scores(matrix: Tensor) -> ConfusionScores:
         )
     right, truth = counts.diagonal(), counts.sum(1)
     iou = right / (truth + counts.sum(0) - right)  # 0/0 is NaN
+    check_class_subset(classes, len(matrix))
+    counted = list(range(len(matrix)) if classes is None else classes)
     return ConfusionScores(
         matrix=matrix,
         iou=iou,
-        mean_iou=float(iou.nanmean()),
-        frequency_weighted_iou=float((truth * iou).nansum() / total),
+        mean_iou=float(iou[counted].nanmean()),
+        frequency_weighted_iou=float((truth * iou)[counted].nansum() / truth[counted].sum()),
         pixel_accuracy=float(right.sum() / total),
     )
 
@@ -107,7 +112,7 @@ def confusion_matrix(
 
 
 class ConfusionMatrix(Accumulator):
-    """Confusion matrix over many batches and processes; see `confusion_matrix`.
+    """Confusion matrix over many batches and processes; see `confusion_matrix`. The scores' means are over `classes`.
 
     Example:
         >>> import torch
@@ -117,9 +122,13 @@ class ConfusionMatrix(Accumulator):
         tensor([1.0000, 0.5000, 0.0000], dtype=torch.float64)
     """
 
-    def __init__(self, *, num_classes: int, ignore_index: int | None = None) -> None:
+    def __init__(
+        self, *, num_classes: int, classes: Sequence[int] | None = None, ignore_index: int | None = None
+    ) -> None:
         check_num_classes(num_classes)
-        super().__init__(num_classes=num_classes, ignore_index=ignore_index)
+        check_class_subset(classes, num_classes)
+        self.classes = None if classes is None else tuple(classes)
+        super().__init__(num_classes=num_classes, classes=self.classes, ignore_index=ignore_index)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 
@@ -139,4 +148,4 @@ class ConfusionMatrix(Accumulator):
         matrix = self._sums().view(self.num_classes, self.num_classes)
         if not matrix.any():
             raise self._nothing_seen()
-        return confusion_scores(matrix)
+        return confusion_scores(matrix, classes=self.classes)

@@ -1,8 +1,11 @@
 """Intersection over union of masks, also called the Jaccard index."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ._average import Average, AverageAccumulator, Empty, Ratios, Reduction, averaged, check_options
+from ._class_mean import ClassAverage
 from ._counts import Counts, class_counts
 from ._masks import Mask
 
@@ -16,7 +19,9 @@ def iou_score(
     target_masks: Mask,
     *,
     average: Average = "micro",
+    class_average: ClassAverage = "macro",
     num_classes: int | None = None,
+    classes: Sequence[int] | None = None,
     ignore_index: int | None = None,
     empty: Empty = "perfect",
     reduction: Reduction = "mean",
@@ -27,8 +32,9 @@ def iou_score(
     `num_classes`, labels (K = C).
 
     Empty masks: for a class that neither mask has, IoU is 0/0. "perfect" scores it 1, as the competition does for an
-    empty tile; with many classes every absent class then raises the mean. "skip" leaves it out. A class that exactly
-    one mask has scores 0 either way.
+    empty tile; with many classes every absent class then raises the mean. "skip" leaves it out. "present" leaves out
+    every class that the truth of an image does not have, whatever is predicted: the score over tiles with salt. With
+    the other two a class that exactly one mask has scores 0.
 
     Args:
         pred_masks: (N, H, W) or (N, 1, H, W), or channels (N, C, H, W): bool or integer, above 0 is salt. With
@@ -36,20 +42,24 @@ def iou_score(
         target_masks: truth in the same form.
         average: "micro" takes the ratio of the pixels of all images, for each class; the mean is over classes.
             "per_image" scores each class in each image; the mean is over the classes of an image, then over images.
+        class_average: "macro" for the mean over classes; "weighted" for the mean weighted by the pixels that the truth
+            has of each class; "micro" for one ratio of the pixels of all classes.
         num_classes: number of classes C, if the masks hold labels 0 to C - 1. Labels out of range are an error on a
             CPU; on other devices they are not checked, because the host would have to wait, and must be right.
+        classes: classes or channels that are scored, such as [1, 2] for all but the background; None for all.
         ignore_index: value of the truth at pixels that are left out; with channels, from their channel only.
-        empty: "perfect" or "skip", see above.
+        empty: "perfect", "skip" or "present", see above.
         reduction: "mean", or "none" for the scores before the mean.
 
     Returns:
         A float32 tensor in 0..1 on the masks' device. A scalar for "mean". For "none", (K,) for "micro" and (N, K) for
-        "per_image"; () and (N,) for binary masks. A class that is skipped or has no valid pixels is NaN. Such classes,
-        and images without other classes, are left out of the mean, which is NaN if nothing remains.
+        "per_image"; () and (N,) for binary masks, for one class, and for all classes together. A class that is skipped
+        or has no valid pixels is NaN. Such classes, and images without other classes, are left out of the mean, which
+        is NaN if nothing remains.
 
     Raises:
         TypeError: if masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
-        ValueError: if shapes, devices, labels or options do not fit, or for the mean over no image.
+        ValueError: if shapes, devices, labels or options do not fit.
 
     Example:
         >>> import torch
@@ -62,9 +72,16 @@ def iou_score(
         >>> iou_score(pred, truth, num_classes=2, reduction="none")
         tensor([0.6667, 0.5000])
     """
-    check_options(average, num_classes, empty, reduction)
-    counts = class_counts(pred_masks, target_masks, num_classes=num_classes, ignore_index=ignore_index)
-    return averaged(_iou(counts), average=average, empty=empty, reduction=reduction)
+    check_options(average, num_classes, empty, reduction, class_average=class_average, classes=classes)
+    counts = class_counts(pred_masks, target_masks, num_classes=num_classes, classes=classes, ignore_index=ignore_index)
+    return averaged(
+        _iou(counts.scored(empty)),
+        average=average,
+        class_average=class_average,
+        support=counts.target,
+        empty=empty,
+        reduction=reduction,
+    )
 
 
 class IoUScore(AverageAccumulator):

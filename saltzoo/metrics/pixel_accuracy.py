@@ -45,7 +45,7 @@ def pixel_accuracy(
 
     Raises:
         TypeError: if masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
-        ValueError: if shapes, devices, labels or options do not fit, or for the mean over no image.
+        ValueError: if shapes, devices, labels or options do not fit.
 
     Example:
         >>> import torch

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_choice
+from .._torch import rounding
 from ._accumulator import Accumulator
 from ._average import ONE, fixed_point
 from ._counts import histogram, in_parts, on_cpu
@@ -191,12 +192,12 @@ def search_threshold(
 
 
 def _check_probabilities(p: Tensor) -> None:
-    """Raise ValueError for NaN and values outside 0..1, on a CPU only: elsewhere the host would have to wait."""
+    """Raise ValueError for NaN and values outside 0..1 by more than rounding, where values can be read."""
     if not on_cpu(p) or p.numel() == 0:
         return
     low, high = (float(x) for x in p.aminmax())
-    if not (low >= 0 and high <= 1):
+    if not (low >= 0 and high <= 1 + rounding(p.dtype)):
         raise ValueError(
-            f"probabilities must be in 0..1, got {low:.4g} to {high:.4g}: take the sigmoid of logits first, and look "
+            f"probabilities must be in 0..1, got {low:.7g} to {high:.7g}: take the sigmoid of logits first, and look "
             "for NaN in the model's output"
         )

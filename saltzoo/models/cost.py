@@ -10,7 +10,7 @@ from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from .._torch import modes_restored, unwrapped
+from .._torch import evaluation_view, unwrapped
 from .segmenter import Segmenter
 
 
@@ -38,7 +38,7 @@ def cost(model: Segmenter, size: tuple[int, int] = (101, 101)) -> Cost:
     build a model that is only to be counted on "meta", where it takes no memory.
 
     Args:
-        model: a saltzoo model, or a wrapper of one (compiled, parallel, averaged); it keeps its mode. Give
+        model: a saltzoo model in any mode, or a wrapper of one (compiled, parallel, averaged). Give
             `model.mask_only()` to leave out the heads that only training needs.
         size: H and W of the image.
 
@@ -58,13 +58,13 @@ def cost(model: Segmenter, size: tuple[int, int] = (101, 101)) -> Cost:
     # Fake tensors instead of "meta" ones: layers switch autocast off where results must be exact, and autocast does not
     # know "meta". The counter goes inside, so that it sees what the layers call.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    with modes_restored(model), fake, FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()
+    view = evaluation_view(model)  # its tensors are swapped for fake ones
+    with fake, FlopCounterMode(display=False) as counter, torch.no_grad():
         state = {
             name: torch.empty(
                 tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype, device="cpu"
             )
             for name, tensor in (*model.named_parameters(), *model.named_buffers())
         }
-        functional_call(model, state, torch.empty(1, model.in_chans, *size, device="cpu"))
+        functional_call(view, state, torch.empty(1, model.in_chans, *size, device="cpu"))
     return Cost(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops())

@@ -18,9 +18,9 @@ class HeadOptions(NetworkOptions):
     """Options of a network's heads.
 
     Attributes:
-        hypercolumn: the mask is read from all decoder maps together instead of the last (arXiv 1411.5752).
+        hypercolumn: whether the mask is computed from all decoder maps, not only the last (arXiv 1411.5752).
         hypercolumn_channels: channels to which each map is narrowed first; None leaves maps as they are.
-        deep_supervision: logits from every decoder map too, for the loss. The model then returns a SegOutput.
+        deep_supervision: whether to return logits of every decoder map, for the loss; the model returns a SegOutput.
         deep_supervision_channels: channels inside the heads that make these logits; None for a single 1x1 convolution.
         classifier: "none"; "beside": a logit for "is there any salt?" (the model then returns a SegOutput); "fused":
             the same, and the logit is also a channel of the hypercolumn.
@@ -42,7 +42,7 @@ class HeadOptions(NetworkOptions):
         if self.classifier == "fused" and not self.hypercolumn:
             raise ValueError(
                 'classifier="fused" is a channel of the hypercolumn, which is off: '
-                'add hypercolumn=True, or say classifier="beside"'
+                'add hypercolumn=True, or pass classifier="beside"'
             )
         if not self.hypercolumn:
             self._check_unused("hypercolumn", "hypercolumn=True")
@@ -91,7 +91,7 @@ class AttentionOptions(HeadOptions):
 
     Attributes:
         attention: "none" or a name of `saltzoo.layers.ATTENTIONS`.
-        attention_reduction: how far the channel branch narrows; None for the attention's own default.
+        attention_reduction: factor by which the channel branch narrows; None for the attention's default.
 
     Raises:
         ValueError: if a value is outside its limits, or two options contradict each other.
@@ -103,4 +103,4 @@ class AttentionOptions(HeadOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.attention == "none":
-            self._check_unused("attention", 'which, such as attention="scse"')
+            self._check_unused("attention", 'an attention, such as attention="scse"')

@@ -9,7 +9,7 @@ from .._config import Count, check_limits
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Options of every network. Limits stand in the annotations of the fields and are checked for subclasses too.
+    """Options of every network. Limits are in the annotations of the fields and are checked for subclasses too.
 
     Attributes:
         in_chans: channels of the image.
@@ -33,5 +33,5 @@ class NetworkOptions:
             if option.name.startswith(f"{part}_") and value != option.default:
                 raise ValueError(
                     f"{option.name}={value!r} is an option of the {part.replace('_', ' ')}, which is off: "
-                    f"leave it at {option.default!r}, or say {switch}"
+                    f"leave it at {option.default!r}, or pass {switch}"
                 )

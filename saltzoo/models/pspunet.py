@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from .._config import Fraction, Range
 from ..contracts import FeatureSpec, Size
 from ..heads import AuxiliaryHead, SegmentationHead
@@ -31,7 +32,7 @@ class PSPUNetEncoder(nn.Module):
 
     Args:
         in_chans: channels of the image.
-        attention: makes the module after each stage, in the path.
+        attention: function from the number of channels to the module after each stage, in the path.
 
     Attributes:
         spec: the FeatureSpec of what `forward` returns.
@@ -72,8 +73,8 @@ class PSPUNetDecoder(nn.Module):
 
     Args:
         spec: FeatureSpec of the PSPUNetEncoder.
-        attention: makes the module after the context and after each step.
-        guided_upsample: add the guided upsampling.
+        attention: function from the number of channels to the module after the context and after each step.
+        guided_upsample: whether to add guided upsampling.
         guide_channels: `hidden_channels` of the GuidedUpsample; None for the context's, 128.
 
     Attributes:
@@ -99,6 +100,7 @@ class PSPUNetDecoder(nn.Module):
         guide_channels: int | None = None,
     ) -> None:
         super().__init__()
+        check_flags(guided_upsample=guided_upsample)
         *skips, coarsest = spec.channels
         context, *steps = self.channels
         pooling = PyramidPooling(coarsest)
@@ -150,12 +152,12 @@ class PSPUNetOptions(NetworkOptions):
     Attributes:
         attention: "none" or a name of `saltzoo.layers.ATTENTIONS`, after every stage, the context and every step up.
             "scse" has batch norms inside, as in the solution.
-        guided_upsample: add the context, resampled along the image's edges, to the last step up. It takes seven tenths
-            of the network's multiplications.
+        guided_upsample: whether to add the context, resampled along the image's edges, to the last step up. It takes
+            seven tenths of the network's multiplications.
         guide_channels: channels inside the guided upsampling; None for the solution's 128. 32 save nine tenths of its
             cost.
-        auxiliary: logits from the encoder's coarsest stage too, for the loss. The model then returns a SegOutput;
-            `mask_only()` drops them.
+        auxiliary: whether to return logits of the encoder's coarsest stage, for the loss. The model then returns a
+            SegOutput; `mask_only()` drops them.
         drop_rate: probability with which whole channels are dropped before the logits of mask and auxiliary head.
 
     Raises:
@@ -173,7 +175,7 @@ class PSPUNetOptions(NetworkOptions):
         if self.guide_channels is not None and not self.guided_upsample:
             raise ValueError(
                 f"guide_channels={self.guide_channels} is an option of the guided upsampling, which is off: "
-                f"leave it at None, or say guided_upsample=True"
+                f"leave it at None, or pass guided_upsample=True"
             )
 
     def build(self) -> Segmenter:

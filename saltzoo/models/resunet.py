@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .._checks import check_flags
 from .._config import Count, Fraction
 from ..contracts import FeatureSpec, Size
 from ..decoders import UnetDecoder
 from ..heads import SegmentationHead
 from ..layers import PreActStage, append_scalar
+from ..preprocess import Preprocess
 from .options import NetworkOptions
 from .segmenter import Segmenter
 
@@ -68,7 +70,8 @@ class ResUnetEncoder(nn.Module):
         in_chans: channels of the image.
         drop_rate: probability of the dropout after each pooling; half of it after the first.
         has_scalar: the image's last channel is a plane that holds one number for the whole image. The stages see the
-            image without it; the number is one more channel of the coarsest stage's input.
+            image without it; the number is one more channel of the coarsest stage's input. A Segmenter of this encoder
+            needs a preprocess with a scalar.
 
     Attributes:
         spec: the FeatureSpec of what `forward` returns.
@@ -85,6 +88,7 @@ class ResUnetEncoder(nn.Module):
         self, channels: Sequence[int], *, in_chans: int = 1, drop_rate: float = 0.0, has_scalar: bool = False
     ) -> None:
         super().__init__()
+        check_flags(has_scalar=has_scalar)
         self.has_scalar = has_scalar
         self.spec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))))
         inputs = [in_chans - has_scalar, *channels[:-1]]
@@ -119,8 +123,10 @@ class ResUnetOptions(NetworkOptions):
     Attributes:
         base_channels: channels at full size; they double at each size below.
         drop_rate: probability of the dropout after each pooling (half of it after the first) and each concatenation.
-        scalar_channel: meaning of the image's last channel. "none": a channel like the others. "bottleneck": a plane
-            that holds one number for the whole image, such as its depth; it enters the network at the coarsest size.
+        scalar_channel: meaning of the input's last channel. "none": a channel of the image like the others.
+            "bottleneck": a plane that holds one number for the whole image, such as its depth, which enters the network
+            at the coarsest size: `saltzoo.predict(model, images, scalars=...)`. The `preprocess` normalises it by the
+            depths of the TGS Salt challenge, in feet; replace it for numbers of another kind.
 
     Raises:
         ValueError: if a value is outside its limits, or a scalar leaves no channel for the image.
@@ -135,7 +141,7 @@ class ResUnetOptions(NetworkOptions):
         if self.scalar_channel == "bottleneck" and self.in_chans < 2:
             raise ValueError(
                 f'scalar_channel="bottleneck" takes the last channel away from the image, so in_chans must be at '
-                f'least 2, got {self.in_chans}: give the scalar as a channel, or say scalar_channel="none"'
+                f'least 2, got {self.in_chans}: give the scalar as a channel, or pass scalar_channel="none"'
             )
 
     def build(self) -> Segmenter:
@@ -150,4 +156,5 @@ class ResUnetOptions(NetworkOptions):
         make_block = partial(PreActUpBlock, drop_rate=self.drop_rate)
         decoder = UnetDecoder(encoder.spec, channels[-2::-1], make_block=make_block)
         head = SegmentationHead(self.base_channels, self.num_classes, kernel_size=1)
-        return Segmenter(encoder, decoder, head, in_chans=self.in_chans)
+        preprocess = Preprocess.gray(self.in_chans, scalar=encoder.has_scalar)
+        return Segmenter(encoder, decoder, head, preprocess=preprocess)

@@ -30,7 +30,7 @@ class SaltnetEncoder(nn.Module):
         in_chans: channels of the image.
         blocks: residual blocks in each stage.
         attention: "none" or a name of `saltzoo.layers.ATTENTIONS`.
-        attention_reduction: how far the channel branch narrows; None for the attention's own default.
+        attention_reduction: factor by which the channel branch narrows; None for the attention's default.
 
     Attributes:
         spec: the FeatureSpec of what `forward` returns.
@@ -71,12 +71,19 @@ class SaltnetEncoder(nn.Module):
         # Not `height % 2`: torch.export cannot prove for a free size that the sum of the two is even.
         below, right = 2 * ((height + 1) // 2) - height, 2 * ((width + 1) // 2) - width
         x = F.pad(x, (0, right, 0, below), mode="replicate")
-        x = self.stem(F.pixel_unshuffle(x, 2))  # N c H/2 W/2
+        x = self.stem(_pixel_unshuffle(x))  # N c H/2 W/2
         features = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
         return features
+
+
+def _pixel_unshuffle(x: Tensor) -> Tensor:
+    """N C H W -> N 4C H/2 W/2; torch's function returns an empty batch as it is."""
+    if x.shape[0] == 0:
+        return x.new_zeros((0, 4 * x.shape[1], x.shape[2] // 2, x.shape[3] // 2))
+    return F.pixel_unshuffle(x, 2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,10 @@ class Segmenter(nn.Module):
         auxiliary: the encoder's maps -> logits.
 
     Attributes:
-        preprocess: used by `saltzoo.predict` and by training; `forward` takes its output.
+        preprocess: used by `saltzoo.predict` and by training; `forward` takes its output. It can be replaced, for a
+            network that reads a scalar by one with a scalar.
         config: set by `create_model`; None for a model wired by hand.
+        reads_scalar: whether the network was built for a preprocess with a scalar.
         returns_mask: whether `forward` returns logits alone. It is decided here, never by training or evaluation.
 
     Raises:
@@ -37,7 +39,7 @@ class Segmenter(nn.Module):
 
     Shape:
         N C H W -> N num_classes H W logits, or a SegOutput if there is one of the last three heads. H and W are at
-        least 32; encoders with windows of a fixed size (maxvit, for one) take only some sizes.
+        least 32; encoders made for one size of images (coatnet, for one) take only that.
     """
 
     def __init__(
@@ -69,13 +71,28 @@ class Segmenter(nn.Module):
         self.classifier = classifier
         self.deep_supervision = deep_supervision
         self.auxiliary = auxiliary
+        self.reads_scalar = preprocess.scalar
         self.preprocess = preprocess
         self.config: ModelConfig | None = None
         self.returns_mask = classifier is None and deep_supervision is None and auxiliary is None
 
     @property
+    def preprocess(self) -> Preprocess:
+        """How images become the network's input."""
+        return self._preprocess
+
+    @preprocess.setter
+    def preprocess(self, preprocess: Preprocess) -> None:
+        if self.reads_scalar and not preprocess.scalar:
+            raise ValueError(
+                f"this network reads a number for each image, so its preprocess must have one: give the number's mean "
+                f"and std last, and scalar=True, got {preprocess}"
+            )
+        self._preprocess = preprocess
+
+    @property
     def in_chans(self) -> int:
-        """Channels of the image."""
+        """Channels of the input: those of the image, and the scalar's."""
         return self.preprocess.in_chans
 
     def forward(self, x: Tensor) -> Tensor | SegOutput:
@@ -123,9 +140,19 @@ class Segmenter(nn.Module):
 
 def _check_input(x: Tensor, in_chans: int) -> None:
     if x.ndim != 4 or x.shape[1] != in_chans:
-        raise ValueError(
-            f"expected a batch N {in_chans} H W, got {tuple(x.shape)}; "
-            f"gray tiles (N, H, W) become one with x[:, None], or use saltzoo.predict"
-        )
+        raise ValueError(f"expected a batch N {in_chans} H W, got {tuple(x.shape)}; {_hint(x, in_chans)}")
     if x.shape[2] < MIN_SIZE or x.shape[3] < MIN_SIZE:
         raise ValueError(f"images must be at least {MIN_SIZE} x {MIN_SIZE}, got {x.shape[2]} x {x.shape[3]}: pad them")
+
+
+def _hint(x: Tensor, in_chans: int) -> str:
+    """Return how a batch of another shape becomes one N in_chans H W."""
+    if x.ndim in (3, 4) and x.shape[-1] in (1, 3, 4, in_chans) and min(x.shape[-3:-1]) >= MIN_SIZE > x.shape[-1]:
+        batch = "[None]" if x.ndim == 3 else ""
+        if x.shape[-1] == in_chans:
+            return f"its last axis seems to hold the channels, which come first: x.movedim(-1, -3){batch}"
+        return (
+            f"its last axis seems to hold {x.shape[-1]} channels: make it gray and repeat that, "
+            f"x[..., :3].mean(-1){batch}[:, None].expand(-1, {in_chans}, -1, -1)"
+        )
+    return "gray tiles (N, H, W) become one with x[:, None], or use saltzoo.predict"

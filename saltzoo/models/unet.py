@@ -36,7 +36,7 @@ class UnetOptions(AttentionOptions):
         stem_stride: factor by which the encoder's stem reduces the image. None leaves the stem as it is; 2 takes the
             max-pool out of a ResNet's.
         input_skip: join the image itself to the last block.
-        attention_sites: where attention stands: "encoder" (after every stage, in the path, so that later stages and
+        attention_sites: sites that get attention: "encoder" (after every stage, in the path, so that later stages and
             skips both see it: arXiv 1808.08127), "skip" (on the encoder's map before it is joined), "concat" (on
             the joined map), "decoder" (after every decoder block).
         center: module between encoder and decoder: "none", "conv" (two 3x3 convolutions), or "pyramid" (pyramid
@@ -54,13 +54,13 @@ class UnetOptions(AttentionOptions):
     """
 
     encoder: str = "resnet34"
-    stem_stride: int | None = None
+    stem_stride: Literal[1, 2, 4] | None = None
     input_skip: bool = False
     attention_sites: Sequence[str] = ("encoder", "decoder")
     center: Literal["none", "conv", "pyramid"] = "none"
     decoder_channels: Sequence[int] | None = None
     decoder_block: Literal["concat", "half", "residual"] = "concat"
-    upsample: str | None = None
+    upsample: Literal["nearest", "bilinear", "deconv"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +68,7 @@ class UnetOptions(AttentionOptions):
         if unknown or (self.attention != "none" and not self.attention_sites):
             raise ValueError(
                 f"attention_sites must be one or more of {_SITES}, got {tuple(self.attention_sites)}; "
-                f'for a model without attention say attention="none"'
+                f'pass attention="none" for a model without attention'
             )
 
     def build(self, *, pretrained_encoder: PretrainedWeights = False, cache_dir: str | None = None) -> Segmenter:
@@ -101,16 +101,12 @@ class UnetOptions(AttentionOptions):
         channels = self.decoder_channels
         if channels is None:
             channels = [min(256, 16 << step) for step in reversed(range(halvings))]
-        elif len(channels) != halvings:
-            raise ValueError(
-                f"encoder {self.encoder!r} halves the image {halvings} times, so decoder_channels must be {halvings} "
-                f"positive numbers, coarsest first; got {tuple(channels)}"
-            )
         decoder = UnetDecoder(
             encoder.spec,
             channels,
             make_block=partial(_BLOCKS[self.decoder_block], **self._block_options()),
             center=_center(self.center, encoder.spec.channels[-1]),
+            full_size=True,
         )
         return self.wire(encoder, decoder, preprocess=preprocess)
 

@@ -11,14 +11,13 @@ import numpy as np
 
 from .. import draw
 from ..data import Tiles
-from ..inference import predict
 from ..models import Segmenter
 from ..zoo.save import save_pretrained
 from .recipe import Recipe
-from .resume import MODEL, History
+from .resume import MODEL, PICTURE, History
+from .scalars import predict_tiles
 from .training_only import without_training_options
 
-PICTURE = "predictions.png"
 SHOWN = 12
 """Number of tiles in the picture."""
 
@@ -90,13 +89,14 @@ class Artifacts:
         }
 
     def _draw(self, model: Segmenter) -> None:
-        """Draw prediction and truth side by side, for tiles with salt spread evenly over the fold."""
+        """Draw prediction and truth side by side, for tiles with salt (or any) spread evenly over the fold."""
         with_salt = np.flatnonzero(self.validation.coverage > 0)
-        count = min(SHOWN, len(with_salt))
-        shown = self.validation.select(with_salt[np.linspace(0, len(with_salt) - 1, count).astype(int)])
-        guesses = predict(model, shown.images) > 0.5
+        choice = with_salt if len(with_salt) else np.arange(len(self.validation))
+        count = min(SHOWN, len(choice))
+        shown = self.validation.select(choice[np.linspace(0, len(choice) - 1, count).astype(int)])
+        device = next(model.parameters()).device
+        guesses = (predict_tiles(model, shown, device) > 0.5).cpu().numpy()
         pictures = []
         for image, guess, truth in zip(shown.images, guesses, shown.require_masks(), strict=True):
             pictures += [draw.overlay(image, guess), draw.overlay(image, truth)]
-        if pictures:
-            draw.save_png(draw.contact_sheet(pictures, columns=6), self.out / PICTURE)
+        draw.save_png(draw.contact_sheet(pictures, columns=6), self.out / PICTURE)

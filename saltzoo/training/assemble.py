@@ -5,26 +5,44 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..data import Tiles
 from ..losses import DeepSupervisionLoss, WeightedSum, create_loss
 from ..models import Segmenter
+from ..preprocess import Preprocess
 from ..zoo.factory import create_model
 from .recipe import Recipe
 from .recipe_parts import OptimizerPart
+from .scalars import check_depths, reads_scalar, with_depths_of
 from .techniques.averaging import WeightAverage, exponential_average, stochastic_average
 from .techniques.groups import parameter_groups
 from .techniques.growing import grow
 from .techniques.normalized_gradient import normalized_gradient
 
 
-def build_model(recipe: Recipe) -> Segmenter:
-    """Return the model with its first weights: random ones, those of an encoder or those of a smaller network."""
+def build_model(recipe: Recipe, tiles: Tiles, *, restored: Preprocess | None = None) -> Segmenter:
+    """Return the model with its first weights: random ones, those of an encoder or those of a smaller network.
+
+    Args:
+        recipe: recipe of the run.
+        tiles: training tiles, whose depths a model that reads a scalar is scaled to.
+        restored: preprocessing of a model whose tensors will be loaded: no other weights are then read.
+    """
     part = recipe.model
     options = {**part.options, **part.training_options}
+    if restored is not None:
+        model = create_model(part.name, **options)
+        model.preprocess = restored
+        return model
     model = create_model(part.name, pretrained_encoder=part.pretrained_encoder, **options)
+    knows_depths = False
     if part.grow_from is not None:
         smaller = create_model(part.grow_from, pretrained=True, in_chans=model.in_chans)
         grow(model, smaller, drop=part.grow_without)
         model.preprocess = smaller.preprocess
+        knows_depths = reads_scalar(smaller)
+    if reads_scalar(model) and not knows_depths:
+        check_depths(tiles, "training tiles")
+        model.preprocess = with_depths_of(model.preprocess, tiles)
     return model
 
 

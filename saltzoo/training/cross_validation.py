@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from .._checks import check_flags
 from ..data import Tiles
+from .artifacts import Artifacts
 from .fit import fit
+from .leakage import check_leakage
+from .process import Process
 from .recipe import Recipe
-from .resume import STATE
+from .resume import STATE, check_folder
+from .sampling import Sampler
+from .tile_checks import checked_folds
 
 
 def cross_validate(
@@ -47,25 +54,33 @@ def cross_validate(
         The scores of `fit` over all tiles, each scored by the network of its fold.
 
     Raises:
-        ValueError, OSError: as `fit` does.
+        ValueError, OSError: as `fit` does. Folds without tiles, folders that hold other runs, and weights that have
+            seen tiles of a fold are refused before the first run.
     """
-    folds = recipe.split_tiles(tiles)
+    check_flags(resume=resume)
+    folds = checked_folds(recipe, tiles, validating=range(recipe.folds))
+    folders = [Path(out) / f"fold{fold}" for fold in range(recipe.folds)]
+    started = [resume and (folder / STATE).exists() for folder in folders]
+    for fold, folder in enumerate(folders):  # before hours of training in the first
+        check_folder(folder, resume=started[fold])
+        one, held_out = replace(recipe, fold=fold), tiles.select(folds == fold)
+        Sampler.of(one, Process.current(device), labelled=len(tiles) - len(held_out), pseudo=0)
+        if not started[fold]:
+            check_leakage(one, Artifacts(one, held_out, folder, data=data, license=license, machine="").held_out)
     sums: dict[str, float] = {}
     for fold in range(recipe.folds):
-        folder = Path(out) / f"fold{fold}"
         tell(f"fold {fold} of {recipe.folds}")
-        started = resume and (folder / STATE).exists()
         scores = fit(
             recipe,
             tiles,
-            folder,
+            folders[fold],
             unlabelled=unlabelled,
             fold=fold,
             seed=seed,
             device=device,
             data=data,
             license=license,
-            resume=started,
+            resume=started[fold],
             save_every=save_every,
             tell=tell,
         )

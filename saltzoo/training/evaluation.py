@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from ..data import Tiles
-from ..inference import predict
 from ..metrics import SaltMAP
 from ..models import Segmenter
 from .process import Process
+from .scalars import predict_tiles
 
 
 def evaluate(model: Segmenter, tiles: Tiles, process: Process, *, tta: str | None = None, amp: bool = False) -> float:
@@ -25,7 +25,9 @@ def evaluate(model: Segmenter, tiles: Tiles, process: Process, *, tta: str | Non
         amp: whether to predict under autocast to bfloat16.
     """
     share = tiles.select(np.arange(process.rank, len(tiles), process.world))
-    with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=amp):
-        probabilities = predict(model, torch.from_numpy(share.images).to(process.device), tta=tta)
-    masks = torch.from_numpy(share.require_masks()).to(process.device)
-    return SaltMAP().update(probabilities > 0.5, masks).sync().compute()
+    metric = SaltMAP()
+    if len(share):  # with fewer tiles than processes, some have none
+        with torch.autocast(process.device.type, dtype=torch.bfloat16, enabled=amp):
+            probabilities = predict_tiles(model, share, process.device, tta=tta)
+        metric.update(probabilities > 0.5, torch.from_numpy(share.require_masks()).to(process.device))
+    return metric.sync().compute()

@@ -5,24 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from .._checks import check_flags
 from ..data import Tiles
 from ..zoo.factory import create_model
 from .artifacts import Artifacts
 from .evaluation import evaluate
-from .leakage import check_leakage
+from .files import full_disk_explained
+from .opening import Run, open_run
 from .process import Process
 from .recipe import Recipe
-from .resume import History, check_folder, load_state, minutes_to, save_state
-from .student import check_unlabelled, pseudo_label
-from .trainer import Trainer
-from .training_only import check_training_options
+from .resume import STATE, History, SavedRun, check_folder, minutes_to
+from .tile_checks import checked_folds, in_order
 
 Tell = Callable[[str], None]
 
@@ -47,10 +46,11 @@ def fit(
 ) -> dict[str, float]:
     """Train a model on all folds but one, and score it on that fold.
 
-    `out` then holds `model/` (the checkpoint: `create_model("local-dir:OUT/model")`), `predictions.png`, `log.csv` and
-    `last.pt`, from which `resume=True` continues. The checkpoint holds the weights of the last epoch, not of the best
-    one, whose score would be too high. With several processes of torch.distributed, call it in each, with the same
-    arguments.
+    The order of the tiles has no influence: they are sorted by id. A model with `scalar_channel` also gets their
+    depths. `out` then holds `model/` (the checkpoint: `create_model("local-dir:OUT/model")`), `predictions.png`,
+    `log.csv` and `last.pt`, from which `resume=True` continues; with a student also `pseudo_labels.bin`. The checkpoint
+    holds the weights of the last epoch, not of the best one, whose score would be too high. With several processes of
+    torch.distributed, call it in each, with the same arguments.
 
     Args:
         recipe: the recipe.
@@ -63,7 +63,9 @@ def fit(
         device: "cpu", "cuda" or "cuda:N".
         data: name of the data, for the model card.
         license: licence of the weights, an identifier of the Hugging Face Hub.
-        resume: continue the run in `out`.
+        resume: continue the run in `out`: with the same recipe, data name and tiles, in any order. Weights and teachers
+            that the run started from are not needed again. A recipe with more epochs adds a cosine cycle: the rate
+            restarts at its peak after the epochs that the run was to have (`rate.restarts`).
         save_every: number of epochs between two saves, which is what a kill may lose. The last epoch is always saved.
         tell: called with a line of text after each epoch.
 
@@ -71,95 +73,85 @@ def fit(
         Scores of the checkpoint as a user loads it, in float32: "salt_map", and "salt_map_hflip" with horizontal flips.
 
     Raises:
-        ValueError: if recipe and tiles do not fit together, weights that the recipe names may have seen validation
-            tiles, or `out` holds another run.
-        OSError: if weights that the recipe names are missing or cannot be reached.
+        ValueError: if recipe and tiles do not fit together (no tile validates, too few train, depths are missing),
+            weights that the recipe names may have seen validation tiles, or `out` holds another run. All of this is
+            checked before the first epoch.
+        OSError: if weights that the recipe names are missing or cannot be reached, or the disk is full; files that were
+            there before are then unchanged.
         KeyboardInterrupt: if the run is interrupted; `out` then holds the last saved epoch.
     """
+    check_flags(resume=resume)
     if save_every < 1:
         raise ValueError(f"save_every must be at least 1 epoch, got {save_every}")
     recipe = replace(recipe, fold=recipe.fold if fold is None else fold, seed=recipe.seed if seed is None else seed)
-    process = Process.current(device)
-    check_folder(Path(out), resume=resume)
-    held_out = recipe.split_tiles(tiles) == recipe.fold
-    artifacts = Artifacts(
-        recipe, tiles.select(held_out), Path(out), data=data, license=license, machine=process.machine
-    )
-    run = _open(artifacts, tiles, ~held_out, unlabelled, process, tell if process.main else _silent)
-    history: History = load_state(run.out, run.trainer.parts, run.identity, process.device) if resume else []
-    run.out.mkdir(parents=True, exist_ok=True)
+    process, out = Process.current(device), Path(out)
+    check_folder(out, resume=resume)
+    say = tell if process.main else _silent
+    saved = SavedRun.read(out, process.device) if resume else None
+    if saved is not None:
+        recipe = saved.continued(recipe)
+        if recipe.epochs > saved.epochs:
+            say(
+                f"the run of {saved.epochs} epochs gets {recipe.epochs - saved.epochs} more: its rate restarts for them"
+            )
+    tiles, unlabelled = in_order(tiles), None if unlabelled is None else in_order(unlabelled)
+    folds = checked_folds(recipe, tiles)
+    validation = tiles.select(folds == recipe.fold)
+    artifacts = Artifacts(recipe, validation, out, data=data, license=license, machine=process.machine)
+    run = open_run(artifacts, tiles, folds, unlabelled=unlabelled, saved=saved, process=process, say=say)
+    with full_disk_explained(out, out / STATE):
+        return _epochs(run, [] if saved is None else saved.history, save_every)
+
+
+def _epochs(run: Run, history: History, save_every: int) -> dict[str, float]:
+    """Train the epochs that are left, write the files, and return the final scores."""
+    recipe, process = run.artifacts.recipe, run.process
+    run.begin()
+    if history and process.main:
+        _write(run, history, save=True)  # a kill may have come between the state and the other files
     for epoch in range(len(history), recipe.epochs):
         loss, seconds = _train(run, epoch)
-        score = evaluate(run.trainer.kept, artifacts.validation, process, amp=recipe.amp == "bf16")
+        score = evaluate(run.trainer.kept, run.artifacts.validation, process, amp=recipe.amp == "bf16")
         history.append((epoch + 1, round(loss, 5), round(score, 5), round(seconds, 1)))
         if process.main:
             _record(run, history, save=(epoch + 1) % save_every == 0 or epoch + 1 == recipe.epochs)
     return _finish(run, history)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What stays the same over the epochs of a run."""
-
-    recipe: Recipe
-    process: Process
-    artifacts: Artifacts
-    trainer: Trainer
-    identity: dict[str, Any]
-    say: Tell
-
-    @property
-    def out(self) -> Path:
-        return self.artifacts.out
-
-
-def _open(
-    artifacts: Artifacts, tiles: Tiles, training: Any, unlabelled: Tiles | None, process: Process, say: Tell
-) -> _Run:
-    """Check what the recipe names, label the unlabelled tiles and build the trainer."""
-    recipe = artifacts.recipe
-    check_unlabelled(recipe.student, tiles, unlabelled)
-    weights = check_leakage(recipe, artifacts.held_out)
-    for line in weights.warnings:
-        say(line)
-    identity: dict[str, Any] = {"recipe": recipe.to_dict(), "data": artifacts.data, "tiles": tiles.fingerprint}
-    pseudo = None
-    if recipe.student is not None and unlabelled is not None:
-        identity |= {"unlabelled": len(unlabelled), "teachers": list(weights.teachers)}
-        pseudo = pseudo_label(recipe.student, unlabelled, process, amp=recipe.amp == "bf16")
-        empty = float((pseudo.coverage == 0).mean())
-        say(f"pseudo-labels: {len(pseudo)} of {len(unlabelled)} tiles are kept, {empty:.1%} of them empty")
-    trainer = Trainer(recipe, tiles.select(training), device=process.device, pseudo=pseudo)
-    check_training_options(recipe.model, trainer.model)
-    return _Run(recipe, process, artifacts, trainer, identity, say)
-
-
-def _train(run: _Run, epoch: int) -> tuple[float, float]:
+def _train(run: Run, epoch: int) -> tuple[float, float]:
     """Train for an epoch; return the mean loss, and the seconds that the steps took."""
     start = time.perf_counter()
     with _denormals_flushed():
         loss = run.trainer.epoch(epoch)
     seconds = time.perf_counter() - start
-    if epoch + 1 == run.recipe.epochs:
+    if epoch + 1 in run.artifacts.recipe.stages:
         run.trainer.finish()
     return loss, seconds
 
 
-def _record(run: _Run, history: History, *, save: bool) -> None:
+def _record(run: Run, history: History, *, save: bool) -> None:
     """Write the files of an epoch, and report it."""
     epoch, loss, score, seconds = history[-1]
-    kept = run.trainer.kept
-    # The state is written last: after a kill before it, the epoch is repeated and the other files are replaced.
-    if run.recipe.ends_cycle(epoch - 1):
-        run.artifacts.save_snapshot(kept, history)
-    if save:
-        run.artifacts.save(kept, history)
-        save_state(run.out, run.trainer.parts, run.identity, history)
-    speed = run.trainer.steps * run.recipe.batch_size / seconds if seconds else 0.0
+    recipe = run.artifacts.recipe
+    try:
+        _write(run, history, save=save)
+    except KeyboardInterrupt:
+        _write(run, history, save=save)  # state and checkpoint are of one epoch
+        raise
+    speed = run.trainer.steps * recipe.batch_size / seconds if seconds else 0.0
     run.say(f"epoch {epoch}: loss {loss:.4f}  score {score:.4f}  {seconds:.1f} s  {speed:.1f} tiles/s")
 
 
-def _finish(run: _Run, history: History) -> dict[str, float]:
+def _write(run: Run, history: History, *, save: bool) -> None:
+    """Write the files of an epoch, the state first: whatever stops the run after it, the folder can be resumed."""
+    if save:
+        run.save_state(history)
+        run.artifacts.save(run.trainer.kept, history)
+    if run.artifacts.recipe.ends_cycle(len(history) - 1):
+        run.artifacts.save_snapshot(run.trainer.kept, history)
+
+
+def _finish(run: Run, history: History) -> dict[str, float]:
     """Score the checkpoint as a user loads it, and write the scores into its card."""
     artifacts, process = run.artifacts, run.process
     if process.world > 1:

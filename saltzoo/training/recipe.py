@@ -38,7 +38,8 @@ class Recipe:
         compile: mode of torch.compile for the network, or "off". Compiling takes a minute or more, and makes each step
             faster; "reduce-overhead" uses CUDA graphs on a GPU.
         split: what decides in which fold a tile is: "id" (`saltzoo.data.folds_by_id`), or "coverage"
-            (`saltzoo.data.stratified_folds` with seed 0, which depends on all tiles together).
+            (`saltzoo.data.stratified_folds` with seed 0 of the tiles sorted by id, which depends on all tiles
+            together).
         folds: number of folds that the tiles are split into.
         fold: number of the fold that validates, from 0.
         seed: seed of first weights, order, augmentation and dropout.
@@ -82,6 +83,17 @@ class Recipe:
             raise ValueError("a recipe needs a loss: give [[losses]] with a name and a weight")
         for part in self.losses:
             part.curve  # noqa: B018  # raises if the weight is not a curve
+        if self.rate.restarts and self.rate.restarts[-1] >= self.epochs:
+            raise ValueError(
+                f"rate.restarts must be below epochs={self.epochs}, got {list(self.rate.restarts)}: leave those out "
+                f"after which no epoch follows"
+            )
+        if self.rate.restarts and self.average.kind == "swa":
+            raise ValueError(
+                'average.kind="swa" has no restarts and no more epochs: its mean of the last epochs would mix weights '
+                "from before and after a restart. Begin another run with model.grow_from = the checkpoint of this one, "
+                'or choose average.kind "ema" or "none"'
+            )
         self.cycle_ends  # noqa: B018  # raises if there are too few epochs for the cycles
         check_finite_table(self.to_dict())
 
@@ -95,16 +107,30 @@ class Recipe:
         """
         return read_options(cls, table, "the recipe")
 
+    @classmethod
+    def from_saved(cls, table: Mapping[str, Any]) -> Recipe:
+        """Return the recipe in the card of a checkpoint. Version 0.1.0 saved no `split`: its folds were by coverage."""
+        return cls.from_dict({"split": "coverage", **table})
+
     def split_tiles(self, tiles: Tiles) -> npt.NDArray[np.int64]:
-        """Return the fold in which each tile validates, N numbers from 0."""
+        """Return the fold in which each tile validates, N numbers from 0. The order of the tiles has no influence."""
         if self.split == "id":
             return folds_by_id(tiles.ids, n_folds=self.folds)
-        return stratified_folds(tiles.coverage, n_folds=self.folds, seed=0)
+        order = sorted(range(len(tiles)), key=tiles.ids.__getitem__)
+        folds = np.empty(len(tiles), dtype=np.int64)
+        folds[order] = stratified_folds(tiles.coverage[order], n_folds=self.folds, seed=0)
+        return folds
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Number of epochs before each restart of the learning rate, and of all epochs."""
+        return (*self.rate.restarts, self.epochs)
 
     @property
     def cycle_ends(self) -> tuple[int, ...]:
         """Number of epochs after which each cycle of the learning rate ends."""
-        return cycle_ends(self.epochs, warmup=self.rate.warmup, cycles=self.rate.cycles)
+        first, *later = self.stages
+        return (*cycle_ends(first, warmup=self.rate.warmup, cycles=self.rate.cycles), *later)
 
     def ends_cycle(self, epoch: int) -> bool:
         """Return whether one of several cycles ends with an epoch, counted from 0."""

@@ -75,13 +75,19 @@ class RatePart:
         warmup: fraction of all steps in which the rate rises linearly to its peak.
         cycles: number of cosine cycles that follow, in whole epochs and as equal as possible. With several, each ends
             in a snapshot.
+        restarts: numbers of epochs after which the rate starts again at its peak, for one more cosine cycle each. A
+            run that is resumed with more epochs gets one. Warm-up, cycles and all fractions of steps are of the epochs
+            before the first restart.
     """
 
     warmup: Fraction = 0.05
     cycles: Count = 1
+    restarts: tuple[Count, ...] = ()
 
     def __post_init__(self) -> None:
         check_limits(self, prefix="rate.")
+        if list(self.restarts) != sorted(set(self.restarts)):
+            raise ValueError(f"rate.restarts must be increasing numbers of epochs, got {list(self.restarts)}")
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,20 @@
-"""The state of a run: one file, replaced atomically, from which a stopped run continues."""
+"""The state of a run: one file, replaced whole, from which a stopped run continues without anything it started from."""
 
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..preprocess import Preprocess
+from .digests import TileDigests
+from .files import replaced
+from .recipe import Recipe
 
 History = list[tuple[int, float, float, float]]
 """Number, loss, score and seconds of each finished epoch."""
@@ -16,6 +22,7 @@ History = list[tuple[int, float, float, float]]
 MODEL = "model"
 STATE = "last.pt"
 LOG = "log.csv"
+PICTURE = "predictions.png"
 
 
 def minutes_to(history: History, score: float) -> float | None:
@@ -44,44 +51,181 @@ def check_folder(out: Path, *, resume: bool) -> None:
         raise ValueError(
             f"{out / MODEL} is a checkpoint without a {STATE} to resume from: move it, or choose another folder"
         )
+    for name in (LOG, PICTURE):
+        if (out / name).exists() and not there:
+            raise ValueError(f"{out / name} belongs to no run that could be resumed: move it, or choose another folder")
     if resume and not there:
         raise ValueError(f"nothing to resume: no {out / STATE}")
 
 
-def save_state(out: Path, parts: Mapping[str, Any], identity: Mapping[str, Any], history: History) -> None:
+@dataclass(frozen=True)
+class Identity:
+    """What makes a run: a resumed run must have the same.
+
+    Attributes:
+        recipe: the recipe.
+        data: name of the data.
+        tiles: digests of all labelled tiles, with their folds.
+        unlabelled: digests of the unlabelled tiles of a student; None without a student.
+        labels: digest of the student's pseudo-labels; None without a student.
+        teachers: checksum of each teacher.
+    """
+
+    recipe: Recipe
+    data: str
+    tiles: TileDigests
+    unlabelled: TileDigests | None = None
+    labels: str | None = None
+    teachers: tuple[int, ...] = ()
+
+    def to_state(self) -> dict[str, Any]:
+        """Return plain values and tensors."""
+        return {
+            "recipe": self.recipe.to_dict(),
+            "data": self.data,
+            "tiles": self.tiles.to_state(),
+            "unlabelled": None if self.unlabelled is None else self.unlabelled.to_state(),
+            "labels": self.labels,
+            "teachers": list(self.teachers),
+        }
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run as its state file holds it.
+
+    Attributes:
+        out: folder of the run.
+        parts: state dicts by name.
+        identity: the state of an `Identity`.
+        preprocess: preprocessing of the model.
+        history: finished epochs.
+    """
+
+    out: Path
+    parts: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    preprocess: Preprocess
+    history: History
+
+    @classmethod
+    def read(cls, out: Path, device: torch.device) -> SavedRun:
+        """Read the state file.
+
+        Raises:
+            ValueError: if an earlier version of saltzoo wrote it, which did not store which tiles validate.
+        """
+        state = torch.load(out / STATE, map_location=device, weights_only=True)
+        if "preprocess" not in state:
+            raise ValueError(
+                f"{out / STATE} does not say which tiles validate, as an earlier version of saltzoo wrote it: resume "
+                f"the run with that version, or start again in another folder"
+            )
+        history = [(int(epoch), loss, score, seconds) for epoch, loss, score, seconds in state["history"]]
+        return cls(out, state["parts"], state["identity"], Preprocess.from_dict(state["preprocess"]), history)
+
+    @property
+    def labels(self) -> str | None:
+        """Digest of the student's pseudo-labels."""
+        return self.identity["labels"]
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs that the run was to have."""
+        return self.identity["recipe"]["epochs"]
+
+    def continued(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with which this run continues. If it has more epochs, the rate restarts for them.
+
+        Raises:
+            ValueError: if the recipe differs from this run's in more than that, or does not allow a restart.
+        """
+        was = dict(self.identity["recipe"])
+        restarts = list(was["rate"]["restarts"])
+        if recipe.epochs > was["epochs"]:
+            restarts.append(was["epochs"])
+            was |= {"epochs": recipe.epochs, "rate": {**was["rate"], "restarts": restarts}}
+        now = recipe.to_dict()
+        if not recipe.rate.restarts:  # a caller need not repeat those of earlier calls
+            now |= {"rate": {**now["rate"], "restarts": restarts}}
+        self._raise_for(_differences(was, now, "recipe."))
+        return replace(recipe, rate=replace(recipe.rate, restarts=tuple(restarts)))
+
+    def check_data(self, data: str, tiles: TileDigests, unlabelled: TileDigests | None) -> None:
+        """Raise if the data differ from this run's.
+
+        Raises:
+            ValueError: with the differences.
+        """
+        self._raise_for(_differences({"data": self.identity["data"]}, {"data": data}))
+        both = {"tiles": (self.identity["tiles"], tiles), "unlabelled tiles": (self.identity["unlabelled"], unlabelled)}
+        for what, (state, now) in both.items():
+            changes = [] if state is None or now is None else TileDigests.from_state(state).changes(now)
+            if changes:
+                raise ValueError(
+                    f"the {what} are not those of the run in {self.out}: {'; '.join(changes)}. Resume it with the same "
+                    f"{what}, or choose another folder"
+                )
+
+    def check_labels(self, labels: str, teachers: tuple[int, ...]) -> None:
+        """Raise if pseudo-labels that were made again, or their teachers, differ from this run's.
+
+        Raises:
+            ValueError: if they do.
+        """
+        was = {"teachers": self.identity["teachers"], "labels": self.labels}
+        self._raise_for(_differences(was, {"teachers": list(teachers), "labels": labels}))
+
+    def restore(self, parts: Mapping[str, Any]) -> None:
+        """Load the saved state into the parts of a trainer."""
+        for name, part in parts.items():
+            part.load_state_dict(self.parts[name])
+
+    def _raise_for(self, differences: list[str]) -> None:
+        if differences:
+            raise ValueError(
+                f"the run in {self.out} has {', '.join(differences)}: resume it with the same, or choose another folder"
+            )
+
+
+def save_state(
+    out: Path, parts: Mapping[str, Any], identity: Identity, *, preprocess: Preprocess, history: History
+) -> None:
     """Write the state of the parts and the log. A kill at any moment leaves the previous state or this one.
 
     Args:
         out: folder of the run.
         parts: objects with a state_dict, by name.
-        identity: what makes this run: a resumed run must have the same.
+        identity: what makes this run.
+        preprocess: preprocessing of the model.
         history: finished epochs.
-    """
-    part = out / f"{STATE}.part"
-    states = {name: value.state_dict() for name, value in parts.items()}
-    rows = [list(row) for row in history]
-    torch.save({"parts": states, "identity": dict(identity), "history": rows}, part)
-    os.replace(part, out / STATE)
-    with open(out / LOG, "w", newline="") as file:
-        csv.writer(file).writerows([["epoch", "loss", "score", "seconds"], *rows])
-
-
-def load_state(out: Path, parts: Mapping[str, Any], identity: Mapping[str, Any], device: torch.device) -> History:
-    """Load the saved state into the parts, and return the finished epochs.
 
     Raises:
-        ValueError: if the saved run has another identity; the message names the differences.
+        OSError: if a file cannot be written. The old one is then unchanged.
     """
-    state = torch.load(out / STATE, map_location=device, weights_only=True)
-    was, now = _flat(state["identity"]), _flat(identity)
-    # A key that is missing in an older file counts as None, so a new option that is off does not stop a run.
-    other = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
-    if other:
-        differences = ", ".join(f"{key} {was.get(key)!r} and not {now.get(key)!r}" for key in other)
-        raise ValueError(f"the run in {out} has {differences}: resume it with the same, or choose another folder")
-    for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
-    return [(int(epoch), loss, score, seconds) for epoch, loss, score, seconds in state["history"]]
+    rows = [list(row) for row in history]
+    state = {
+        "parts": {name: value.state_dict() for name, value in parts.items()},
+        "identity": identity.to_state(),
+        "preprocess": preprocess.to_dict(),
+        "history": rows,
+    }
+    with replaced(out / STATE) as file:
+        torch.save(state, file)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([["epoch", "loss", "score", "seconds"], *rows])
+    with replaced(out / LOG) as file:
+        file.write(text.getvalue().encode())
+
+
+def _differences(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return "KEY OLD and not NEW" for each value of nested tables that differs.
+
+    A key that is missing in an older file counts as None, so a new option that is off does not stop a run.
+    """
+    old, new = _flat(was, prefix), _flat(now, prefix)
+    other = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return [f"{key} {old.get(key)!r} and not {new.get(key)!r}" for key in other]
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

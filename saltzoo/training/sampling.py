@@ -46,6 +46,8 @@ class Sampler:
                 f"student.share={share} makes {own_pseudo} of the {own} tiles per step and process pseudo-labelled, "
                 f"and there must be some of both kinds: give a larger batch_size, or another share"
             )
+        if not labelled:
+            raise ValueError("there must be training tiles, got none: give tiles outside the fold that validates")
         labelled_per_step = (own - own_pseudo) * process.world
         if labelled_per_step > labelled:
             raise ValueError(

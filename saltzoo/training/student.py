@@ -21,11 +21,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..data import Tiles
-from ..inference import predict
 from ..zoo.factory import create_model
 from .process import Process
 from .recipe_parts import StudentPart
+from .scalars import check_depths, predict_tiles, reads_scalar
 from .techniques.pseudo_labels import agreement
+from .tile_checks import check_unique
 
 CHUNK = 512
 """Number of tiles on the device at a time."""
@@ -41,7 +42,7 @@ def check_unlabelled(part: StudentPart | None, tiles: Tiles, unlabelled: Tiles |
 
     Raises:
         ValueError: if there are unlabelled tiles and no student, or a student and no unlabelled tiles; if the tiles
-            have different sizes; if unlabelled tiles have ids of labelled ones.
+            have different sizes; if unlabelled tiles have ids of labelled ones, or share one.
     """
     if part is None:
         if unlabelled is not None:
@@ -58,6 +59,7 @@ def check_unlabelled(part: StudentPart | None, tiles: Tiles, unlabelled: Tiles |
     sizes = [f"{one.images.shape[1]} x {one.images.shape[2]}" for one in (unlabelled, tiles)]
     if sizes[0] != sizes[1]:
         raise ValueError(f"unlabelled and labelled tiles must have one size, got {sizes[0]} and {sizes[1]} pixels")
+    check_unique(unlabelled)
     common = sorted({*tiles.ids} & {*unlabelled.ids})
     if common:
         raise ValueError(
@@ -105,9 +107,10 @@ def pseudo_label(part: StudentPart, unlabelled: Tiles, process: Process, *, amp:
 def _fill(probabilities: Tensor, teacher: str, unlabelled: Tiles, process: Process, *, tta: str | None) -> None:
     """Write a teacher's probabilities for this process's tiles at their positions in N H W."""
     model = create_model(teacher, pretrained=True).to(process.device)
+    if reads_scalar(model):
+        check_depths(unlabelled, f"unlabelled tiles for teacher {teacher!r}")
     for index in torch.arange(process.rank, len(unlabelled), process.world).split(CHUNK):
-        tiles = torch.from_numpy(unlabelled.images[index.numpy()]).to(process.device)
-        predicted = predict(model, tiles, tta=tta)
+        predicted = predict_tiles(model, unlabelled.select(index.numpy()), process.device, tta=tta)
         if predicted.ndim != 3:
             raise ValueError(f"teacher {teacher!r} has {predicted.shape[1]} classes: give one with salt alone")
         probabilities[index.to(process.device)] = predicted.half()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data import Tiles
 from ..models import Segmenter
+from ..preprocess import Preprocess
 from .assemble import build_average, build_loss, build_model, build_optimizer
 from .process import Process
 from .recipe import Recipe
 from .sampling import Sampler
+from .scalars import check_depths, network_images, reads_scalar
 from .techniques.averaging import reestimate_batch_norm
 from .techniques.freezing import keep_batch_norm_frozen
 from .techniques.schedule import rate_factor
@@ -33,13 +36,17 @@ class Trainer:
         device: "cpu", "cuda" or "cuda:N".
         pseudo: pseudo-labelled tiles of the same size, for a recipe with a student. They are kept on the device too.
 
+        restored: preprocessing of a stopped run whose state will be loaded into `parts`: weights that the recipe starts
+            from are then not read. None for a new run.
+
     Attributes:
         model: the network that learns.
         steps: number of steps in an epoch.
         parts: what a run needs to continue: objects with a state_dict, by name.
 
     Raises:
-        ValueError: if the recipe and the tiles do not fit together.
+        ValueError: if the recipe and the tiles do not fit together, or a model that reads a scalar gets tiles of
+            unknown depth.
 
     Example:
         >>> from saltzoo.data import synthetic_tiles
@@ -50,7 +57,13 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, tiles: Tiles, *, device: str | torch.device = "cpu", pseudo: Tiles | None = None
+        self,
+        recipe: Recipe,
+        tiles: Tiles,
+        *,
+        device: str | torch.device = "cpu",
+        pseudo: Tiles | None = None,
+        restored: Preprocess | None = None,
     ) -> None:
         if (pseudo is None) != (recipe.student is None):
             raise ValueError("a recipe with a student needs pseudo-labelled tiles, and one without takes none")
@@ -59,7 +72,9 @@ class Trainer:
         self._sampler = Sampler.of(recipe, self._process, labelled=len(tiles), pseudo=sum(map(len, pools[1:])))
         self.steps = self._sampler.steps
         torch.manual_seed(recipe.seed)
-        self.model = build_model(recipe).to(self._process.device).to(memory_format=torch.channels_last)
+        self.model = (
+            build_model(recipe, tiles, restored=restored).to(self._process.device).to(memory_format=torch.channels_last)
+        )
         self.optimizer = build_optimizer(recipe.optimizer, self.model)
         if recipe.frozen_batch_norm:
             keep_batch_norm_frozen(self.model.encoder)  # before the average copies the model
@@ -73,6 +88,12 @@ class Trainer:
         # All tiles lie on the device as bytes; they are augmented there, batch by batch.
         self._images = torch.cat([torch.from_numpy(pool.images).to(self._process.device) for pool in pools])
         self._masks = torch.cat([torch.from_numpy(pool.require_masks()).to(self._process.device) for pool in pools])
+        self._depths: Tensor | None = None
+        if reads_scalar(self.model):
+            for pool, what in zip(pools, ("training tiles", "pseudo-labelled tiles"), strict=False):
+                check_depths(pool, what)
+            depths = np.concatenate([np.asarray(pool.depths, dtype=np.float32) for pool in pools])
+            self._depths = torch.from_numpy(depths).to(self._process.device)
         self.parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}
         if self.average is not None:
             self.parts["average"] = self.average
@@ -106,9 +127,9 @@ class Trainer:
         total = torch.zeros((), device=process.device)
         self._net.train()
         for step, index in enumerate(batches):
-            self._advance((epoch * self.steps + step) / (recipe.epochs * self.steps))
+            self._advance((epoch * self.steps + step) / (recipe.stages[0] * self.steps))
             x, y = recipe.augment(self._images[index].float() / 255, self._masks[index], generator=noise)  # N H W
-            total += self._step(x[:, None], y)
+            total += self._step(network_images(self.model, x[:, None], self._depths_of(index)), y)
         if self.average is not None and recipe.average.takes_epoch(epoch, recipe.epochs):
             self.average.update_parameters(self.model)
         self._share_buffers()
@@ -120,9 +141,12 @@ class Trainer:
         return mean
 
     def _advance(self, progress: float) -> None:
-        """Set learning rates, loss weights and frozen stages for a fraction of all steps that is done."""
+        """Set learning rates, loss weights and frozen stages for a fraction of all steps that is done.
+
+        After a restart of the rate, the fraction is above 1: loss weights stay at their last values.
+        """
         recipe = self.recipe
-        ends = [end / recipe.epochs for end in recipe.cycle_ends]
+        ends = [end / recipe.stages[0] for end in recipe.cycle_ends]
         factor = rate_factor(progress, warmup=recipe.rate.warmup, ends=ends)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.optimizer.lr * group["scale"] * factor
@@ -131,10 +155,10 @@ class Trainer:
             self._net = self._wrapped()
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
-        """Take a step on images N 1 H W in 0..1 and masks N H W, and return the loss."""
+        """Take a step on images N C H W, before preprocessing, and masks N H W, and return the loss."""
         recipe, model = self.recipe, self.model
         with torch.autocast(self._process.device.type, dtype=torch.bfloat16, enabled=recipe.amp == "bf16"):
-            output = self._net(model.preprocess(x.expand(-1, model.in_chans, -1, -1)))  # N 1 H W, or a SegOutput
+            output = self._net(model.preprocess(x))  # N 1 H W, or a SegOutput
         loss = self._loss(output, y)
         self.optimizer.zero_grad()
         loss.backward()
@@ -149,11 +173,17 @@ class Trainer:
         """Re-estimate the batch-norm statistics of the kept model, if the recipe asks for it."""
         if self.recipe.average.reestimates and self.average is not None:
             order = torch.randperm(self._sampler.labelled, generator=torch.Generator().manual_seed(self.recipe.seed))
+            if len(order) == 1:
+                order = order.repeat(2)  # batch norm refuses a batch of one
             chunks = order.to(self._process.device).split(BATCH_NORM_TILES)
             full = [chunk for chunk in chunks if len(chunk) == len(chunks[0])]
             model = self.kept
-            images = (self._images[chunk].float()[:, None].expand(-1, model.in_chans, -1, -1) / 255 for chunk in full)
-            reestimate_batch_norm(model, (model.preprocess(x) for x in images))
+            images = ((chunk, self._images[chunk].float()[:, None] / 255) for chunk in full)
+            joined = (network_images(model, x, self._depths_of(chunk)) for chunk, x in images)
+            reestimate_batch_norm(model, (model.preprocess(x) for x in joined))
+
+    def _depths_of(self, index: Tensor) -> Tensor | None:
+        return None if self._depths is None else self._depths[index]
 
     def _wrapped(self) -> nn.Module:
         net: nn.Module = DistributedDataParallel(self.model) if self._process.world > 1 else self.model

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import torch
 
-from ..inference import predict
+from ..data import Tiles
 from ..models import Segmenter
 from ..zoo.factory import create_model
 from .recipe_parts import ModelPart
+from .scalars import predict_tiles
 
 
 def without_training_options(part: ModelPart, trained: Segmenter) -> Segmenter:
@@ -60,4 +62,6 @@ def check_training_options(part: ModelPart, fresh: Segmenter) -> None:
 def _same_masks(plain: Segmenter, trained: Segmenter) -> bool:
     """Compare predictions for noise: an option may change what a network computes without changing its tensors."""
     noise = np.random.default_rng(0).integers(0, 256, (1, 101, 101), dtype=np.uint8)
-    return np.allclose(predict(plain, noise), predict(trained, noise), atol=1e-4)
+    tile = Tiles(("noise",), noise, depths=np.array([500], dtype=np.float32))
+    cpu = torch.device("cpu")
+    return torch.allclose(predict_tiles(plain, tile, cpu), predict_tiles(trained, tile, cpu), atol=1e-4)

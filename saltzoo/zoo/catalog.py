@@ -122,6 +122,8 @@ MODELS: tuple[ModelSpec, ...] = (
 )
 
 WEIGHTS: tuple[WeightsSpec, ...] = (
+    WeightsSpec("saltnet_s", "tgs2"),
     WeightsSpec("saltnet_s", "tgs"),
+    WeightsSpec("unet_efficientnet_lite0_scse_hc", "tgs"),
     WeightsSpec("unet_resnet34_scse", "tgs"),
 )

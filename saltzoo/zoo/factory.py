@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .._checks import check_flags
 from ..checkpoints.state_dict import read_state_dict
 from ..models import Segmenter
 from .build import build_model
@@ -52,12 +53,15 @@ def create_model(
             default, unless None is a value of the option.
 
     Returns:
-        A model in training mode, as torch makes them. `saltzoo.predict` takes it in any mode.
+        A model in evaluation mode if it comes with weights of the whole model (`pretrained=True`, "local-dir:" or
+        "hf-hub:"): call `.train()` before you train it further. Without them a model in training mode, as torch makes
+        them. `saltzoo.predict` takes a model in any mode.
 
     Raises:
         ValueError: for an unknown name, an impossible value, or weights that do not fit. Except for in_chans and
             num_classes, options must be as they were saved.
-        TypeError: for an option that the builder does not have, or a value of another type.
+        TypeError: for an option that the builder does not have, or a value of another type: a word such as "no" is
+            neither True nor False.
         OSError: if weights are missing or cannot be reached.
 
     Example:
@@ -66,16 +70,25 @@ def create_model(
         >>> model(torch.randn(1, 3, 101, 101)).shape
         torch.Size([1, 1, 101, 101])
     """
+    check_flags(pretrained=pretrained, mask_only=mask_only)
+    _check_encoder_weights(pretrained_encoder)
     source = parse_source(name, pretrained=pretrained)
     if isinstance(source, ModelSpec):
         asked = {"in_chans": in_chans, "num_classes": num_classes, **options}
         model = build_model(source, asked, pretrained_encoder=_encoder_weights(pretrained_encoder), cache_dir=cache_dir)
-    elif pretrained_encoder:
+    elif pretrained_encoder is not False:
         raise ValueError(f"{name!r} has weights for the whole model: drop pretrained_encoder=True")
     else:
         checkpoint = load_checkpoint(source, cache_dir=cache_dir)
         model = restore_model(checkpoint, options, in_chans=in_chans, num_classes=num_classes)
     return leave_out_heads(model) if mask_only else model
+
+
+def _check_encoder_weights(given: object) -> None:
+    if not isinstance(given, bool | str | Path) or given == "":
+        raise TypeError(
+            f'pretrained_encoder must be True or False, the path of a file, or "hf-hub:ORG/NAME", got {given!r}'
+        )
 
 
 def _encoder_weights(given: bool | str | Path) -> bool | str | Mapping[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from .._checks import check_flags
 from ..checkpoints.hub import PushedCommit, push_folder
 from .save import save_pretrained
 
@@ -33,15 +34,15 @@ def push_to_hub(
     Args:
         model: made by `create_model`; see `save_pretrained`.
         repo_id: "org/name", or "name" for a repository of your own; created if it does not exist.
-        private: create a private repository. An existing one keeps its visibility.
+        private: whether a new repository is private. An existing one keeps its visibility.
         revision: branch, created if it does not exist. None: "main".
-        replace: replace other weights. They stay in the branch's earlier commits.
+        replace: whether to replace other weights. They stay in the branch's earlier commits.
         commit_message: title of the commit, which holds all three files.
         token: access token. None: HF_TOKEN, or that of `hf auth login`.
-        labels: see `save_pretrained`, as for the arguments below.
+        labels: name of each class, as in `save_pretrained`.
         license: licence of the weights.
         metrics: scores.
-        recipe: how the model was trained.
+        recipe: description of the training.
         dtype: "float32" or "float16".
 
     Returns:
@@ -52,6 +53,7 @@ def push_to_hub(
         FileExistsError: if the branch holds other weights and `replace` is False.
         OSError: if the Hub refuses the push or cannot be reached.
     """
+    check_flags(private=private, replace=replace)
     with TemporaryDirectory() as place:
         folder = save_pretrained(
             model,

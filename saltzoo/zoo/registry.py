@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from .._checks import closest
+from .._checks import check_flags, closest
 from . import catalog
 from .spec import ModelSpec, WeightsSpec
 
@@ -23,10 +23,14 @@ def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
         filter: shell pattern, such as "*scse*".
         pretrained: return names of weights instead, such as "unet_resnet34_scse.tgs".
 
+    Raises:
+        TypeError: if `pretrained` is not True or False.
+
     Example:
         >>> list_models("unet_resnet34_scse*")
         ['unet_resnet34_scse', 'unet_resnet34_scse_ds', 'unet_resnet34_scse_hc', 'unet_resnet34_scse_hc_ds']
     """
+    check_flags(pretrained=pretrained)
     return sorted(fnmatch.filter(_weights if pretrained else _models, filter))
 
 

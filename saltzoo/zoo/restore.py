@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .._config import to_table
@@ -20,7 +21,7 @@ _log = logging.getLogger("saltzoo")
 def restore_model(
     checkpoint: Checkpoint, options: Mapping[str, Any], *, in_chans: int | None, num_classes: int | None
 ) -> Segmenter:
-    """Build the model of a checkpoint and load its weights.
+    """Build the model of a checkpoint and load its weights. The model is in evaluation mode.
 
     Args:
         checkpoint: content of a checkpoint.
@@ -45,7 +46,7 @@ def restore_model(
             checkpoint.config["saltzoo_version"],
             __version__,
         )
-    return model
+    return model.eval()
 
 
 def leave_out_heads(model: Segmenter) -> Segmenter:
@@ -100,7 +101,10 @@ def _load_weights(model: Segmenter, checkpoint: Checkpoint, channels: Change, cl
         what=f"the weights of {checkpoint.source} and {checkpoint.architecture!r}",
         hint=_hint(checkpoint, changed),
     )
-    model.preprocess = adapt_preprocess(checkpoint.preprocess, channels.asked)
+    preprocess = adapt_preprocess(checkpoint.preprocess, channels.asked)
+    if isinstance(model, Segmenter) and model.preprocess.scalar:
+        preprocess = replace(preprocess, scalar=True)  # checkpoints from before Preprocess.scalar do not say it
+    model.preprocess = preprocess
     if changed:
         _log.warning("%s", _what_was_adapted(checkpoint, adapted, changed))
 

@@ -48,7 +48,7 @@ class WeightsSpec:
 
     Attributes:
         model: name of the model.
-        tag: what the weights were trained on, such as "tgs", and how if there are several.
+        tag: name of the training data, such as "tgs", and of the variant if there are several.
         repo_id: repository on the Hugging Face Hub; by default "saltzoo/" and the name of the weights.
         revision: commit, so that the name always means the same weights; "main" only until they are published.
 

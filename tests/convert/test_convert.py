@@ -88,6 +88,13 @@ def test_a_state_dict_with_a_config_gives_the_same_as_the_model():
     assert set(given) == keys
 
 
+def test_what_a_config_leaves_out_is_as_smp_has_it():
+    theirs = smp.Unet("resnet18", encoder_weights=None).eval()
+    config = {key: theirs.config[key] for key in ("encoder_name", "decoder_channels")}
+    want, got = both(theirs, from_smp(theirs.state_dict(), config), 64, torch.float64)
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+
+
 def test_drops_only_the_attention_that_smp_never_uses():
     theirs = smp_unet(decoder_attention_type="scse")
     ours = from_smp(theirs)

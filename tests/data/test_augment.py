@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from saltzoo.data.augment import Augment, warp
+from saltzoo.losses import bce_loss
 
 STILL = {"x_scale": (1.0, 1.0), "y_scale": (1.0, 1.0), "shift": 0.0, "shear": 0.0, "rotate": 0.0}
 NOTHING = Augment(flip=0, affine=0, photometric=0)
@@ -292,12 +293,167 @@ def test_wrong_tensors_are_refused(images, masks, message):
         ({"flip": 1.5}, r"flip must be at least 0 and at most 1, got 1\.5"),
         ({"rotate_p": -0.1}, "rotate_p must be at least 0 and at most 1"),
         ({"affine": math.nan}, "affine must be at least 0 and at most 1, got nan"),
-        ({"x_scale": (1.2, 0.8)}, r"x_scale must be a range \(low, high\) with low <= high, got \(1\.2, 0\.8\)"),
+        (
+            {"x_scale": (1.2, 0.8)},
+            r"x_scale must be a range \(low, high\) with low <= high, finite, got \(1\.2, 0\.8\)",
+        ),
         ({"y_scale": (math.nan, 1.0)}, "y_scale must be above 0, got nan"),
         ({"contrast": (0.0, 1.0)}, r"contrast must be above 0, got 0\.0"),
         ({"shift": -1}, "shift must be at least 0, got -1"),
+        ({"shift": math.inf}, "shift must be a finite number, got inf"),
+        ({"contrast": (1.0, math.inf)}, r"contrast must be a range .*finite, got \(1\.0, inf\)"),
     ],
 )
 def test_wrong_configurations_are_refused(config, message):
     with pytest.raises(ValueError, match=message):
         Augment(**config)
+
+
+@pytest.mark.parametrize("config", [{"x_scale": 1.1}, {"x_scale": (1.1,)}, {"flip": "yes"}, {"flip": True}])
+def test_values_of_another_type_are_refused(config):
+    (name,) = config
+    with pytest.raises(TypeError, match=f"{name} must be "):
+        Augment(**config)
+
+
+# Unknown pixels
+
+UNKNOWN = 255
+
+
+def labels(count=40, dtype=torch.float32):
+    """Return masks with a band of unknown pixels around the salt, as interpreters draw them."""
+    masks = batch(count)[1].to(dtype)
+    masks[:, 8:11] = UNKNOWN
+    masks[::2, :, 20:22] = UNKNOWN
+    return masks
+
+
+def by_loops(masks, matrix, shift):
+    """Sample masks pixel by pixel: the nearest pixel where one of the four is unknown, else their mean cut at 1/2."""
+    out = torch.empty_like(masks)
+    height, width = masks.shape[-2:]
+
+    def inside(position, size):  # reflection at the edge of the outer pixels
+        position = (position + 0.5) % (2 * size)
+        return min(max(min(position, 2 * size - position) - 0.5, 0.0), size - 1.0)
+
+    for n, (mask, turn, move) in enumerate(zip(masks.tolist(), matrix.tolist(), shift.tolist(), strict=True)):
+        for row in range(height):
+            for column in range(width):
+                x, y = column - (width - 1) / 2 - move[0], row - (height - 1) / 2 - move[1]
+                at_x = inside(turn[0][0] * x + turn[0][1] * y + (width - 1) / 2, width)
+                at_y = inside(turn[1][0] * x + turn[1][1] * y + (height - 1) / 2, height)
+                left, top = min(int(at_x), width - 2), min(int(at_y), height - 2)
+                part_x, part_y = at_x - left, at_y - top
+                parts = [
+                    (mask[top + i][left + j], (part_y if i else 1 - part_y) * (part_x if j else 1 - part_x))
+                    for i in (0, 1)
+                    for j in (0, 1)
+                ]
+                if any(value == UNKNOWN for value, weight in parts if weight > 0):
+                    out[n, row, column] = max(parts, key=lambda part: part[1])[0]
+                else:
+                    out[n, row, column] = sum(value * weight for value, weight in parts) > 0.5
+    return out
+
+
+def test_unknown_pixels_are_sampled_from_the_nearest():
+    images, masks = batch(6)[0].double(), labels(6, torch.float64)
+    config = Augment(flip=0, affine=1, photometric=0)
+    draws = torch.rand(12, 6, generator=seeded(4), dtype=torch.float64)
+    expected = by_loops(masks, config._matrix(draws[2:6], draws[6]), (draws[7:9].T * 2 - 1) * config.shift)
+    _, out = config(images, masks, generator=seeded(4), ignore_index=UNKNOWN)
+    assert (out == UNKNOWN).any()
+    np.testing.assert_array_equal(out.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.float64, torch.bfloat16])
+def test_masks_with_unknown_pixels_keep_their_values(dtype):
+    images, masks = batch(40)[0], labels(40, dtype)
+    before = masks.clone()
+    out_images, out = Augment()(images, masks, generator=seeded(), ignore_index=UNKNOWN)
+    assert out.dtype == dtype
+    assert set(out.double().unique().tolist()) == {0, 1, UNKNOWN}
+    assert torch.equal(masks, before)
+    assert torch.equal(out_images, Augment()(images, masks == 1, generator=seeded())[0])
+
+
+def test_masks_without_unknown_pixels_are_what_they_were():
+    images, masks = batch(40)
+    expected = Augment()(images, masks.float(), generator=seeded())
+    assert all(map(torch.equal, Augment()(images, masks.float(), generator=seeded(), ignore_index=UNKNOWN), expected))
+
+
+def test_unwarped_masks_with_unknown_pixels_are_kept_or_flipped():
+    images, masks = batch(40)[0], labels(40)
+    assert torch.equal(NOTHING(images, masks, ignore_index=UNKNOWN)[1], masks)
+    flip = Augment(flip=1, affine=0, photometric=0)
+    assert torch.equal(flip(images, masks, ignore_index=UNKNOWN)[1], masks.flip(-1))
+
+
+def test_unknown_pixels_train_with_a_loss_that_ignores_them():
+    _, masks = Augment()(batch(8)[0], labels(8), generator=seeded(), ignore_index=UNKNOWN)
+    logits = torch.randn(8, 21, 33, generator=seeded(9), requires_grad=True)
+    bce_loss(logits, masks, ignore_index=UNKNOWN).backward()
+    assert torch.equal(logits.grad == 0, masks == UNKNOWN)
+
+
+@pytest.mark.parametrize("ignore_index", [None, -1])
+@pytest.mark.parametrize("value", [255.0, 0.5, -100.0, math.nan])
+def test_masks_of_other_values_are_refused(ignore_index, value):
+    images, masks = batch()
+    masks = masks.float()
+    masks[3, 4, 5] = value
+    with pytest.raises(ValueError, match=r"masks must hold 0 and 1.*got the values .*ignore_index"):
+        Augment()(images, masks, ignore_index=ignore_index)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, 255.0, math.nan])
+def test_images_beyond_0_to_1_are_refused(value):
+    images, masks = batch()
+    images[2, 0, 1, 1] = value
+    with pytest.raises(ValueError, match=r"images must be in 0\.\.1, got .*: divide by their full scale, or clip"):
+        Augment()(images, masks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rounding_beyond_1_is_taken(dtype):
+    images, masks = torch.full((2, 4, 4), 1 + torch.finfo(dtype).eps, dtype=dtype), torch.zeros(2, 4, 4)
+    assert (Augment()(images, masks)[0] <= 1).all()
+
+
+def test_where_values_cannot_be_read_a_wrong_tile_becomes_nan(monkeypatch):
+    """As on a GPU, where a check would wait for the device."""
+    images, masks = batch(5)
+    masks = masks.float()
+    expected = Augment()(images, masks, generator=seeded())
+    monkeypatch.setattr("saltzoo.data.augment.is_readable", lambda tensor: False)
+    assert all(map(torch.equal, Augment()(images, masks, generator=seeded()), expected))
+    images[1, 0, 2, 2], masks[3, 4, 4] = 2.0, UNKNOWN
+    out, _ = Augment()(images, masks, generator=seeded())
+    assert out.isnan().flatten(1).all(1).tolist() == [False, True, False, True, False]
+    assert torch.equal(out[::2], expected[0][::2])
+    out, _ = Augment()(images, masks, generator=seeded(), ignore_index=UNKNOWN)
+    assert out.isnan().flatten(1).any(1).tolist() == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("ignore_index", "error", "message"),
+    [
+        (0, ValueError, "must not be 0"),
+        (1, ValueError, "must not be 0"),
+        (0.5, TypeError, "must be a whole number or None"),
+        (-100, ValueError, "cannot occur in a target of torch.uint8"),
+    ],
+)
+def test_a_wrong_ignore_index_is_refused(ignore_index, error, message):
+    images, masks = batch()
+    with pytest.raises(error, match=message):
+        Augment()(images, masks.to(torch.uint8), ignore_index=ignore_index)
+
+
+def test_an_empty_batch_with_an_ignore_index_stays_empty():
+    out, masks = Augment()(torch.zeros(0, 1, 8, 9), torch.zeros(0, 8, 9), ignore_index=UNKNOWN)
+    assert out.shape == (0, 1, 8, 9)
+    assert masks.shape == (0, 8, 9)

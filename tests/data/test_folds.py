@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saltzoo.data.folder import picture_of
 from saltzoo.data.folds import coverage_classes, folds_by_id, stratified_folds
 
 # Half of real tiles are empty and classes may be rare: few values, so that both occur.
@@ -137,3 +138,35 @@ def test_a_wrong_number_of_folds_is_refused(n_folds):
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
         stratified_folds([0, 0.5, 1], n_folds=2, seed=-1)
+
+
+# Few tiles
+
+
+def test_no_tiles_have_no_folds():
+    for folds in (folds_by_id([]), folds_by_id([], group=str.lower), stratified_folds([]), coverage_classes([])):
+        assert folds.shape == (0,)
+        assert folds.dtype == np.int64
+
+
+def test_one_tile_has_a_fold_by_its_id_but_no_strata():
+    assert folds_by_id(["a"]).shape == (1,)
+    with pytest.raises(ValueError, match="needs two or more tiles, got 1: add tiles, or use folds_by_id"):
+        stratified_folds([0.5])
+
+
+@pytest.mark.parametrize("coverage", [0.0, 1.0])
+def test_tiles_of_one_class_have_even_folds(coverage):
+    assert np.bincount(stratified_folds([coverage] * 10)).tolist() == [2] * 5
+
+
+def test_a_group_comes_into_one_fold():
+    ids = [f"line{line}_r{row:06d}_c000000" for line in range(30) for row in (0, 101, 202)]
+    folds = folds_by_id(ids, group=picture_of)
+    assert (folds.reshape(30, 3) == folds[::3, None]).all()
+    assert folds[::3].tolist() == folds_by_id([f"line{line}" for line in range(30)]).tolist()
+    assert len(set(folds.tolist())) == 5
+
+
+def test_an_iterator_of_ids_is_not_used_up():
+    assert folds_by_id(iter(["a", "b"])).tolist() == folds_by_id(["a", "b"]).tolist()

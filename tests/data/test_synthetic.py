@@ -200,3 +200,12 @@ def test_the_mask_lies_on_the_reflection(tiles, axis, shift):
             moved.append(energy[inner][line_moved[inner]].mean())
     assert len(aligned) > 50
     assert np.mean(moved) < 0.8 * np.mean(aligned)
+
+
+def test_a_series_of_no_tiles_is_empty():
+    tiles = synthetic_tiles(0)
+    assert len(tiles) == 0
+    assert tiles.images.shape == tiles.require_masks().shape == (0, 101, 101)
+    assert tiles.coverage.shape == (0,)
+    assert tiles.select([]).ids == ()
+    assert tiles.fingerprint.startswith("0 tiles")

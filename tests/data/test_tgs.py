@@ -112,12 +112,36 @@ def test_other_files_are_ignored(tmp_path):
     assert read_tgs(lay_out(tmp_path, "zip", files)).ids == ("a", "b")
 
 
-@pytest.mark.parametrize("value", [1, 255, 256, 65535])
-def test_salt_is_where_the_mask_is_above_0(tmp_path, value):
-    pixels = np.zeros(SHAPE, np.uint8 if value < 256 else np.uint16)
+@pytest.mark.parametrize(("value", "dtype"), [(1, np.uint8), (255, np.uint8), (1, np.uint16), (65535, np.uint16)])
+def test_salt_is_where_the_mask_is_above_0(tmp_path, value, dtype):
+    pixels = np.zeros(SHAPE, dtype)
     pixels[3, 5] = value
     tiles = read_tgs(lay_out(tmp_path, "zip", {"images/a.png": png(picture(0)), "masks/a.png": png(pixels)}))
     np.testing.assert_array_equal(np.argwhere(tiles.masks), [[0, 3, 5]])
+
+
+@pytest.mark.parametrize(
+    ("value", "salt", "dtype"), [(2, 255, np.uint8), (2, 0, np.uint8), (128, 255, np.uint8), (1, 65535, np.uint16)]
+)
+def test_a_mask_of_other_values_is_refused(tmp_path, value, salt, dtype):
+    pixels = np.zeros(SHAPE, dtype)
+    pixels[:40], pixels[3, 5] = salt, value
+    files = {"images/a.png": png(picture(0)), "masks/a.png": png(pixels)}
+    with pytest.raises(
+        ValueError, match=r"masks/a\.png in .* must hold 0 .* and one of 1, 255 and 65535 for salt, got"
+    ):
+        read_tgs(lay_out(tmp_path, "zip", files))
+
+
+def test_masks_that_mark_salt_by_1_and_by_white_are_refused(tmp_path):
+    """255 in a folder of masks of 0 and 1 marks unknown pixels."""
+    one, white = salt(0) * np.uint8(1), salt(1) * np.uint8(255)
+    files = {f"images/{id_}.png": png(picture(0)) for id_ in "abc"}
+    files |= {"masks/a.png": png(np.zeros(SHAPE, np.uint8)), "masks/b.png": png(one), "masks/c.png": png(white)}
+    with pytest.raises(
+        ValueError, match=r"by one value, got 1 in masks/b\.png and 255 in masks/c\.png: write 0 and 255"
+    ):
+        read_tgs(lay_out(tmp_path, "zip", files))
 
 
 def test_a_one_bit_mask_is_read(tmp_path):

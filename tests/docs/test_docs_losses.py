@@ -174,8 +174,12 @@ def test_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (recipe,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)
     Path("recipe.toml").write_text(recipe, encoding="utf-8")
-    first, second = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    alone, first, second = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     names = {}
+    exec(compile(alone, "losses.md", "exec"), names)
+    logits = names["logits"].requires_grad_()
+    (whole,) = torch.autograd.grad(losses.dice_loss(logits, names["masks"], reduction="sum"), logits)
+    torch.testing.assert_close(names["gradients"], whole)
     exec(compile(first, "losses.md", "exec"), names)
     logits, masks = names["logits"], names["masks"]
     hinge = losses.lovasz_hinge(logits, masks, margin="elu", symmetric=True)

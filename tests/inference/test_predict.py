@@ -143,18 +143,21 @@ def test_hflip_is_the_average_with_the_mirror_image(model):
     assert np.abs(got - mirrored).max() > 1e-3
 
 
-def test_restores_the_mode_of_every_module():
+def test_computes_in_evaluation_mode_and_leaves_every_mode_as_it_is():
     model = tiny().train()
     model.encoder.eval()
     model.decoder.blocks[1].conv1.norm.eval()
     modes = {name: module.training for name, module in model.named_modules()}
     state = {key: value.clone() for key, value in model.state_dict().items()}
     assert set(modes.values()) == {True, False}
-    inside = []
-    hook = model.head.register_forward_pre_hook(lambda _m, _a: inside.append(any(m.training for m in model.modules())))
+    inside, outside = [], []
+    hook = model.register_forward_pre_hook(lambda module, _args: inside.append([m.training for m in module.modules()]))
+    other = model.head.register_forward_pre_hook(lambda _m, _a: outside.append([m.training for m in model.modules()]))
     predict(model, tiles())
     hook.remove()
-    assert inside == [False]
+    other.remove()
+    assert not any(inside[0])
+    assert outside == [list(modes.values())]
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     with pytest.raises(ValueError, match="at least 32 x 32, got 20 x 50"):
@@ -213,7 +216,7 @@ def test_a_model_of_another_precision_gives_float32(model, dtype):
     ("images", "options", "kind", "words"),
     [
         (tiles().astype(np.float32) * 255, {}, ValueError, "must be in 0..1 without NaN"),
-        (-tiles(dtype=np.float32), {}, ValueError, "divide by their full scale"),
+        (-tiles(dtype=np.float32), {}, ValueError, "give (images + 1) / 2"),
         (np.full((1, 40, 40), np.nan), {}, ValueError, "without NaN"),
         (torch.full((40, 40), float("inf")), {}, ValueError, "without NaN"),
         (tiles().astype(np.int64), {}, ValueError, "got torch.int64"),

@@ -47,7 +47,6 @@ zeros = torch.zeros
         (zeros(2, 4, 4), zeros(2, 4, 5), {}, ValueError, r"\(2, 4, 4\) and \(2, 4, 5\) \(as N, H, W\): resize"),
         (zeros(2, 1, 4, 4), zeros(2, 3, 4, 4), {}, ValueError, r"\(2, 1, 4, 4\).*\(2, 3, 4, 4\).*N, C, H, W"),
         (zeros(2, 3, 4, 4), zeros(2, 1, 4, 4), {}, ValueError, r"\(2, 3, 4, 4\).*\(2, 1, 4, 4\).*N, C, H, W"),
-        (zeros(0, 4, 4), zeros(0, 4, 4), {}, ValueError, "at least one pixel"),
         (zeros(2, 0, 4), zeros(2, 0, 4), {}, ValueError, "at least one pixel"),
         (zeros(2, 4, 4).int(), zeros(2, 4, 4), {}, TypeError, "must be floating point, got torch.int32"),
         (zeros(2, 4, 4), zeros(2, 4, 4) * 1j, {}, TypeError, "got torch.complex64"),
@@ -109,7 +108,7 @@ def test_every_loss_checks_masks(loss):
             r"same N, H and W, got \(2, 3, 4, 4\) and \(2, 4, 5\)",
         ),
         (zeros(2, 3, 4, 4), zeros(1, 4, 4).long(), {}, ValueError, "same N, H and W"),
-        (zeros(0, 3, 4, 4), zeros(0, 4, 4).long(), {}, ValueError, "at least one pixel"),
+        (zeros(2, 3, 0, 4), zeros(2, 0, 4).long(), {}, ValueError, "at least one pixel"),
         (
             zeros(2, 3, 4, 4),
             zeros(2, 4, 4),
@@ -185,7 +184,7 @@ def test_labels_with_a_channel_are_told_from_masks_of_another_size(loss):
         loss(zeros(2, 3, 4, 4), zeros(2, 1, 4, 4).long())
 
 
-@pytest.mark.parametrize("loss", ONLY_LABELS, ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("loss", [lovasz_softmax, bootstrapped_ce], ids=lambda loss: loss.__name__)
 def test_one_hot_masks_are_told_from_labels(loss):
     with pytest.raises(ValueError, match=r"turn one-hot masks into target\.argmax\(1\)"):
         loss(zeros(2, 3, 4, 4), zeros(2, 3, 4, 4))

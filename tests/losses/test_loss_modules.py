@@ -61,17 +61,26 @@ def test_a_module_is_its_function(name):
 
 
 OTHERS = {
-    "bce_loss": {"pos_weight": 2.5},
+    "bce_loss": {"pos_weight": 2.5, "label_smoothing": 0.2},
     "bce_dice_loss": {"dice_weight": 0.3, "smooth": 2.0, "per_image": False, "empty": "skip"},
     "bootstrapped_bce": {"k": 3},
     "bootstrapped_ce": {"k": 3},
-    "ce_loss": {"label_smoothing": 0.2},
-    "dice_loss": {"smooth": 2.0, "log": True, "per_image": False, "empty": "skip"},
-    "focal_loss": {"gamma": 0.5, "alpha": 0.3},
-    "jaccard_loss": {"smooth": 2.0, "log": True, "per_image": False, "empty": "skip"},
+    "ce_loss": {"weight": [1, 2, 3, 4], "label_smoothing": 0.2},
+    "dice_loss": {"smooth": 2.0, "log": True, "per_image": False, "empty": "skip", "classes": [0], "weight": [2.0]},
+    "focal_loss": {"gamma": 0.5, "alpha": 0.3, "weight": [2.0]},
+    "jaccard_loss": {"smooth": 2.0, "log": True, "per_image": False, "empty": "skip", "classes": [0], "weight": [2.0]},
     "lovasz_hinge": {"margin": "elu", "per_image": False, "symmetric": True},
-    "lovasz_softmax": {"classes": "all", "per_image": False},
-    "tversky_loss": {"alpha": 0.6, "beta": 0.2, "smooth": 2.0, "log": True, "per_image": False, "empty": "skip"},
+    "lovasz_softmax": {"classes": "all", "weight": [1, 2, 3, 4], "per_image": False},
+    "tversky_loss": {
+        "alpha": 0.6,
+        "beta": 0.2,
+        "smooth": 2.0,
+        "log": True,
+        "per_image": False,
+        "empty": "skip",
+        "classes": [0],
+        "weight": [2.0],
+    },
 }
 
 

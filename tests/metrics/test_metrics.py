@@ -14,17 +14,27 @@ from saltzoo.metrics import (
     ConfusionMatrix,
     DiceScore,
     EmptyAccuracy,
+    FBetaScore,
     IoUScore,
+    MatthewsScore,
     PixelAccuracy,
+    PrecisionScore,
+    RecallScore,
     SaltMAP,
+    SpecificityScore,
     ThresholdSearch,
     _counts,
     confusion_matrix,
     dice_score,
     empty_accuracy,
+    fbeta_score,
     iou_score,
+    matthews_score,
     pixel_accuracy,
+    precision_score,
+    recall_score,
     salt_map,
+    specificity_score,
 )
 
 BINARY, LABELS, PROBABILITIES = "binary", "labels", "probabilities"
@@ -41,6 +51,19 @@ FORMS = {
     "accuracy of labels": (PixelAccuracy, LABELS, {"average": "per_image", **LABELLED}),
     "empty": (EmptyAccuracy, BINARY, {}),
     "confusion": (ConfusionMatrix, LABELS, LABELLED),
+    "salt_map of salt": (SaltMAP, BINARY, {"empty": "present"}),
+    "iou of present classes": (IoUScore, LABELS, {"average": "per_image", "empty": "present", **LABELLED}),
+    "iou of some classes": (IoUScore, LABELS, {"classes": [3, 1], "class_average": "weighted", **LABELLED}),
+    "dice of all pixels": (DiceScore, LABELS, {"average": "per_image", "class_average": "micro", **LABELLED}),
+    "dice by support": (DiceScore, LABELS, {"average": "per_image", "class_average": "weighted", **LABELLED}),
+    "precision": (PrecisionScore, BINARY, {}),
+    "precision of labels": (PrecisionScore, LABELS, {"class_average": "weighted", "classes": (1, 2), **LABELLED}),
+    "recall of images": (RecallScore, LABELS, {"average": "per_image", "empty": "skip", **LABELLED}),
+    "specificity": (SpecificityScore, LABELS, {"class_average": "micro", **LABELLED}),
+    "fbeta": (FBetaScore, BINARY, {"beta": 0.3, "average": "per_image", "empty": "present"}),
+    "fbeta of labels": (FBetaScore, LABELS, {"beta": 2, **LABELLED}),
+    "matthews of images": (MatthewsScore, BINARY, {"average": "per_image"}),
+    "matthews of labels": (MatthewsScore, LABELS, {"class_average": "micro", **LABELLED}),
     "search": (ThresholdSearch, PROBABILITIES, {"thresholds": 11, "min_areas": (0, 3)}),
     "search of iou": (ThresholdSearch, PROBABILITIES, {"thresholds": 11, "metric": "iou"}),
 }
@@ -52,6 +75,11 @@ FUNCTIONS = {
     PixelAccuracy: pixel_accuracy,
     EmptyAccuracy: empty_accuracy,
     ConfusionMatrix: confusion_matrix,
+    PrecisionScore: precision_score,
+    RecallScore: recall_score,
+    SpecificityScore: specificity_score,
+    FBetaScore: fbeta_score,
+    MatthewsScore: matthews_score,
 }
 
 
@@ -296,7 +324,7 @@ def test_errors_say_what_to_do(name, pred, target, error, message):
 
 @pytest.mark.parametrize("build", FUNCTIONS, ids=lambda build: build.__name__)
 def test_probabilities_are_not_masks(build):
-    options = LABELLED if build is ConfusionMatrix else {}
+    options = {ConfusionMatrix: LABELLED, FBetaScore: {"beta": 1}}.get(build, {})
     target = torch.ones(2, 4, 4).bool()
     for call in (build(**options).update, partial(FUNCTIONS[build], **options)):
         with pytest.raises(
@@ -322,13 +350,19 @@ def test_metrics_of_one_channel_refuse_several():
 
 def test_no_image_has_no_mean():
     none = np.ones((0, 4, 4), bool)
-    for function in (salt_map, iou_score, dice_score, pixel_accuracy):
-        assert function(none, none, reduction="none").numel() == (0 if function is salt_map else 1)
-        with pytest.raises(ValueError, match="at least one image"):
-            function(none, none)
+    for build, function in FUNCTIONS.items():
+        if build in (EmptyAccuracy, ConfusionMatrix):
+            continue
+        function = partial(function, beta=2) if build is FBetaScore else function
+        assert function(none, none).isnan()
+        assert function(none, none, reduction="none").numel() == (0 if build is SaltMAP else 1)
+        if build is not SaltMAP:
+            assert function(none, none, average="per_image").isnan()
+            assert function(none, none, average="per_image", reduction="none").shape == (0,)
         with pytest.raises(ValueError, match=r"unknown reduction 'sum': choose one of 'mean', 'none'"):
             function(none, none, reduction="sum")
-    assert iou_score(none, none, average="per_image", reduction="none").shape == (0,)
+    assert all(share.isnan() for share in empty_accuracy(none, none))
+    assert confusion_matrix(none, none, num_classes=2).sum() == 0
 
 
 def test_sync_alone_changes_nothing():

@@ -247,7 +247,7 @@ def test_learns_one_batch_by_heart():
     ("options", "words"),
     [
         ({"attention": "gum"}, "unknown attention 'gum': choose one of 'none'"),
-        ({"guide_channels": 32}, "an option of the guided upsampling, which is off: leave it at None, or say guided"),
+        ({"guide_channels": 32}, "an option of the guided upsampling, which is off: leave it at None, or pass guided"),
         ({**FULL, "guide_channels": 2}, "guide_channels must be at least 4, or None, got 2"),
         ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),
         ({"drop_rate": -0.1}, "got -0.1"),

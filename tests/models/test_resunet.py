@@ -219,7 +219,7 @@ def test_learns_one_batch_by_heart():
         ({"scalar_channel": "input"}, "unknown scalar_channel 'input': choose one of 'none', 'bottleneck'"),
         (
             {"scalar_channel": "bottleneck"},
-            "in_chans must be at least 2, got 1: give the scalar as a channel, or say sc",
+            "in_chans must be at least 2, got 1: give the scalar as a channel, or pass sc",
         ),
         ({"base_channels": 0}, "base_channels must be at least 1, got 0"),
         ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),

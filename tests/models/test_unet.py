@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltzoo import create_model
+from saltzoo.contracts import FeatureSpec
 from saltzoo.data import synthetic_tiles
+from saltzoo.decoders import UnetDecoder
 from saltzoo.encoders import InputSkip, TimmEncoder
 from saltzoo.layers import ATTENTIONS, HalfUnetBlock, PyramidPooling, ResidualUnetBlock, UnetBlock
 from saltzoo.losses import DeepSupervisionLoss, bce_loss
@@ -181,6 +183,17 @@ def test_a_batch_of_one_trains_with_a_pyramid_of_a_single_pixel():
 
 
 @torch.no_grad()
+def test_a_decoder_returns_the_coarsest_map_as_its_first_block_gets_it():
+    fine, coarse = torch.randn(1, 3, 8, 6), torch.randn(1, 4, 4, 3)
+    center = torch.nn.Conv2d(4, 4, kernel_size=3, padding=1)
+    decoder = UnetDecoder(FeatureSpec((3, 4), (1, 2)), (5,), center=center, with_center=True).eval()
+    first, last = decoder([fine, coarse], (8, 6))
+    assert torch.equal(first, center(coarse))
+    assert torch.equal(last, decoder.blocks[0](first, fine, (8, 6)))
+    assert decoder.channels == (4, 5)
+
+
+@torch.no_grad()
 def test_input_skip_joins_the_image_to_the_last_block():
     model = tiny(in_chans=2, input_skip=True).eval()
     plain = tiny(in_chans=2)
@@ -320,10 +333,10 @@ def test_refuses_a_batch_of_another_shape(scse, shape, words):
     [
         (
             {"decoder_channels": (64, 32)},
-            "encoder 'test_resnet' halves the image 5 times, so decoder_channels must be 5 positive numbers, "
-            "coarsest first; got (64, 32)",
+            "decoder_channels must be 5 positive numbers, coarsest first, as the encoder halves the image 5 times; "
+            "got (64, 32)",
         ),
-        ({"decoder_channels": ()}, "coarsest first; got ()"),
+        ({"decoder_channels": ()}, "5 times; got ()"),
         ({"decoder_channels": (256, 128, 64, 32, 0)}, "got (256, 128, 64, 32, 0)"),
         ({"attention": "sces"}, "unknown attention 'sces': choose one of 'none', 'se', 'scse', 'bam', 'cbam'"),
         ({"attention": "sces", "attention_sites": ("concat",)}, "unknown attention 'sces'"),
@@ -332,12 +345,15 @@ def test_refuses_a_batch_of_another_shape(scse, shape, words):
             {"attention": "none", "attention_sites": ("skip",)},
             "attention_sites=('skip',) is an option of the attention, which is off: leave it at ('encoder', ",
         ),
-        ({"attention": "scse", "attention_sites": ()}, 'say attention="none"'),
+        ({"attention": "scse", "attention_sites": ()}, 'pass attention="none"'),
         ({"attention": "scse", "attention_sites": ("encoder", "stem")}, "attention_sites must be one or more of"),
         ({"attention": "scse", "attention_reduction": 0}, "attention_reduction must be at least 1, or None, got 0"),
         ({"center": "aspp"}, "'center' of model 'unet' must be one of 'none', 'conv', 'pyramid', got 'aspp'"),
         ({"decoder_block": "dense"}, "must be one of 'concat', 'half', 'residual', got 'dense'"),
-        ({"upsample": "bicubic"}, "unknown upsample 'bicubic'"),
+        (
+            {"upsample": "bicubic"},
+            "upsample' of model 'unet' must be one of 'nearest', 'bilinear', 'deconv', None, got 'bicubic'",
+        ),
         ({"decoder_block": "half", "decoder_channels": (8, 8, 8, 8, 1)}, "out_channels must be at least 2"),
     ],
 )

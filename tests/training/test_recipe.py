@@ -91,7 +91,7 @@ def test_the_default_loss_is_bce_then_symmetric_lovasz():
         ),
         ({"losses": [{"name": "bce_loss", "options": {"b": -math.inf}}]}, ValueError, "losses.0.options.b must be a"),
         ({"losses": [{"name": "bce_loss", "weight": math.nan}]}, ValueError, "the values of a curve must be finite"),
-        ({"augment": {"shift": math.inf}}, ValueError, "augment.shift must be a finite number"),
+        ({"augment": {"shift": math.inf}}, ValueError, "shift must be a finite number"),
         ({"average": {"decay": 1}}, ValueError, "average.decay must be above 0 and below 1, got 1"),
         ({"average": {"decay": 0}}, ValueError, "average.decay must be above 0 and below 1, got 0"),
         (

@@ -13,6 +13,7 @@ import saltzoo
 from saltzoo.data import Tiles, synthetic_tiles
 from saltzoo.preprocess import Preprocess
 from saltzoo.training import Recipe, Trainer, fit, unfreezing_stages
+from saltzoo.training.resume import check_folder
 
 TINY = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 TILES = synthetic_tiles(20, seed=3)
@@ -233,3 +234,12 @@ def test_a_network_grows_from_one_with_other_channels(saved, asked, tmp_path):
     ours, theirs = (saltzoo.predict(net, TILES.images[:4]) for net in (trainer.model, smaller))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert math.isfinite(trainer.epoch(0))
+
+
+@pytest.mark.parametrize("name", ["log.csv", "predictions.png", "model"])
+def test_a_new_run_replaces_no_file_of_another_origin(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=rf"{name} .*: move it, or choose another folder"):
+        check_folder(tmp_path, resume=False)
+    (tmp_path / "last.pt").touch()
+    check_folder(tmp_path, resume=True)

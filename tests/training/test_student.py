@@ -19,6 +19,7 @@ from saltzoo.data import Augment, Tiles, stratified_folds, synthetic_tiles
 from saltzoo.draw import save_png
 from saltzoo.training import Recipe, StudentPart, Trainer, agreement, fit
 from saltzoo.training import student as student_module
+from saltzoo.training import trainer as trainer_module
 from saltzoo.training.process import Process
 from saltzoo.training.sampling import Sampler
 from saltzoo.training.student import pseudo_label
@@ -248,6 +249,30 @@ def test_processes_together_take_what_one_would(own, world, own_pseudo, labelled
     assert len(set(rounds[-1])) == len(rounds[-1])
 
 
+def test_no_two_seeds_and_epochs_have_one_order():
+    labelled, learnt = set(), set()
+    for seed in range(3):
+        sampler = Sampler(seed, labelled=40, labelled_per_step=4, pseudo=40, pseudo_per_step=4)  # a round an epoch
+        for epoch in range(20):
+            ours, theirs = sampler.epoch(epoch, CPU).split(4, dim=1)
+            labelled.add(tuple(ours.flatten().tolist()))
+            learnt.add(tuple(theirs.flatten().tolist()))
+    assert len(labelled) == len(learnt) == 60
+
+
+def test_no_two_processes_and_epochs_have_one_noise(monkeypatch, batches):
+    monkeypatch.setattr(trainer_module, "DistributedDataParallel", lambda model: model)
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda buffer, rank: None)
+    of_dropout = set()
+    for rank in range(3):
+        monkeypatch.setattr(Process, "current", lambda device, rank=rank: Process(torch.device(device), rank, 3))
+        trainer = Trainer(recipe_of(batch_size=6, seed=2), TILES)
+        for epoch in (0, 1):
+            trainer.epoch(epoch)
+            of_dropout.add(torch.initial_seed())
+    assert len({seed for *_, seed in batches}) == len(of_dropout) == 6
+
+
 @pytest.mark.parametrize(
     ("batch_size", "share", "world", "words"),
     [
@@ -311,10 +336,11 @@ def test_a_run_is_resumed_only_with_the_same_teachers_and_tiles(tmp_path):
     recipe = recipe_of(save_teacher(folder), batch_size=16)
     with pytest.raises(KeyboardInterrupt):
         run(recipe, out, tell=stop_at("epoch 1:"))
-    with pytest.raises(ValueError, match=r"has unlabelled 7 and not 6: resume it with the same"):
+    with pytest.raises(ValueError, match=r"the unlabelled tiles are not those of .*: 1 gone \(synthetic_4_000006\)"):
         run(recipe, out, resume=True, unlabelled=UNLABELLED.select(np.arange(6)))
+    (out / "pseudo_labels.bin").unlink()  # the teachers are needed again, and it is another one
     save_teacher(folder, seed=5)
-    with pytest.raises(ValueError, match=r"has teachers \[\d+\] and not \[\d+\]: resume it with the same"):
+    with pytest.raises(ValueError, match=r"teachers \[\d+\] and not \[\d+\]: resume it with the same"):
         run(recipe, out, resume=True)
 
 
@@ -376,9 +402,15 @@ def test_weights_of_the_same_fold_of_other_tiles_raise(tmp_path):
         run(recipe_of(other), tmp_path / "run")
 
 
-@pytest.mark.parametrize("told_of", [{"fold": ""}, {"data": "other tiles", "fold": "1 of 5"}])
-def test_weights_without_a_fold_in_their_card_are_reported(tmp_path, teacher, told_of):
-    recipe = recipe_of(teacher, save_teacher(tmp_path / "bare", **told_of))
+@pytest.mark.parametrize(
+    "told_of",
+    [{}, {"data": "other tiles", "fold": "1 of 5", "held_out": HELD_OUT[1]}, {"data": "tiles", "fold": "0 of 5"}],
+    ids=["nothing", "other-data", "fold-without-its-tiles"],
+)
+def test_weights_whose_card_does_not_say_what_was_held_out_are_reported(tmp_path, teacher, told_of):
+    metrics = [{"name": "salt_map", "value": 0.5, **told_of}]
+    saltzoo.save_pretrained(saltzoo.create_model(teacher), tmp_path / "bare", metrics=metrics)
+    recipe = recipe_of(teacher, f"local-dir:{tmp_path / 'bare'}")
     words = r"bare', a teacher, does not say in its card which tiles of 'tiles' it has not seen"
     with pytest.raises(KeyboardInterrupt, match=words):
         run(recipe, tmp_path / "run", tell=stop_at(""))
@@ -473,7 +505,11 @@ def test_two_processes_make_and_share_the_same_labels(tmp_path):
 
 def toml_of(recipe):
     """Return the tables that matter here as TOML, whose scalars and lists are those of JSON."""
-    lines = [f"epochs = {recipe['epochs']}", f"batch_size = {recipe['batch_size']}"]
+    lines = [
+        f"epochs = {recipe['epochs']}",
+        f"split = {json.dumps(recipe['split'])}",
+        f"batch_size = {recipe['batch_size']}",
+    ]
     lines += ["[model]", f"name = {json.dumps(recipe['model']['name'])}", "[model.options]"]
     lines += [f"{key} = {json.dumps(value)}" for key, value in recipe["model"]["options"].items()]
     lines += ["[student]", *(f"{key} = {json.dumps(value)}" for key, value in recipe["student"].items())]

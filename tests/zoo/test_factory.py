@@ -141,3 +141,41 @@ def test_refuses_with_the_next_step(name, options, kind, words):
 def test_options_are_keywords():
     with pytest.raises(TypeError):
         saltzoo.create_model("unet", True)
+
+
+def modes(model):
+    return {module.training for module in model.modules()}
+
+
+def test_weights_of_the_whole_model_bring_evaluation_mode(tmp_path):
+    fresh = saltzoo.create_model("unet_plain", channels=(4, 6), deep_supervision=True, classifier="beside")
+    assert modes(fresh) == {True}
+    assert modes(saltzoo.create_model("unet_plain", channels=(4, 6), mask_only=True)) == {True}
+    place = f"local-dir:{saltzoo.save_pretrained(fresh, tmp_path)}"
+    assert modes(saltzoo.create_model(place)) == {False}
+    assert modes(saltzoo.create_model(place, mask_only=True)) == {False}
+    assert modes(saltzoo.create_model(place, in_chans=3, num_classes=2)) == {False}
+    assert modes(saltzoo.create_model(place).train()) == {True}
+
+
+def test_a_model_with_weights_called_straight_away_agrees_with_predict():
+    model = saltzoo.create_model("saltnet_s.tgs", pretrained=True)
+    assert modes(model) == {False}
+    tiles = saltzoo.data.synthetic_tiles(2).images
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad():
+        logits = model(model.preprocess(torch.from_numpy(tiles)[:, None] / 255))
+    torch.testing.assert_close(logits[:, 0].sigmoid(), torch.from_numpy(saltzoo.predict(model, tiles)))
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_a_model_of_ones_own_with_weights_is_in_evaluation_mode(tmp_path):
+    @saltzoo.register_model
+    def dropping_net(*, in_chans=1, num_classes=1):
+        net = nn.Sequential(nn.Conv2d(in_chans, num_classes, 1), nn.Dropout())
+        net.preprocess = Preprocess.gray(in_chans)
+        return net
+
+    model = saltzoo.create_model("dropping_net")
+    assert modes(model) == {True}
+    assert modes(saltzoo.create_model(f"local-dir:{saltzoo.save_pretrained(model, tmp_path)}")) == {False}

@@ -70,7 +70,7 @@ def test_which_heads_a_model_has(name):
     ("options", "words"),
     [
         ({"classifier": "both"}, "unknown classifier 'both': choose one of 'none', 'beside', 'fused'"),
-        ({"classifier": "fused", "hypercolumn": False}, 'add hypercolumn=True, or say classifier="beside"'),
+        ({"classifier": "fused", "hypercolumn": False}, 'add hypercolumn=True, or pass classifier="beside"'),
         (
             {"hypercolumn_channels": 0},
             "hypercolumn_channels must be at least 1, or None, got 0",
@@ -79,7 +79,7 @@ def test_which_heads_a_model_has(name):
         (
             {"hypercolumn_channels": 8, "hypercolumn": False},
             "hypercolumn_channels=8 is an option of the hypercolumn, which is off: leave it at 16, or "
-            "say hypercolumn=True",
+            "pass hypercolumn=True",
         ),
         (
             {"deep_supervision_channels": 8},
@@ -92,8 +92,8 @@ def test_which_heads_a_model_has(name):
         ({"hypercolumn_channels": None, "hypercolumn": False}, "hypercolumn_channels=None is an option of"),
         (
             {"attention": "none", "attention_reduction": 4},
-            "attention_reduction=4 is an option of the attention, which is off: leave it at None, or say which, "
-            'such as attention="scse"',
+            "attention_reduction=4 is an option of the attention, which is off: leave it at None, or pass an "
+            'attention, such as attention="scse"',
         ),
         ({"drop_rate": 1.0}, "drop_rate must be at least 0 and below 1, got 1.0"),
         ({"drop_rate": -0.1}, "got -0.1"),

@@ -54,6 +54,7 @@ def push_folder(
         FileExistsError: if the branch holds other weights and `replace` is False.
         OSError: if the Hub refuses the push or cannot be reached.
     """
+    check_flags(private=private, replace=replace)
     checkpoint = load_folder(folder)
     card_file = folder / CARD
     card = card_file.read_text(encoding="utf-8") if card_file.is_file() else model_card(checkpoint.config)

@@ -47,11 +47,14 @@ class TimmEncoder(nn.Module):
 
     Raises:
         ValueError: if timm has no such network, it does not return maps of several sizes, attention can't be inserted,
-            or its stem can't have that stride; from `forward`, if the network does not take images of their size.
+            its stem can't have that stride, or `pretrained` is a string but no repository; from `forward`, if the
+            network does not take images of their size, or is in training mode and does not take their number.
+        TypeError: if `pretrained` is neither a bool, a string nor a state dict.
         OSError: if the weights cannot be loaded.
 
     Shape:
-        N in_chans H W -> maps N channels[i] H/reductions[i] W/reductions[i], finest first.
+        N in_chans H W -> maps N channels[i] H/reductions[i] W/reductions[i], finest first. Most networks round sizes
+        up; some round down, and those without padding in their first filters lose a few pixels more.
 
     Example:
         >>> encoder = TimmEncoder("test_resnet", attention="scse")
@@ -103,11 +106,16 @@ class TimmEncoder(nn.Module):
     def _run(self, x: Tensor, size: tuple[int, int]) -> list[Tensor]:
         if torch.compiler.is_compiling():
             return self.backbone(x)
+        # Attention in timm can't reshape no images. In evaluation mode an image that stands in leaves no trace.
+        stand_in = x.shape[0] == 0 and not any(module.training for module in self.backbone.modules())
         try:
-            return self.backbone(x)
+            maps = self.backbone(torch.cat([x, x.new_zeros(1, *x.shape[1:])]) if stand_in else x)
         except Exception as error:
-            self._plan.explain(error, size)
-            raise
+            explanation = self._plan.explain(error, size, count=x.shape[0])
+            if explanation is None:
+                raise
+            raise ValueError(explanation) from error
+        return [one[:0] for one in maps] if stand_in else maps
 
 
 def _attend(attention: nn.Module, channels_last: bool, _stage: nn.Module, _args: Any, output: Any) -> Any:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...contracts import FeatureSpec
 from .ceil_pool import make_exportable
+from .sizes import default_size, follow_image, map_sizes, measure_reductions, trace_any_size
 from .stem import set_strides, stem_strides
 from .trace import Site, Trace, find_site, reduction, trace
 from .unused import find_unused, remove_unused
 
-_MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 _USE_ANOTHER = 'use a convolutional or hierarchical network, such as "resnet34" or "convnext_tiny"'
 
 
@@ -73,28 +74,36 @@ class Plan:
         make_exportable(network)
         return network
 
-    def explain(self, error: Exception, size: tuple[int, int]) -> None:
-        """Raise an explanation of an error in the network if the size or the number of images caused it.
-
-        Raises:
-            ValueError: with the cause and what is possible instead.
-        """
+    def explain(self, error: Exception, size: tuple[int, int], *, count: int) -> str | None:
+        """Return what to do about an error in the network that the size or the number of images caused, else None."""
         if "more than 1 value per channel" in str(error):
-            raise ValueError(
+            return (
                 f"encoder {self.name!r} can't be trained on a single image of {size[0]} x {size[1]}: one of its maps "
                 f"is a single pixel, and batch norm can't compute a variance. Train on two or more images, or on "
                 f"larger ones"
-            ) from error
+            )
+        try:
+            why = self._explain_size(error, size)
+        except Exception:  # inside vmap, for one, no twin can be built; the error of the network is what matters
+            return None
+        if why is None and count == 0:
+            why = (
+                f"encoder {self.name!r} can't be trained on a batch without images ({_text(error)}): skip such batches"
+            )
+        return why
+
+    def _explain_size(self, error: Exception, size: tuple[int, int]) -> str | None:
         twin = self.adapt(_build_on_meta(self.create, self.options))
-        if self._takes(twin, size):
-            return
-        start, own = -(-max(size) // 8) * 8, max(_default_size(twin))
+        default = default_size(twin)
+        # If it doesn't take its own size either, the trial itself fails, and proves nothing.
+        if self._takes(twin, size) or not self._takes(twin, default):
+            return None
+        start, own = -(-max(size) // 8) * 8, max(default)
         sides = [*range(start, start + 129, 8), -(-start // own) * own]
         possible = next((side for side in sides if self._takes(twin, (side, side))), None)
         example = f"pad or resize them, for example to {possible} x {possible}"
         hint = "use another encoder" if possible is None else example
-        why = f"{type(error).__name__}: {error}"
-        raise ValueError(f"encoder {self.name!r} can't take images of {size[0]} x {size[1]} ({why}): {hint}") from error
+        return f"encoder {self.name!r} can't take images of {size[0]} x {size[1]} ({_text(error)}): {hint}"
 
     def _takes(self, twin: nn.Module, size: tuple[int, int]) -> bool:
         height, width = (-(-side // (self.multiple or 1)) * (self.multiple or 1) for side in size)
@@ -103,6 +112,10 @@ class Plan:
         except Exception:
             return False
         return True
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stride: int | None = None) -> Plan:
@@ -120,7 +133,7 @@ def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stri
     options: dict[str, Any] = {"in_chans": in_chans}
     try:
         twin = _build_on_meta(create, options)
-        multiple, seen = _trace_any_size(twin, in_chans)
+        multiple, seen = trace_any_size(twin, in_chans)
     except Exception as error:
         raise ValueError(f"encoder {name!r} returns no feature pyramid ({error}): {_USE_ANOTHER}") from error
     if multiple is None:
@@ -133,11 +146,8 @@ def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stri
     reductions = _reductions(seen, channels_last)
     # Of several maps with the same reduction the last, because it is the deepest.
     maps = tuple(i for i, r in enumerate(reductions) if r not in reductions[i + 1 :])
-    if len(maps) < 2 or list(reductions) != sorted(reductions):
-        raise ValueError(
-            f"encoder {name!r} returns no feature pyramid for a decoder, its maps have the reductions {reductions}: "
-            f"{_USE_ANOTHER}"
-        )
+    if wrong := _find_fault(twin, seen, reductions, channels_last, any_size=multiple is not None):
+        raise ValueError(f"encoder {name!r} returns no feature pyramid for a decoder, {wrong}: {_USE_ANOTHER}")
     unused = find_unused(twin, seen, maps)
     if unused:
         remove_unused(twin, unused)
@@ -157,6 +167,23 @@ def make_plan(name: str, create: Callable[..., Any], *, in_chans: int, stem_stri
     )
 
 
+def _find_fault(
+    twin: nn.Module, seen: Trace, reductions: Sequence[int], channels_last: bool, *, any_size: bool
+) -> str | None:
+    """Return why the maps of a network are no feature pyramid, None if they are."""
+    # A network made for one size of images can only be believed. Others lose some pixels without padding, or resize.
+    in_doubt = any_size and not follow_image(seen, reductions, channels_last)
+    measured = measure_reductions(twin, seen, channels_last) if in_doubt else tuple(reductions)
+    if math.inf in measured:
+        return "because it resizes images inside: the sizes of its maps do not follow that of the image"
+    if len(set(reductions)) < 2 or list(reductions) != sorted(reductions):
+        return f"its maps have the reductions {reductions}"
+    height = seen.size[0]
+    if any(abs(height / r - height / m) >= 2 for r, m in zip(reductions, measured, strict=True)):
+        return f"its maps have the reductions {', '.join(f'{m:.1f}' for m in measured)}, which are no powers of two"
+    return None
+
+
 def _trace_with_strides(
     name: str, twin: nn.Module, seen: Trace, strides: Mapping[str, int], stem_stride: int, channels_last: bool
 ) -> tuple[int | None, Trace]:
@@ -168,10 +195,10 @@ def _trace_with_strides(
     expected = _expected_reductions(_reductions(seen, channels_last), stem_stride)
     set_strides(twin, strides)
     try:
-        multiple, seen = _trace_any_size(twin, seen.in_chans)
+        multiple, seen = trace_any_size(twin, seen.in_chans)
     except Exception as error:
         raise _stem_error(name, stem_stride, f"the network then fails with: {error}") from error
-    reductions, finest = _reductions(seen, channels_last), _size(seen.maps[0], channels_last)
+    reductions, finest = _reductions(seen, channels_last), map_sizes(seen.maps, channels_last)[0]
     if reductions != expected:
         raise _stem_error(name, stem_stride, f"its maps then have the reductions {reductions}, not {expected}")
     if expected[0] == 1 and finest != seen.size:
@@ -192,18 +219,6 @@ def _build_on_meta(create: Callable[..., Any], options: Mapping[str, Any]) -> An
         return create(**options).eval()
 
 
-def _trace_any_size(twin: nn.Module, in_chans: int) -> tuple[int | None, Trace]:
-    """Return the smallest number of which the sides of an image must be multiples, and a trace; None for one size."""
-    for multiple in _MULTIPLES:
-        # Odd multiples stay odd when halved: one side is rounded up, and after a stem the other is rounded down.
-        height, width = (multiple * (side // multiple | 1) for side in (321, 381))
-        try:
-            return multiple, trace(twin, (height, width), in_chans=in_chans)
-        except Exception:  # networks raise many kinds of errors for a size that they do not take
-            continue
-    return None, trace(twin, _default_size(twin), in_chans=in_chans)
-
-
 def _without_fixed_size(
     create: Callable[..., Any], options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Any, int, Trace] | None:
@@ -211,24 +226,14 @@ def _without_fixed_size(
     free = {**options, "strict_img_size": False}
     try:
         twin = _build_on_meta(create, free)
-        multiple, seen = _trace_any_size(twin, free["in_chans"])
+        multiple, seen = trace_any_size(twin, free["in_chans"])
     except Exception:  # most networks do not have this option
         return None
     return None if multiple is None else (free, twin, multiple, seen)
 
 
-def _default_size(twin: Any) -> tuple[int, int]:
-    height, width = twin.pretrained_cfg["input_size"][-2:]
-    return height, width
-
-
 def _reductions(seen: Trace, channels_last: bool) -> tuple[int, ...]:
-    return tuple(reduction(seen.size, _size(one, channels_last)) for one in seen.maps)
-
-
-def _size(features: Tensor, channels_last: bool) -> tuple[int, int]:
-    height, width = features.shape[1:3] if channels_last else features.shape[2:4]
-    return height, width
+    return tuple(reduction(seen.size, size) for size in map_sizes(seen.maps, channels_last))
 
 
 def _expected_reductions(reductions: Sequence[int], stem_stride: int) -> tuple[int, ...]:

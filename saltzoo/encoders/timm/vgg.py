@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..._checks import check_flags
 from .encoder import load_network
 
 TAPS = (2, 7, 16)
@@ -31,6 +32,7 @@ class VGG19Features(nn.Module):
 
     def __init__(self, *, pretrained: bool = True, cache_dir: str | None = None) -> None:
         super().__init__()
+        check_flags(pretrained=pretrained)
         network = load_network("vgg19.tv_in1k", pretrained=pretrained, cache_dir=cache_dir)
         self.layers = network.features[: TAPS[-1] + 1]
         for tap in TAPS[:-1]:  # timm's ReLU works in place and would overwrite the tapped map

@@ -24,9 +24,17 @@ def weights_overlay(name: str, source: PretrainedWeights) -> dict[str, Any]:
         source: True for timm's own weights, "hf-hub:ORG/NAME", or a state dict.
 
     Raises:
-        ValueError: if the state dict is not of this network: a tensor is missing or has another shape. Tensors of the
-            classifier may be missing.
+        TypeError: if the source is something else.
+        ValueError: if a word is no name on the Hub, or the state dict is not of this network: a tensor is missing or
+            has another shape. Tensors of the classifier may be missing.
     """
+    if not isinstance(source, bool | str | Mapping):
+        raise TypeError(f'pretrained must be True or False, "{HUB}ORG/NAME" or a state dict, got {source!r}')
+    if isinstance(source, str) and not source.startswith(HUB):
+        raise ValueError(
+            f'pretrained must be True or False, "{HUB}ORG/NAME" or a state dict, got {source!r}: read a file with '
+            f"saltzoo.convert.read_state_dict, or give its path to create_model(pretrained_encoder=...)"
+        )
     if isinstance(source, bool):
         return {}
     if isinstance(source, str):

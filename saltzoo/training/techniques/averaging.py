@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from ..._checks import check_fraction
-from ..._torch import modes_restored
+from ..._torch import evaluation_view
 from .freezing import learning_batch_norms
 
 
@@ -119,8 +119,8 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
 
     The new running mean and variance are the averages of the means and variances of the batches: use batches of equal
     size, as large as in training, without augmentation. During the pass only batch norms are in training mode, so
-    dropout is off. Afterwards every module is in its earlier mode. Norms under `keep_batch_norm_frozen` keep their
-    statistics. A model without batch norm is left alone, and no batch is read.
+    dropout is off. The pass runs on a view of the model, which keeps its modes and gets the statistics at the end.
+    Norms under `keep_batch_norm_frozen` keep theirs. A model without batch norm is left alone, and no batch is read.
 
     Several processes must pass the same batches, or broadcast the buffers of one process afterwards.
 
@@ -137,26 +137,22 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
         >>> norm.running_mean.item(), round(norm.running_var.item(), 4)
         (2.5, 1.6667)
     """
-    norms = learning_batch_norms(model)
-    momenta = {norm: norm.momentum for norm in norms}
-    before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
-    try:
-        with modes_restored(model):
-            model.eval()
-            update_bn(batches, _NormsOf(model, norms))
-        missed = sum(not norm.num_batches_tracked for norm in norms)
-        if missed:
-            raise ValueError(
-                f"batches must hold more than one value per channel for every batch norm, but {missed} of {len(norms)} "
-                f"norms got none: give at least one batch of two images or more"
-            )
-    except BaseException:
-        for buffer, old in before:
-            buffer.copy_(old)
-        raise
-    finally:
-        for norm, momentum in momenta.items():
-            norm.momentum = momentum
+    # Norms of the view get statistics of their own, so that others can use the model until it gets the result.
+    view = evaluation_view(model)
+    norms = learning_batch_norms(view)
+    for norm in norms:
+        vars(norm)["_buffers"] = {name: value.clone() for name, value in norm.named_buffers(recurse=False)}
+    update_bn(batches, _NormsOf(view, norms))
+    missed = sum(not norm.num_batches_tracked for norm in norms)
+    if missed:
+        raise ValueError(
+            f"batches must hold more than one value per channel for every batch norm, but {missed} of {len(norms)} "
+            f"norms got none: give at least one batch of two images or more"
+        )
+    with torch.no_grad():
+        for norm, new in zip(learning_batch_norms(model), norms, strict=True):
+            for old, value in zip(norm.buffers(recurse=False), new.buffers(recurse=False), strict=True):
+                old.copy_(value)
 
 
 class _NormsOf(nn.Module):

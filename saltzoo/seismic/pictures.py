@@ -1,0 +1,172 @@
+"""Reader of gray pictures: it returns what the samples of a file mean, or refuses the file. It never guesses."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._samples import Samples, read_samples
+
+Gray = npt.NDArray[np.uint8 | np.uint16 | np.float32]
+
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Names of files in these formats end with these suffixes, in lower case."""
+
+_DARK = {8: 1, 16: 4095}
+"""By bits: the largest value of samples that may be masks, or data of 8 to 12 bits in a file of 16."""
+
+
+def read_picture(
+    path: str | os.PathLike[str], *, value_range: tuple[float, float] | None = None, page: int | None = None
+) -> Gray:
+    """Read a gray picture, so that `predict` sees the gray levels that the file means.
+
+    BMP, GIF, JPEG, PNG, PPM, TIFF and WEBP files are read. Without `value_range`, samples of 1, 8, 12 or 16 unsigned
+    bits are gray levels from 0 to 2^bits - 1. No format defines black and white for signed, 32-bit and floating-point
+    samples. A palette, or RGB, is read if all its colours are gray; an alpha channel, if every pixel is opaque.
+
+    Args:
+        path: file.
+        value_range: samples (black, white), for instance (-3000.0, 3000.0), of which every sample is one or lies
+            between; None for the full scale of unsigned samples.
+        page: page of a file of several, from 0; None for a file of one page.
+
+    Returns:
+        H W: uint8, or uint16 from 16-bit samples; float32 in 0..1 with `value_range`, or from 12-bit samples.
+
+    Raises:
+        OSError: if the file cannot be opened.
+        TypeError: if `value_range` is not a pair of numbers.
+        ValueError: if the file is damaged or no picture, or has too many pixels; if it is in colours or partly
+            transparent; if it has several pages and `page` is None, or no such page; if `value_range` is missing or
+            does not hold every sample, or a sample is NaN; if all 16-bit samples are below 4096, or all 8-bit samples
+            below 2, but not all 0.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.fromarray(np.array([[-2.0, 0.0, 2.0]], np.float32)).save(f"{folder}/line.tif")
+        ...     read_picture(f"{folder}/line.tif", value_range=(-2.0, 2.0)).tolist()
+        [[0.0, 0.5, 1.0]]
+    """
+    _check_range(value_range)
+    samples = read_samples(path, page)
+    values, bits = samples.values, samples.bits
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{path} has {count} samples that are NaN or infinite: replace them by numbers")
+    least, most = values.min().item(), values.max().item()
+    if value_range is not None:
+        black, white = value_range
+        if least < black or most > white:
+            raise ValueError(
+                f"value_range must hold all samples of {path}, {least:g} to {most:g}, got {black:g} to {white:g}: "
+                "pass a wider range, or clip the samples first"
+            )
+        return _scaled(samples, black, white)
+    if bits is None:
+        raise ValueError(
+            f"{path} holds {values.dtype} samples, {least:g} to {most:g}, whose black and white no format defines: "
+            f"pass value_range=(BLACK, WHITE), for instance (0.0, 1.0) or (-3000.0, 3000.0)"
+        )
+    full = 2**bits - 1
+    if 0 < most <= _DARK.get(bits, 0):
+        raise ValueError(
+            f"{path} holds {bits}-bit samples of at most {most}, where {full} is white: pass value_range=(0, {full}) "
+            f"if the picture is that dark, or value_range=(0, {most}), or another, if {most} is bright"
+        )
+    if bits == 1:
+        return (values ^ samples.inverted) * np.uint8(255)
+    if full != np.iinfo(values.dtype).max:
+        return _scaled(samples, 0, full)
+    return full - values if samples.inverted else values
+
+
+def read_mask(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.bool_], int]:
+    """Read a mask of one page: 0 for background, and 1, 255 or 65535 for salt.
+
+    Args:
+        path: file in one of the formats of `read_picture`, gray.
+
+    Returns:
+        H W, True for salt; and the value of salt, 0 without salt. 255 stands for the white of any number of bits.
+
+    Raises:
+        OSError: if the file cannot be opened.
+        ValueError: if the file is damaged, no picture, or not gray, or holds another value, or two for salt.
+    """
+    samples = read_samples(path, None)
+    mask, salt = mask_of(samples.values, str(path))
+    if samples.inverted:
+        mask, salt = ~mask, 255
+    return mask, salt * 255 if samples.bits == 1 else min(salt, 255)
+
+
+def mask_of(values: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.bool_], int]:
+    """Return where the samples of a mask are salt, and the value of salt, 0 without salt.
+
+    Raises:
+        ValueError: if `values` holds others than 0 and one of 1, 255 and 65535; `where` names the file.
+    """
+    salt = values.max().item() if values.size else 0
+    mask = values == salt if salt else np.zeros(values.shape, np.bool_)
+    if salt not in (0, 1, 255, 65535) or not (mask | (values == 0)).all():
+        found = np.unique(values)
+        listed = ", ".join(f"{value:g}" for value in found[:6].tolist()) + (", ..." if len(found) > 6 else "")
+        raise ValueError(
+            f"{where} must hold 0 for background and one of 1, 255 and 65535 for salt, got the values {listed}: "
+            "write masks with two values"
+        )
+    return mask, int(salt)
+
+
+def check_one_meaning(salt: Mapping[str, int]) -> None:
+    """Raise ValueError if some masks mark salt by 1 and others by 255 or 65535, which may be unknown pixels there.
+
+    Args:
+        salt: by file, the value of salt, 0 without salt.
+    """
+    ones = [name for name, value in salt.items() if value == 1]
+    whites = [name for name, value in salt.items() if value > 1]
+    if ones and whites:
+        raise ValueError(
+            f"masks must mark salt by one value, got 1 in {ones[0]} and {salt[whites[0]]} in {whites[0]}: write 0 and "
+            "255 in every mask (if 255 marks unknown pixels, decide for each whether it is salt)"
+        )
+
+
+def as_uint8(picture: Gray) -> npt.NDArray[np.uint8]:
+    """Return a picture of `read_picture` in 8 bits, rounded.
+
+    Example:
+        >>> as_uint8(np.array([[0, 257, 65535]], np.uint16)).tolist(), as_uint8(np.array([[0.5]], np.float32)).tolist()
+        ([[0, 1, 255]], [[128]])
+    """
+    if picture.dtype == np.uint8:
+        return picture.astype(np.uint8, copy=False)
+    if picture.dtype == np.uint16:
+        return ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.rint(picture * np.float32(255)).astype(np.uint8)
+
+
+def _check_range(value_range: tuple[float, float] | None) -> None:
+    if value_range is None:
+        return
+    numbers = isinstance(value_range, tuple | list) and len(value_range) == 2
+    if not numbers or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value_range):
+        raise TypeError(f"value_range must be a pair of numbers (BLACK, WHITE), or None, got {value_range!r}")
+    if not (all(map(math.isfinite, value_range)) and value_range[0] < value_range[1]):
+        raise ValueError(f"value_range must be finite, black below white, got {tuple(value_range)}")
+
+
+def _scaled(samples: Samples, black: float, white: float) -> npt.NDArray[np.float32]:
+    unit = (samples.values.astype(np.float64) - black) / (white - black)
+    return (1 - unit if samples.inverted else unit).astype(np.float32)
