@@ -35,8 +35,7 @@ COLUMNS = ("model", "fold", "tta", "tiles", "unseen", "salt_map", "iou", "dice",
 
 def load(name: str, device: torch.device) -> saltzoo.Segmenter:
     """Load a model by the name of its weights, or by a source."""
-    pretrained = not name.startswith(("local-dir:", "hf-hub:"))
-    return saltzoo.create_model(name, pretrained=pretrained).to(device)
+    return saltzoo.create_model(name, pretrained=True).to(device)
 
 
 def folds(name: str, tiles: Tiles) -> npt.NDArray[np.int64]:

@@ -57,7 +57,7 @@ def load(name: str) -> saltzoo.Segmenter:
     Raises:
         ValueError: if the model has several classes.
     """
-    model = saltzoo.create_model(name, pretrained=":" not in name)
+    model = saltzoo.create_model(name, pretrained=True)
     classes = model.config.model_args["num_classes"] if model.config else 1
     if classes > 1:
         raise ValueError(f"{name} has {classes} classes: use a model with one class, salt")

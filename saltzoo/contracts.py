@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +122,6 @@ class Head(Protocol):
         """Maps, coarsest first, (H, W) and the image's logit N 1 -> N num_classes H W."""
 
 
-@runtime_checkable
 class SegmentationModel(Protocol):
     """What `saltzoo.predict` takes: a module with `preprocess` and a forward from prepared images to logits.
 

@@ -11,6 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from minihub import MiniHub, point_client_at
 
+from saltzoo.zoo import registry
+
 pytest.register_assert_rewrite("_proofs")
 
 
@@ -27,3 +29,10 @@ def load_benchmark(monkeypatch):
     """Return a function that imports a module of the benchmarks, as a script in their folder would import it."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
     return import_module
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    """Let a test register models and weights that no other test sees."""
+    monkeypatch.setattr(registry, "_models", dict(registry._models))
+    monkeypatch.setattr(registry, "_weights", dict(registry._weights))

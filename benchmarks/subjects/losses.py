@@ -13,7 +13,7 @@ from measure.report import Row
 from measure.timing import Run
 from torch import Tensor, nn
 
-from saltzoo.encoders.timm.vgg import TAPS, VGG19Features
+from saltzoo.encoders.timm.vgg import LAYERS, VGG19Features
 from saltzoo.losses import lovasz_hinge, lovasz_softmax, topology_loss
 
 TILES = 40
@@ -89,7 +89,7 @@ def _loss_rows(plan: Plan, subject: str, mode: str, losses: Mapping[str, Loss], 
 def _every_map_apart(logits: Tensor, *, target: Tensor, features: VGG19Features) -> Tensor:
     predicted, true = _gray(logits.sigmoid()), _gray(target[:, None])
     losses = [
-        (features.layers[: tap + 1](predicted) - features.layers[: tap + 1](true)).square().mean() for tap in TAPS
+        (features.layers[: tap + 1](predicted) - features.layers[: tap + 1](true)).square().mean() for tap in LAYERS
     ]
     return torch.stack(losses).sum()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import nn
 
@@ -13,45 +13,38 @@ from ..contracts import ModelConfig
 from ..preprocess import Preprocess
 
 
-@runtime_checkable
-class SavableModel(Protocol):
-    """What a checkpoint needs of a module. Every model of `create_model` has it.
-
-    Attributes:
-        config: how to build it again; None if it was not made by `create_model`.
-        preprocess: how images become its input.
-    """
-
-    config: ModelConfig | None
-    preprocess: Preprocess
-
-
 def config_of(model: nn.Module) -> tuple[ModelConfig, Preprocess]:
     """Return the config and the preprocess of a model.
 
     Raises:
         ValueError: if it has none, or they do not fit each other.
     """
-    if (
-        not isinstance(model, SavableModel)
-        or not isinstance(model.config, ModelConfig)
-        or not isinstance(model.preprocess, Preprocess)
-    ):
-        parts = model.named_children() if isinstance(model, nn.Module) else ()
-        inside = [name for name, part in parts if isinstance(part, SavableModel)]
+    parts = _parts_of(model)
+    if parts is None:
+        children = model.named_children() if isinstance(model, nn.Module) else ()
+        inside = [name for name, child in children if _parts_of(child) is not None]
         raise ValueError(
             f"this {type(model).__name__} cannot be saved: it needs a config, which create_model sets (register its "
             f"builder with saltzoo.register_model and create it by name), and a preprocess (set "
             f"model.preprocess = saltzoo.Preprocess(...))"
             + (f". It wraps such a model: save its .{inside[0]}" if inside else "")
         )
-    channels = model.config.model_args.get("in_chans", 1)
-    if model.preprocess.in_chans != channels:
+    config, preprocess = parts
+    channels = config.model_args.get("in_chans", 1)
+    if preprocess.in_chans != channels:
         raise ValueError(
-            f"this {type(model).__name__} cannot be saved: its preprocess is for {model.preprocess.in_chans} "
+            f"this {type(model).__name__} cannot be saved: its preprocess is for {preprocess.in_chans} "
             f"channel(s), and the model has {channels}: set model.preprocess to one with {channels} mean(s)"
         )
-    return model.config, model.preprocess
+    return parts
+
+
+def _parts_of(model: nn.Module) -> tuple[ModelConfig, Preprocess] | None:
+    try:
+        config, preprocess = model.config, model.preprocess
+    except AttributeError:
+        return None
+    return (config, preprocess) if isinstance(config, ModelConfig) and isinstance(preprocess, Preprocess) else None
 
 
 def describe(

@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
 
     from ..models.cost import cost
     from ..zoo.factory import create_model
-    from ..zoo.sources import parse_source
+    from ..zoo.sources import has_tag, parse_source
 
-    source = parse_source(args.name, pretrained="." in args.name)
+    source = parse_source(args.name, pretrained=has_tag(args.name))
     weights = source if isinstance(source, WeightsSpec) else None
     spec = find_model(weights.model if weights else args.name)
     with torch.device("meta"):

@@ -19,7 +19,7 @@ from .techniques.growing import grow
 from .techniques.normalized_gradient import normalized_gradient
 
 
-def build_model(recipe: Recipe, tiles: Tiles, *, restored: Preprocess | None = None) -> Segmenter:
+def build_initial_model(recipe: Recipe, tiles: Tiles, *, restored: Preprocess | None = None) -> Segmenter:
     """Return the model with its first weights: random ones, those of an encoder or those of a smaller network.
 
     Args:

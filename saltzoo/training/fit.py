@@ -86,19 +86,19 @@ def fit(
     recipe = replace(recipe, fold=recipe.fold if fold is None else fold, seed=recipe.seed if seed is None else seed)
     process, out = Process.current(device), Path(out)
     check_folder(out, resume=resume)
-    say = tell if process.main else _silent
+    tell = tell if process.main else _silent
     saved = SavedRun.read(out, process.device) if resume else None
     if saved is not None:
         recipe = saved.continued(recipe)
         if recipe.epochs > saved.epochs:
-            say(
+            tell(
                 f"the run of {saved.epochs} epochs gets {recipe.epochs - saved.epochs} more: its rate restarts for them"
             )
     tiles, unlabelled = in_order(tiles), None if unlabelled is None else in_order(unlabelled)
     folds = checked_folds(recipe, tiles)
     validation = tiles.select(folds == recipe.fold)
     artifacts = Artifacts(recipe, validation, out, data=data, license=license, machine=process.machine)
-    run = open_run(artifacts, tiles, folds, unlabelled=unlabelled, saved=saved, process=process, say=say)
+    run = open_run(artifacts, tiles, folds, unlabelled=unlabelled, saved=saved, process=process, tell=tell)
     with full_disk_explained(out, out / STATE):
         return _epochs(run, [] if saved is None else saved.history, save_every)
 
@@ -139,7 +139,7 @@ def _record(run: Run, history: History, *, save: bool) -> None:
         _write(run, history, save=save)  # state and checkpoint are of one epoch
         raise
     speed = run.trainer.steps * recipe.batch_size / seconds if seconds else 0.0
-    run.say(f"epoch {epoch}: loss {loss:.4f}  score {score:.4f}  {seconds:.1f} s  {speed:.1f} tiles/s")
+    run.tell(f"epoch {epoch}: loss {loss:.4f}  score {score:.4f}  {seconds:.1f} s  {speed:.1f} tiles/s")
 
 
 def _write(run: Run, history: History, *, save: bool) -> None:
@@ -165,7 +165,7 @@ def _finish(run: Run, history: History) -> dict[str, float]:
         artifacts.save(run.trainer.kept, history, scores)
         reached = [(score, minutes_to(history, score)) for score in MILESTONES]
         times = [f"{score:.2f}: {minutes:.1f}" for score, minutes in reached if minutes is not None]
-        run.say(f"minutes of steps to a score of {', '.join(times)}" if times else f"no score of {MILESTONES[0]:.2f}")
+        run.tell(f"minutes of steps to a score of {', '.join(times)}" if times else f"no score of {MILESTONES[0]:.2f}")
     return scores
 
 

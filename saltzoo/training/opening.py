@@ -32,7 +32,7 @@ class Run:
         trainer: model, optimiser and their steps.
         identity: what a resumed run must have in common with this one.
         pseudo: pseudo-labelled tiles of a recipe with a student.
-        say: called with lines of text.
+        tell: called with lines of text.
     """
 
     process: Process
@@ -40,7 +40,7 @@ class Run:
     trainer: Trainer
     identity: Identity
     pseudo: Tiles | None
-    say: Tell
+    tell: Tell
 
     def begin(self) -> None:
         """Make the folder, with what a resumed run needs beside its state."""
@@ -63,7 +63,7 @@ def open_run(
     unlabelled: Tiles | None,
     saved: SavedRun | None,
     process: Process,
-    say: Tell,
+    tell: Tell,
 ) -> Run:
     """Check what the recipe names, label the unlabelled tiles and build the trainer, with the state of a saved run.
 
@@ -74,7 +74,7 @@ def open_run(
         unlabelled: tiles of the recipe's student, sorted by id.
         saved: run that continues; None for a new one.
         process: this process.
-        say: called with lines of text.
+        tell: called with lines of text.
 
     Raises:
         ValueError, OSError: as `fit` does.
@@ -89,7 +89,7 @@ def open_run(
     )
     if saved is not None:
         saved.check_data(identity.data, identity.tiles, identity.unlabelled)
-    identity, pseudo = _labelled(artifacts, identity, unlabelled, saved, process, say)
+    identity, pseudo = _labelled(artifacts, identity, unlabelled, saved, process, tell)
     trainer = Trainer(
         recipe,
         tiles.select(folds != recipe.fold),
@@ -103,7 +103,7 @@ def open_run(
     _rehearse(artifacts, trainer, process)
     if saved is not None:
         saved.restore(trainer.parts)
-    return Run(process, artifacts, trainer, identity, pseudo, say)
+    return Run(process, artifacts, trainer, identity, pseudo, tell)
 
 
 def _labelled(
@@ -112,7 +112,7 @@ def _labelled(
     unlabelled: Tiles | None,
     saved: SavedRun | None,
     process: Process,
-    say: Tell,
+    tell: Tell,
 ) -> tuple[Identity, Tiles | None]:
     """Return the pseudo-labelled tiles of a student, and the identity with their digest.
 
@@ -128,12 +128,12 @@ def _labelled(
     start = recipe if saved is None else replace(recipe, model=replace(recipe.model, grow_from=None))
     weights = check_leakage(start, artifacts.held_out)
     for line in weights.warnings:
-        say(line)
+        tell(line)
     if recipe.student is None or unlabelled is None:
         return identity, None
     pseudo = pseudo_label(recipe.student, unlabelled, process, amp=recipe.amp == "bf16")
     empty = float((pseudo.coverage == 0).mean())
-    say(f"pseudo-labels: {len(pseudo)} of {len(unlabelled)} tiles are kept, {empty:.1%} of them empty")
+    tell(f"pseudo-labels: {len(pseudo)} of {len(unlabelled)} tiles are kept, {empty:.1%} of them empty")
     identity = replace(identity, labels=digest_of(pseudo), teachers=weights.teachers)
     if saved is not None:
         saved.check_labels(digest_of(pseudo), weights.teachers)

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..data import Tiles
 from ..models import Segmenter
 from ..preprocess import Preprocess
-from .assemble import build_average, build_loss, build_model, build_optimizer
+from .assemble import build_average, build_initial_model, build_loss, build_optimizer
 from .process import Process
 from .recipe import Recipe
 from .sampling import Sampler
@@ -73,7 +73,9 @@ class Trainer:
         self.steps = self._sampler.steps
         torch.manual_seed(recipe.seed)
         self.model = (
-            build_model(recipe, tiles, restored=restored).to(self._process.device).to(memory_format=torch.channels_last)
+            build_initial_model(recipe, tiles, restored=restored)
+            .to(self._process.device)
+            .to(memory_format=torch.channels_last)
         )
         self.optimizer = build_optimizer(recipe.optimizer, self.model)
         if recipe.frozen_batch_norm:

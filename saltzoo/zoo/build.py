@@ -40,7 +40,7 @@ def build_model(spec: ModelSpec, asked: Mapping[str, Any], **loading: Any) -> Se
         "in_chans": 1,
         "num_classes": 1,
         **spec.options,
-        **{name: value for name, value in asked.items() if value is not None or _allows_none(keys, name)},
+        **{name: value for name, value in asked.items() if value is not None or allows_none(keys, name)},
     }
     check_keys(args, keys, f"model {spec.name!r}", word="option", error=TypeError)
     for name, value in args.items():
@@ -65,5 +65,6 @@ def _builder_of(name: str, builder: Callable[..., Any], args: Mapping[str, Any])
     return partial(builder, **args)
 
 
-def _allows_none(keys: Mapping[str, Any], name: str) -> bool:
+def allows_none(keys: Mapping[str, Any], name: str) -> bool:
+    """Return whether None is a value of an option, and not only a word for its default."""
     return name in keys and keys[name].hint is not Any and matches(None, keys[name].hint)

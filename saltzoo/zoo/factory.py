@@ -13,7 +13,7 @@ from ..checkpoints.state_dict import read_state_dict
 from ..models import Segmenter
 from .build import build_model
 from .restore import leave_out_heads, restore_model
-from .sources import load_checkpoint, parse_source
+from .sources import HUB, load_checkpoint, parse_source
 from .spec import ModelSpec
 
 
@@ -93,6 +93,6 @@ def _check_encoder_weights(given: object) -> None:
 
 def _encoder_weights(given: bool | str | Path) -> bool | str | Mapping[str, Tensor]:
     """Read a file of weights; leave True, False and names on the Hub as they are."""
-    if isinstance(given, bool) or (isinstance(given, str) and given.startswith("hf-hub:")):
+    if isinstance(given, bool) or (isinstance(given, str) and given.startswith(HUB)):
         return given
     return read_state_dict(given)

@@ -92,8 +92,9 @@ def find_model(name: str) -> ModelSpec:
     """
     if name in _models:
         return _models[name]
+    hint = closest(name, _models)
     raise ValueError(
-        f"unknown model {name!r}. {closest(name, _models)} See saltzoo.list_models(), or compose one: "
+        f"unknown model {name!r}. {hint and f'{hint} '}See saltzoo.list_models(), or compose one: "
         f'create_model("unet", encoder="resnet34", attention="scse")'
     )
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .._config import to_table
+from .._config import keys_of, to_table
 from .._version import __version__
 from ..checkpoints.adapt import Adapted, Change, adapt_preprocess, adapt_tensors, load_strictly
 from ..checkpoints.folder import Checkpoint, is_newer, newer_explained
 from ..models import Segmenter
-from .build import build_model
+from .build import allows_none, build_model
 from .registry import find_model
 
 _log = logging.getLogger("saltzoo")
@@ -62,8 +62,9 @@ def leave_out_heads(model: Segmenter) -> Segmenter:
 
 def _check_same_options(checkpoint: Checkpoint, asked: Mapping[str, Any]) -> None:
     source, saved = checkpoint.source, checkpoint.model_args
+    keys = keys_of(find_model(checkpoint.architecture).load_builder())
     for key, value in asked.items():
-        if value is None:
+        if value is None and not allows_none(keys, key):
             continue
         if key not in saved:
             raise TypeError(

@@ -37,6 +37,14 @@ class HubRepository:
 WeightsSource = WeightsSpec | LocalFolder | HubRepository
 Source = ModelSpec | WeightsSource
 
+HUB = "hf-hub:"
+LOCAL = "local-dir:"
+
+
+def has_tag(name: str) -> bool:
+    """Return whether the name of a model is followed by a tag of weights."""
+    return not name.startswith((HUB, LOCAL)) and "." in name
+
 
 @overload
 def parse_source(name: str, *, pretrained: Literal[True]) -> WeightsSource: ...

@@ -14,7 +14,6 @@ from torch import nn
 import saltzoo
 from saltzoo import Preprocess
 from saltzoo.checkpoints.adapt import adapt_filters, adapt_preprocess, load_strictly
-from saltzoo.zoo import registry
 
 CHANNELS = st.integers(1, 7)
 FILTERS = {
@@ -178,9 +177,8 @@ def test_refuses_other_channels_if_more_than_first_filters_depend_on_them(tmp_pa
 
 
 @pytest.fixture
-def by_hand(monkeypatch):
+def by_hand(own_registry):
     """Save a model of a user with a layer whose shape depends on the channels or classes in an unusual way."""
-    monkeypatch.setattr(registry, "_models", dict(registry._models))
 
     @saltzoo.register_model
     def net(*, in_chans=1, num_classes=1, odd="none"):

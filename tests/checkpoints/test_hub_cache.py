@@ -8,7 +8,6 @@ from _tiny import checkpoint_files, same_weights, tiny
 
 import saltzoo
 from saltzoo.checkpoints.hub import fetch
-from saltzoo.zoo import registry
 
 WEIGHTS = "model.safetensors"
 
@@ -133,10 +132,9 @@ def test_a_file_damaged_in_the_cache_stays_while_the_hub_is_unreachable(hub, cac
     assert file.read_bytes() == good[:-1]
 
 
-def test_the_cache_is_enough_while_the_hub_is_unreachable(hub, unreachable, caplog, monkeypatch):
+def test_the_cache_is_enough_while_the_hub_is_unreachable(own_registry, hub, unreachable, caplog, monkeypatch):
     sha = hub.put("org/net", checkpoint_files())
     hub.put("org/net", checkpoint_files(1), branch="trial/1")
-    monkeypatch.setattr(registry, "_weights", dict(registry._weights))
     saltzoo.register_weights(saltzoo.WeightsSpec("unet", "mine", "org/net"))
     load()
     load("hf-hub:org/net@trial/1")
@@ -150,7 +148,7 @@ def test_the_cache_is_enough_while_the_hub_is_unreachable(hub, unreachable, capl
     assert same_weights(load("unet.mine", pretrained=True), tiny())
 
 
-def test_offline_says_what_the_cache_lacks(hub, tmp_path, monkeypatch):
+def test_offline_says_what_the_cache_lacks(own_registry, hub, tmp_path, monkeypatch):
     hub.put("org/net", checkpoint_files())
     hub.put("org/half", {"config.json": checkpoint_files()["config.json"]})
     load()
@@ -159,7 +157,6 @@ def test_offline_says_what_the_cache_lacks(hub, tmp_path, monkeypatch):
     refused(OSError, "config.json of org/net@v9 is not in the cache.*HF_HUB_OFFLINE", "hf-hub:org/net@v9")
     refused(OSError, "config.json of org/net@main is not in the cache.*cache_dir", cache_dir=str(tmp_path / "other"))
     refused(OSError, "model.safetensors of org/half@main is not in the cache", "hf-hub:org/half")
-    monkeypatch.setattr(registry, "_weights", dict(registry._weights))
     saltzoo.register_weights(saltzoo.WeightsSpec("unet_plain", "never"))
     words = r"config.json of saltzoo/unet_plain.never@main is not in the cache.* Or take them from a clone"
     refused(OSError, words, "unet_plain.never", pretrained=True)

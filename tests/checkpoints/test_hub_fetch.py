@@ -8,7 +8,7 @@ from _tiny import checkpoint_files, same_weights, tiny
 from safetensors.torch import load, save
 
 import saltzoo
-from saltzoo.zoo import registry, sources
+from saltzoo.zoo import sources
 
 
 @pytest.fixture
@@ -25,9 +25,8 @@ def log(caplog):
 
 
 @pytest.fixture
-def register(monkeypatch):
+def register(own_registry):
     """Return register_weights; what it registers is removed after the test."""
-    monkeypatch.setattr(registry, "_weights", dict(registry._weights))
 
     def register(*args, **options):
         return saltzoo.register_weights(saltzoo.WeightsSpec(*args, **options))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import saltzoo
 from saltzoo import Preprocess, create_model, save_pretrained
 from saltzoo.checkpoints import files
-from saltzoo.zoo import registry, sources
+from saltzoo.zoo import sources
 
 METRIC = {"name": "salt_map", "value": 0.8514, "data": "TGS fold 0", "seed": 3}
 
@@ -227,10 +227,10 @@ def test_other_options_than_saved_are_refused(saved):
     assert create_model(source, wings=None, attention=None).config == model.config  # None is the default
 
 
-def test_weights_are_loaded_by_name_or_source(saved, monkeypatch):
+def test_weights_are_loaded_by_name_or_source(saved, own_registry, monkeypatch):
     model, folder = saved
     monkeypatch.setattr(sources, "BUNDLED", folder.parent)
-    monkeypatch.setitem(registry._weights, "unet.b", saltzoo.WeightsSpec("unet", "b"))
+    saltzoo.register_weights(saltzoo.WeightsSpec("unet", "b"))
     folder.rename(folder.with_name("unet.b"))
     for name in ("unet.b", "unet", f"local-dir:{folder.with_name('unet.b')}"):
         found = sources.load_weights(name)

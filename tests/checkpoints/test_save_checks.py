@@ -221,8 +221,7 @@ class Tied(nn.Module):
 
 
 @pytest.fixture
-def registered(monkeypatch):
-    monkeypatch.setattr(saltzoo.zoo.registry, "_models", dict(saltzoo.zoo.registry._models))
+def registered(own_registry):
     saltzoo.register_model(saltzoo.ModelSpec("tied_net", Tied))
 
 

@@ -330,3 +330,10 @@ def test_weights_of_another_network_raise(tmp_path):
         saltzoo.create_model("unet", encoder="test_resnet", pretrained_encoder=tmp_path / "none.pth")
     with pytest.raises(ValueError, match="'saltnet_s' has no pretrained encoder"):
         saltzoo.create_model("saltnet_s", pretrained_encoder=str(tmp_path / "wrong.safetensors"))
+
+
+def test_an_error_names_the_repository_that_was_asked_for(offline, tmp_path):
+    with pytest.raises(OSError, match="weights of encoder 'test_resnet' from 'hf-hub:nobody/nothing' can't be loaded"):
+        saltzoo.create_model(
+            "unet", encoder="test_resnet", pretrained_encoder="hf-hub:nobody/nothing", cache_dir=str(tmp_path)
+        )

@@ -23,7 +23,7 @@ from saltzoo.training import trainer as trainer_module
 from saltzoo.training.process import Process
 from saltzoo.training.sampling import Sampler
 from saltzoo.training.student import pseudo_label
-from saltzoo.zoo import registry, sources
+from saltzoo.zoo import register_weights, sources
 from saltzoo.zoo.spec import WeightsSpec
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "train.py"
@@ -365,9 +365,9 @@ def test_a_student_grown_from_a_teacher_has_new_training_heads(teacher):
         assert torch.equal(model.state_dict()[name], tensor), name
 
 
-def test_weights_may_be_named_with_their_tag(monkeypatch, tmp_path):
+def test_weights_may_be_named_with_their_tag(own_registry, monkeypatch, tmp_path):
     monkeypatch.setattr(sources, "BUNDLED", tmp_path)
-    monkeypatch.setattr(registry, "_weights", {**registry._weights, ("unet", "mine"): WeightsSpec("unet", "mine")})
+    register_weights(WeightsSpec("unet", "mine"))
     save_teacher(tmp_path / "unet.mine", fold="1 of 5")
     recipe = recipe_of("unet.mine", model={"grow_from": "unet.mine"}, epochs=1, batch_size=16)
     with pytest.raises(ValueError, match=r"'unet\.mine', model\.grow_from, was trained without fold 1 of 5"):

@@ -13,10 +13,7 @@ from saltzoo.heads import HypercolumnHead
 from saltzoo.models.unet import UnetOptions
 from saltzoo.zoo import registry
 
-
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch):
-    monkeypatch.setattr(registry, "_models", dict(registry._models))
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 @pytest.mark.parametrize("name", saltzoo.list_models())
@@ -179,3 +176,10 @@ def test_a_model_of_ones_own_with_weights_is_in_evaluation_mode(tmp_path):
     model = saltzoo.create_model("dropping_net")
     assert modes(model) == {True}
     assert modes(saltzoo.create_model(f"local-dir:{saltzoo.save_pretrained(model, tmp_path)}")) == {False}
+
+
+def test_none_is_compared_with_what_was_saved_where_it_is_a_value():
+    with pytest.raises(ValueError, match="with hypercolumn_channels=16, not None"):
+        saltzoo.create_model("saltnet_s.tgs", pretrained=True, hypercolumn_channels=None)
+    model = saltzoo.create_model("saltnet_s.tgs", pretrained=True, in_chans=None)
+    assert model.in_chans == 1

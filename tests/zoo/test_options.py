@@ -15,7 +15,6 @@ import saltzoo
 from saltzoo import create_model, save_pretrained
 from saltzoo.heads import ClassificationHead, DeepSupervisionHead, HypercolumnHead, SegmentationHead
 from saltzoo.models import PlainUnetOptions, SaltnetOptions, UnetOptions
-from saltzoo.zoo import registry
 
 SMALL = {
     "saltnet_s": {"channels": (8, 12, 16), "decoder_channels": (10, 8), "blocks": 1},
@@ -25,9 +24,7 @@ KINDS = {"saltnet_s": SaltnetOptions, "unet_plain": PlainUnetOptions, "unet": Un
 every_small = pytest.mark.parametrize("name", SMALL)
 
 
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch):
-    monkeypatch.setattr(registry, "_models", dict(registry._models))
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 @every_small

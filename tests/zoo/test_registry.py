@@ -10,12 +10,7 @@ from saltzoo import ModelSpec, WeightsSpec
 from saltzoo.zoo import registry
 from saltzoo.zoo.catalog import MODELS, WEIGHTS
 
-
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch):
-    """Remove what a test registers."""
-    monkeypatch.setattr(registry, "_models", dict(registry._models))
-    monkeypatch.setattr(registry, "_weights", dict(registry._weights))
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def builder(*, in_chans=1, num_classes=1):

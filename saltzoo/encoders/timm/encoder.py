@@ -1,4 +1,4 @@
-"""timm networks as encoders. No other file imports timm."""
+"""timm networks as encoders."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _build(plan: Plan, *, pretrained: PretrainedWeights, cache_dir: str | None) 
     if pretrained is False:
         return plan.build()
     overlay = weights_overlay(plan.name, pretrained)
-    with weights_of(plan.name, "set pretrained_encoder=False for random weights"):
+    with weights_of(plan.name, pretrained, "set pretrained_encoder=False for random weights"):
         return plan.build(pretrained=True, pretrained_cfg_overlay=overlay, cache_dir=cache_dir)
 
 
@@ -167,7 +167,7 @@ def load_network(name: str, *, pretrained: bool, cache_dir: str | None = None) -
     Raises:
         OSError: if its weights cannot be loaded.
     """
-    with weights_of(name, "set pretrained=False for random weights"):
+    with weights_of(name, pretrained, "set pretrained=False for random weights"):
         return timm.create_model(name, pretrained=pretrained, cache_dir=cache_dir)
 
 

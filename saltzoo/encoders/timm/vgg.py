@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..._checks import check_flags
 from .encoder import load_network
 
-TAPS = (2, 7, 16)
+LAYERS = (2, 7, 16)
 """Indices of the layers conv1_2, conv2_2 and conv3_4 in VGG19, before their ReLU."""
 
 
@@ -34,9 +34,9 @@ class VGG19Features(nn.Module):
         super().__init__()
         check_flags(pretrained=pretrained)
         network = load_network("vgg19.tv_in1k", pretrained=pretrained, cache_dir=cache_dir)
-        self.layers = network.features[: TAPS[-1] + 1]
-        for tap in TAPS[:-1]:  # timm's ReLU works in place and would overwrite the tapped map
-            self.layers[tap + 1] = nn.ReLU()
+        self.layers = network.features[: LAYERS[-1] + 1]
+        for layer in LAYERS[:-1]:  # timm's ReLU works in place and would overwrite the tapped map
+            self.layers[layer + 1] = nn.ReLU()
         self.requires_grad_(False)
         self.eval()
 
@@ -46,6 +46,6 @@ class VGG19Features(nn.Module):
         maps = []
         for index, layer in enumerate(self.layers):
             x = layer(x)
-            if index in TAPS:
+            if index in LAYERS:
                 maps.append(x)
         return tuple(maps)

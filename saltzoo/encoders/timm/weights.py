@@ -1,4 +1,4 @@
-"""Where the first weights of a timm network come from: timm's own, a file, or a repository on the Hub."""
+"""First weights of a timm network: timm's own, a state dict, or those of a repository on the Hub."""
 
 from __future__ import annotations
 
@@ -43,16 +43,22 @@ def weights_overlay(name: str, source: PretrainedWeights) -> dict[str, Any]:
 
 
 @contextmanager
-def weights_of(name: str, otherwise: str) -> Iterator[None]:
-    """Raise OSError with the next step in place of whatever timm raises when it can't load weights."""
+def weights_of(name: str, source: PretrainedWeights, otherwise: str) -> Iterator[None]:
+    """Raise OSError with the next step in place of any error of timm while it loads weights."""
     try:
         yield
     except Exception as error:
-        raise OSError(
-            f"the ImageNet weights of encoder {name!r} can't be loaded ({type(error).__name__}: {error}). "
-            f"They are downloaded from the Hugging Face Hub once and then read from its cache: check the network "
-            f"connection, HF_HUB_OFFLINE and cache_dir, give a file of weights instead of True, or {otherwise}"
-        ) from error
+        what = f"the weights of encoder {name!r}" if source is not True else f"the ImageNet weights of encoder {name!r}"
+        if isinstance(source, str):
+            what = f"{what} from {source!r}"
+        hint = (
+            ""
+            if isinstance(source, Mapping)
+            else "They are downloaded from the Hugging Face Hub once and then read from its cache: check the name, the "
+            "network connection, HF_HUB_OFFLINE and cache_dir, give a file of weights, or "
+        )
+        cause = f"{type(error).__name__}: {error}"
+        raise OSError(f"{what} can't be loaded ({cause}). {hint or 'Give others, or '}{otherwise}") from error
 
 
 def _needed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
