@@ -41,6 +41,7 @@ ACCUMULATORS = {
     "fbeta_score": "FBetaScore",
     "specificity_score": "SpecificityScore",
     "matthews_score": "MatthewsScore",
+    "boundary_distance": "BoundaryDistance",
     "pixel_accuracy": "PixelAccuracy",
     "empty_accuracy": "EmptyAccuracy",
     "confusion_matrix": "ConfusionMatrix",

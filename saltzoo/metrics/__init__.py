@@ -1,5 +1,6 @@
 """Metrics of masks. Each is a function, and an accumulator over batches and processes."""
 
+from .boundary import BoundaryDistance, BoundaryDistances, boundary_distance
 from .confusion import ConfusionMatrix, ConfusionScores, confusion_matrix, confusion_scores
 from .dice import DiceScore, dice_score
 from .empty_accuracy import EmptyAccuracy, EmptyShares, empty_accuracy
@@ -16,6 +17,8 @@ from .threshold_search import BestThreshold, ThresholdSearch, search_threshold
 
 __all__ = [
     "BestThreshold",
+    "BoundaryDistance",
+    "BoundaryDistances",
     "ConfusionMatrix",
     "ConfusionScores",
     "DiceScore",
@@ -30,6 +33,7 @@ __all__ = [
     "SaltMAP",
     "SpecificityScore",
     "ThresholdSearch",
+    "boundary_distance",
     "confusion_matrix",
     "confusion_scores",
     "dice_score",

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltzoo.metrics import (
+    BoundaryDistance,
     ConfusionMatrix,
     DiceScore,
     EmptyAccuracy,
@@ -24,6 +25,7 @@ from saltzoo.metrics import (
     SpecificityScore,
     ThresholdSearch,
     _counts,
+    boundary_distance,
     confusion_matrix,
     dice_score,
     empty_accuracy,
@@ -64,6 +66,8 @@ FORMS = {
     "fbeta of labels": (FBetaScore, LABELS, {"beta": 2, **LABELLED}),
     "matthews of images": (MatthewsScore, BINARY, {"average": "per_image"}),
     "matthews of labels": (MatthewsScore, LABELS, {"class_average": "micro", **LABELLED}),
+    "boundary": (BoundaryDistance, BINARY, {}),
+    "boundary of labels": (BoundaryDistance, LABELS, {"empty": "present", **LABELLED}),
     "search": (ThresholdSearch, PROBABILITIES, {"thresholds": 11, "min_areas": (0, 3)}),
     "search of iou": (ThresholdSearch, PROBABILITIES, {"thresholds": 11, "metric": "iou"}),
 }
@@ -74,6 +78,7 @@ FUNCTIONS = {
     DiceScore: dice_score,
     PixelAccuracy: pixel_accuracy,
     EmptyAccuracy: empty_accuracy,
+    BoundaryDistance: boundary_distance,
     ConfusionMatrix: confusion_matrix,
     PrecisionScore: precision_score,
     RecallScore: recall_score,
@@ -135,6 +140,11 @@ def test_order_repetition_and_ignored_pixels_change_no_digit(build, kind, option
     options = {**options, "ignore_index": 255}
     pred, target = batch(kind, seed, ignored=0.2)
     whole = score(build, options, (pred, target))
+    if build is BoundaryDistance:  # where a pixel is matters
+        assert score(build, options, (pred[[3, 1, 2, 0, 5, 4]].mT, target[[3, 1, 2, 0, 5, 4]].mT)) == pytest.approx(
+            whole
+        )
+        return
     rng = torch.Generator().manual_seed(seed)
     pixels, images = torch.randperm(25, generator=rng), torch.randperm(6, generator=rng)
     shuffled = [x.flatten(1)[:, pixels].view_as(x)[images] for x in (pred, target)]
@@ -354,6 +364,9 @@ def test_no_image_has_no_mean():
         if build in (EmptyAccuracy, ConfusionMatrix):
             continue
         function = partial(function, beta=2) if build is FBetaScore else function
+        if build is BoundaryDistance:
+            assert all(part.isnan() for part in function(none, none))
+            continue
         assert function(none, none).isnan()
         assert function(none, none, reduction="none").numel() == (0 if build is SaltMAP else 1)
         if build is not SaltMAP:
