@@ -42,7 +42,7 @@ def saved(tmp_path):
 
 def loads_as(model, folder):
     again = create_model(f"local-dir:{folder}")
-    assert again.training
+    assert not again.training
     assert again.config == model.config
     assert again.preprocess == model.preprocess
     return same_weights(again, model)

@@ -9,6 +9,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
+from ..._checks import check_flags
 from ..card import card_on_hub, model_card
 from ..folder import CARD, CONFIG, WEIGHTS, load_folder
 from .client import CALLER, pushing
