@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from .._checks import check_flags
 from ..checkpoints.hub import PushedCommit, push_folder
 from .save import save_pretrained
 
@@ -53,7 +52,6 @@ def push_to_hub(
         FileExistsError: if the branch holds other weights and `replace` is False.
         OSError: if the Hub refuses the push or cannot be reached.
     """
-    check_flags(private=private, replace=replace)
     with TemporaryDirectory() as place:
         folder = save_pretrained(
             model,
