@@ -33,10 +33,10 @@ def restore_model(
         ValueError: if an option differs from the saved one, or the weights do not fit.
         TypeError: for an option that the saved model does not have.
     """
-    _check_same_options(checkpoint, options)
     channels = _change(checkpoint, "in_chans", in_chans)
     classes = _change(checkpoint, "num_classes", num_classes)
     with newer_explained(checkpoint.config, checkpoint.source):
+        _check_same_options(checkpoint, options)
         model = _build_as_saved(checkpoint, channels, classes)
         _load_weights(model, checkpoint, channels, classes)
     if is_newer(checkpoint.config):

@@ -125,7 +125,6 @@ def with_depth(value):
     [
         (BARE, r"tiles must have depths for a model with scalar_channel, got none: give Tiles\(\.\.\., depths"),
         (with_depth(np.nan), r"depths of \w+ tiles must be finite .* \(the first: nan of 'synthetic_3_00000\d'\)"),
-        (with_depth(np.inf), r"depths of \w+ tiles must be finite .* \(the first: inf of "),
         (
             replace(TILES, depths=np.where(TRAINING, TILES.depths, np.nan).astype(np.float32)),
             "depths of validation tiles must be finite",
