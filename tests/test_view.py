@@ -289,6 +289,65 @@ def test_threads_that_predict_with_one_model_get_what_one_gets_alone():
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
+def test_an_object_that_hooks_fill_is_not_shared_by_two_calls():
+    """timm collects the maps of some encoders so, unet_xception's for one."""
+
+    class Collector:
+        def __init__(self, module):
+            self.maps = []
+            module.register_forward_hook(partial(self.collect, "conv"))
+
+        def collect(self, name, module, args, output):
+            self.maps.append((name, output))
+
+    class Collecting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.preprocess = Preprocess(mean=(0.0,), std=(1.0,))
+            self.conv = nn.Conv2d(1, 1, 1)
+            self.collector = Collector(self.conv)
+            self.meet = threading.Barrier(2, timeout=60)
+
+        def forward(self, x):
+            self.conv(x)
+            self.meet.wait()
+            ((_, output),) = self.collector.maps
+            return output
+
+    model, got = Collecting(), {}
+    images = [torch.zeros(3, 4), torch.ones(3, 4)]
+
+    def work(number):
+        got[number] = predict(model, images[number])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    weight, bias = model.conv.weight.item(), model.conv.bias.item()
+    for number in range(2):
+        want = torch.tensor(weight * number + bias).sigmoid().expand(3, 4)
+        torch.testing.assert_close(got[number], want)
+    assert model.collector.maps == []
+
+
+def test_an_object_outside_the_model_gets_what_its_hook_sees():
+    class Recorder:
+        def __init__(self):
+            self.shapes, self.count = [], 0
+
+        def record(self, module, args, output):
+            self.shapes.append(tuple(output.shape))
+            self.count += 1
+
+    net, recorder = Net(), Recorder()
+    net.conv.register_forward_hook(recorder.record)
+    predict(net, torch.rand(3, 5, 6), batch_size=2)
+    assert recorder.shapes == [(2, 1, 5, 6), (1, 1, 5, 6)]
+    assert recorder.count == 2
+
+
 @pytest.mark.slow
 def test_a_compiled_model_is_compiled_once_for_all_views():
     torch.manual_seed(0)

@@ -72,6 +72,10 @@ class _Twins:
         modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
         self.pairs: dict[nn.Module, nn.Module] = {module: object.__new__(type(module)) for module in modules}
         self._objects: dict[int, Any] = {}
+        for carrier in _carriers(modules):
+            self._objects[id(carrier)] = twin = copy.copy(carrier)
+            own = {name: copy.copy(item) for name, item in vars(carrier).items() if isinstance(item, list | dict | set)}
+            vars(twin).update({name: self._mapped(item, nested=True) for name, item in (vars(carrier) | own).items()})
         for module, twin in reversed(self.pairs.items()):  # what torch.compile wrapped comes before its wrapper
             self._fill(twin, module)
         self.view = self._of(model)
@@ -142,7 +146,7 @@ class _Twins:
             return value if owner is value.__self__ else MethodType(value.__func__, owner)
         if kind is FunctionType:
             return self._mapped_function(value)
-        return value if nested else self._mapped_object(value)
+        return self._objects.get(id(value), value) if nested else self._mapped_object(value)
 
     def _mapped_function(self, function: FunctionType) -> FunctionType:
         """Return a function made in a method of a module with the twin as its `self`."""
@@ -160,8 +164,8 @@ class _Twins:
 
     def _mapped_object(self, value: Any) -> Any:
         """Return a copy of an object whose attributes refer to modules of the model, or the object itself."""
-        if type(value).__module__.startswith("torch."):
-            return value
+        if id(value) in self._objects or type(value).__module__.startswith("torch."):
+            return self._objects.get(id(value), value)
         try:
             attributes = dict(vars(value))
         except TypeError:  # it has no attributes
@@ -169,10 +173,23 @@ class _Twins:
         new = {name: self._mapped(item, nested=True) for name, item in attributes.items()}
         if _same(new.values(), attributes.values()):
             return value
-        if id(value) not in self._objects:
-            self._objects[id(value)] = twin = copy.copy(value)
-            vars(twin).update(new)
-        return self._objects[id(value)]
+        self._objects[id(value)] = twin = copy.copy(value)
+        vars(twin).update(new)
+        return twin
+
+
+def _carriers(modules: Iterable[nn.Module]) -> list[Any]:
+    """Return the objects of a model whose methods are its hooks: they carry maps from one module to another in a call.
+
+    timm collects the maps of some networks so. Two calls at a time must not put them in one object.
+    """
+    hooks = [
+        hook for module in modules for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    ]
+    methods = [hook.func if isinstance(hook, partial) else hook for hook in hooks]
+    owners = {id(method.__self__): method.__self__ for method in methods if isinstance(method, MethodType)}
+    held = {id(value) for module in modules for value in vars(module).values()} if owners else set()
+    return [owner for key, owner in owners.items() if key in held and not isinstance(owner, nn.Module | type)]
 
 
 def tables_of(module: nn.Module) -> list[dict[str, Any]]:
