@@ -1,4 +1,4 @@
-"""What many tests prove alike of a network or layer."""
+"""Checks of networks and layers that many tests share."""
 
 import copy
 
@@ -17,12 +17,12 @@ refused_batches = pytest.mark.parametrize(
         ((1, 1, 64, 31), "got 64 x 31"),
     ],
 )
-"""Batches that a network of one channel refuses, and what it says of them."""
+"""Invalid batches for a network of one channel, and their error messages."""
 
 
 @torch.no_grad()
-def wake_norms(module, spread=0.1):
-    """Batch norms away from their start, biases and means by a standard deviation of `spread`; returns the module."""
+def randomise_batch_norms(module, spread=0.1):
+    """Randomise batch norms, biases and means with a standard deviation of `spread`, and return the module."""
     for norm in module.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             norm.weight.uniform_(0.5, 1.5)
@@ -33,8 +33,8 @@ def wake_norms(module, spread=0.1):
 
 
 @torch.no_grad()
-def wake_vectors(module, seed=0):
-    """Norms, and biases where there are any, away from their start, by a seed of their own; returns the module."""
+def randomise_vectors(module, seed=0):
+    """Randomise all vectors (norms and biases) with a given seed, and return the module."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in module.state_dict().items():
         if value.ndim == 1:
@@ -43,7 +43,7 @@ def wake_vectors(module, seed=0):
 
 
 def flat(output):
-    """All tensors of an output, the mask's logits first."""
+    """Return all tensors of an output, the logits of the mask first."""
     if isinstance(output, torch.Tensor):
         return [output]
     beside = [tensor for tensor in (output.image, output.auxiliary) if tensor is not None]
@@ -51,7 +51,7 @@ def flat(output):
 
 
 def agree(got, want, *, rtol=1e-4, atol=1e-5, scaled=False):
-    """Two outputs are of one type and agree; with `scaled`, `atol` grows with values above one."""
+    """Assert that two outputs have one type and agree; with `scaled`, `atol` grows with values above 1."""
     assert type(got) is type(want), (type(got), type(want))
     for mine, theirs in zip(flat(got), flat(want), strict=True):
         scale = max(1, theirs.abs().max().item()) if scaled else 1
@@ -59,14 +59,14 @@ def agree(got, want, *, rtol=1e-4, atol=1e-5, scaled=False):
 
 
 def gradients_are_finite(model):
-    """Every parameter has a gradient, and a finite one."""
+    """Assert that every parameter has a finite gradient."""
     bad = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert bad == [], bad
 
 
 @torch.no_grad()
-def images_do_not_see_each_other(net, x, *, rtol=1e-4, atol=1e-5):
-    """Each image of a batch alone gives what it gives in the batch."""
+def images_are_independent(net, x, *, rtol=1e-4, atol=1e-5):
+    """Assert that each image gives the same result alone as in the batch."""
     whole = flat(net(x))
     for n in range(len(x)):
         for one, of_batch in zip(flat(net(x[n : n + 1])), whole, strict=True):
@@ -75,7 +75,7 @@ def images_do_not_see_each_other(net, x, *, rtol=1e-4, atol=1e-5):
 
 @torch.no_grad()
 def is_near_in_bf16(net, x, within=0.05):
-    """Under bf16 autocast outputs are finite, and off by less than a share `within` of their mean size."""
+    """Assert that outputs under bf16 autocast are finite and differ by less than a fraction `within` of their mean."""
     want = flat(net(x))
     with torch.autocast("cpu", torch.bfloat16):
         got = flat(net(x))
@@ -86,7 +86,7 @@ def is_near_in_bf16(net, x, within=0.05):
 
 
 def trains_in_bf16(model, x):
-    """Under bf16 autocast every parameter gets a finite gradient."""
+    """Assert that every parameter gets a finite gradient under bf16 autocast."""
     with torch.autocast("cpu", torch.bfloat16):
         y = model(x)
     y.float().square().mean().backward()
@@ -95,7 +95,7 @@ def trains_in_bf16(model, x):
 
 @torch.no_grad()
 def stays_channels_last(net, x, **tolerances):
-    """In channels last all maps stay it, and outputs are the same."""
+    """Assert that all maps keep the memory format channels_last, and that outputs are the same."""
     want = net(x)
     last = copy.deepcopy(net).to(memory_format=torch.channels_last)
     x = x.to(memory_format=torch.channels_last)
@@ -108,7 +108,7 @@ def stays_channels_last(net, x, **tolerances):
 
 @torch.no_grad()
 def compiles(net, shapes, *, backend="eager", graphs=None, **tolerances):
-    """Compiled whole with free sizes it gives the same at every shape; from so many graphs, where `graphs` is given."""
+    """Assert that the network, compiled whole with free sizes, agrees at every shape, and the number of graphs."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     fast = torch.compile(net, dynamic=True, fullgraph=True, backend=backend)
@@ -121,7 +121,7 @@ def compiles(net, shapes, *, backend="eager", graphs=None, **tolerances):
 
 @torch.no_grad()
 def exported(net, least=33, side=101):
-    """A program of free batch and sides from `least`. A map of one pixel torch takes for a constant."""
+    """Return the exported program for any batch and sides from `least`; torch treats a size of 1 as constant."""
     dim = torch.export.Dim
     sizes = ({0: dim("n"), 2: dim("h", min=least), 3: dim("w", min=least)},)
     return torch.export.export(net, (torch.randn(2, net.in_chans, side, side),), dynamic_shapes=sizes)
@@ -129,7 +129,7 @@ def exported(net, least=33, side=101):
 
 @torch.no_grad()
 def program_agrees(program, net, shapes, **tolerances):
-    """An exported program gives what the network gives at every shape."""
+    """Assert that an exported program agrees with the network at every shape."""
     module = program.module()
     for shape in shapes:
         x = torch.randn(shape)
@@ -138,7 +138,7 @@ def program_agrees(program, net, shapes, **tolerances):
 
 @torch.no_grad()
 def onnx_agrees(program, net, shapes, folder, *, rtol=1e-3, atol=1e-4, scaled=False):
-    """An exported program, written as ONNX, gives in onnxruntime what the network gives at every shape."""
+    """Assert that an exported program, written as ONNX, agrees with the network in onnxruntime at every shape."""
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     torch.onnx.export(program, dynamo=True).save(folder / "net.onnx")
@@ -150,18 +150,18 @@ def onnx_agrees(program, net, shapes, folder, *, rtol=1e-3, atol=1e-4, scaled=Fa
 
 
 def batch_of(tiles, model, crop=slice(None)):
-    """Images as the model takes them, and masks, of tiles cropped along both sides."""
+    """Return the prepared images and the masks of tiles, cropped along both sides."""
     images = torch.from_numpy(tiles.images)[:, None, crop, crop]
     return model.preprocess(images.float() / 255), torch.from_numpy(tiles.masks)[:, crop, crop]
 
 
 def mask_loss(output, masks):
-    """Cross-entropy of the mask's logits alone."""
+    """Return the cross-entropy of the mask's logits alone."""
     return F.binary_cross_entropy_with_logits(flat(output)[0][:, 0], masks.float())
 
 
-def learns_by_heart(model, batch, *, steps, lr, loss=mask_loss, salt=(0.1, 0.9)):
-    """After some steps on one batch of images and masks, a share within `salt` of them salt, it knows the masks."""
+def overfits_one_batch(model, batch, *, steps, lr, loss=mask_loss, salt=(0.1, 0.9)):
+    """Assert that steps on one batch, whose fraction of salt is within `salt`, end at its masks."""
     x, y = batch
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     for _ in range(steps):
@@ -176,7 +176,7 @@ def learns_by_heart(model, batch, *, steps, lr, loss=mask_loss, salt=(0.1, 0.9))
 
 @torch.no_grad()
 def nothing_goes_past_attention(encoder, size):
-    """With an attention that forgets its input, this map and all coarser ones know nothing of the image."""
+    """Assert that this map and all coarser ones do not depend on the image if the attention returns a constant."""
     images = torch.randn(2, 1, 1, *size)
     for position, attention in enumerate(encoder.attentions):
         hook = attention.register_forward_hook(lambda _module, _args, output: torch.full_like(output, 0.1))

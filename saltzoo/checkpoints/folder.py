@@ -40,7 +40,7 @@ class Checkpoint:
         architecture: name of the model in the registry.
         model_args: every option of the model with its value.
         mask_only: whether heads that only training needs were left out.
-        preprocess: how images become the network's input.
+        preprocess: conversion of images to the network's input.
         tensors: state dict.
         config: content of config.json, with defaults for what may be missing.
     """

@@ -27,7 +27,7 @@ def rank(errors: Tensor) -> Tensor:
 
 @torch.no_grad()
 def jaccard_steps(mask: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the rise of the Jaccard loss (M, P) as the pixels become wrong, one after the other in the given order.
+    """Return the rise of the Jaccard loss (M, P) as the pixels become wrong in turn, in the given order.
 
     Let k pixels precede a pixel and let m pixels of the mask follow it. Once it is wrong the union holds m + k + 1
     pixels. A pixel of the mask leaves the intersection, and the loss rises by 1/(m + k + 1). A pixel of background

@@ -1,4 +1,4 @@
-"""How losses of pixels and of images become one number."""
+"""Reduction of losses per pixel and per image."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def reduce_images(
 
     Args:
         loss: (M,) or (M, C), 0 where not counted.
-        counted: bool in the shape of `loss`; None if everything counts. The mean of nothing is 0.
+        counted: bool in the shape of `loss`; None if everything counts. If nothing counts, the mean is 0.
         reduction: "mean", "sum" or "none".
         weight: factor of each class, (C,); the mean over classes is then over weights.
     """

@@ -34,7 +34,7 @@ def dice_loss(
     An empty mask has I = 0 whatever is predicted. `empty` chooses its loss:
 
     - "mean": P / (V + smooth) with V valid pixels, which is about the mean probability. Each pixel gets the gradient
-      that the mean would give it, and an image without false alarms costs nothing.
+      that the mean would give it, and an image without false alarms has loss 0.
     - "smooth": the formula as it stands, P / (P + smooth). Its gradient falls with the square of P, so an untrained
       network hardly learns from empty masks, and not at all without smoothing.
     - "skip": none; the mask is left out of sum and mean, like a class that is absent from the image.

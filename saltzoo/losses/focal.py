@@ -31,7 +31,8 @@ def focal_loss(
     logarithms, so value and gradient stay finite where p is 0 or 1, for any gamma. The loss is computed in float32, or
     in float64 for float64 logits.
 
-    An empty mask is treated like any other: each of its pixels gets a gradient, smaller the surer it is right.
+    An empty mask is treated like any other: each of its pixels gets a gradient, which is smaller for pixels that are
+    right with more certainty.
 
     Args:
         logits: raw scores, (N, 1, H, W), (N, H, W) or (N, C, H, W); any floating dtype.

@@ -38,7 +38,7 @@ class FRRNEncoder(nn.Module):
         lane_channels: channels of the lane.
 
     Attributes:
-        spec: the FeatureSpec of what `forward` returns.
+        spec: channels and reductions of the maps.
 
     Shape:
         N in_chans H W -> [lane N lane_channels H W, stream N channels H//2**s W//2**s] after s stages

@@ -35,7 +35,7 @@ class PSPUNetEncoder(nn.Module):
         attention: function from the number of channels to the module after each stage, in the path.
 
     Attributes:
-        spec: the FeatureSpec of what `forward` returns.
+        spec: channels and reductions of the maps.
 
     Shape:
         N in_chans H W -> a list of maps N 32 H W, N 64 H/2 W/2, N 128 H/4 W/4, N 256 H/8 W/8 (rounded up).

@@ -74,7 +74,7 @@ class ResUnetEncoder(nn.Module):
             needs a preprocess with a scalar.
 
     Attributes:
-        spec: the FeatureSpec of what `forward` returns.
+        spec: channels and reductions of the maps.
 
     Shape:
         N in_chans H W -> a list of maps N channels[i] H/2^i W/2^i (rounded down), finest first.

@@ -33,7 +33,7 @@ class SaltnetEncoder(nn.Module):
         attention_reduction: factor by which the channel branch narrows; None for the attention's default.
 
     Attributes:
-        spec: the FeatureSpec of what `forward` returns.
+        spec: channels and reductions of the maps.
 
     Shape:
         N in_chans H W -> a list of maps N channels[i] H/2^(i+1) W/2^(i+1), finest first.

@@ -1,7 +1,7 @@
 """Leakage: weights that a recipe starts from or learns from must not have seen the tiles that validate.
 
 A teacher that was trained on a validation tile, or on its neighbours, passes that knowledge to its student, and the
-student's score rises without merit. So a teacher of another fold is refused, and so are weights to start from.
+student's score rises without merit. So teachers and initial weights of another fold raise an error.
 """
 
 from __future__ import annotations

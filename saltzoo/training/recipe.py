@@ -37,7 +37,7 @@ class Recipe:
         amp: "bf16" for autocast to bfloat16, or "off".
         compile: mode of torch.compile for the network, or "off". Compiling takes a minute or more, and makes each step
             faster; "reduce-overhead" uses CUDA graphs on a GPU.
-        split: what decides in which fold a tile is: "id" (`saltzoo.data.folds_by_id`), or "coverage"
+        split: rule that assigns tiles to folds: "id" (`saltzoo.data.folds_by_id`), or "coverage"
             (`saltzoo.data.stratified_folds` with seed 0 of the tiles sorted by id, which depends on all tiles
             together).
         folds: number of folds that the tiles are split into.

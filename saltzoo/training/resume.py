@@ -196,7 +196,7 @@ def save_state(
     Args:
         out: folder of the run.
         parts: objects with a state_dict, by name.
-        identity: what makes this run.
+        identity: properties that a resumed run must share.
         preprocess: preprocessing of the model.
         history: finished epochs.
 

@@ -1,4 +1,4 @@
-"""Which tiles a step takes. Seed and epoch alone decide it, so a resumed run draws what an unbroken one would have."""
+"""Tiles of each step. Seed and epoch alone decide them, so a resumed run takes those of an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ A recipe asks for it with a table:
 `fit(recipe, tiles, out, unlabelled=...)` lets each teacher predict the unlabelled tiles, keeps the tiles on which all
 teachers agree (`agreement`), and fills a fraction of every batch with them. `model.grow_from` starts the student from a
 teacher's weights. Teachers must have been trained for the same fold (see `leakage.py`). In public solutions of the TGS
-Salt challenge, the stage is worth .004 to .009 at the same number of steps; a second round is worth nothing.
+Salt challenge, the stage raises the score by .004 to .009 at the same number of steps; a second round does not.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Trainer:
     Attributes:
         model: the network that learns.
         steps: number of steps in an epoch.
-        parts: what a run needs to continue: objects with a state_dict, by name.
+        parts: objects with a state_dict that a resumed run needs, by name.
 
     Raises:
         ValueError: if the recipe and the tiles do not fit together, or a model that reads a scalar gets tiles of

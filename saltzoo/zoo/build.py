@@ -55,7 +55,7 @@ def build_model(spec: ModelSpec, asked: Mapping[str, Any], **loading: Any) -> Se
 
 
 def _builder_of(name: str, builder: Callable[..., Any], args: Mapping[str, Any]) -> Callable[..., Segmenter]:
-    """Return `build` of a dataclass of options; a user's function becomes the like, with its options filled in."""
+    """Return `build` of a dataclass of options, or a user's function with its options filled in."""
     if is_dataclass(builder):
         options: Any = builder(**args)
         return options.build

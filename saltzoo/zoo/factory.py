@@ -44,8 +44,8 @@ def create_model(
             logits as before.
         num_classes: logits per pixel. None: 1, or those of the checkpoint. For another number than the checkpoint's,
             the layers that give the logits start untrained, and a warning in the log names them.
-        mask_only: leave out heads that only training needs (deep supervision, auxiliary head, a classifier that the
-            mask does not depend on), so that the model returns logits alone.
+        mask_only: whether to leave out heads that only training needs (deep supervision, auxiliary head, a classifier
+            that the mask does not depend on), so that the model returns logits alone.
         cache_dir: folder for downloads. None: that of the Hugging Face client (see HF_HOME). A cached file that
             cannot be read is fetched again. Hashes are compared after a download only, since hashing takes time at
             every start: `hf cache verify ORG/NAME` compares them at any time.

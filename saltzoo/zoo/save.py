@@ -61,9 +61,9 @@ def save_pretrained(
         directory: created if missing. A checkpoint in it is replaced, other files stay.
         labels: name of each class. None: "salt" for one class, class_0, class_1, ... for several.
         license: licence of the weights, as the Hub identifies it: "apache-2.0", "cc-by-nc-4.0".
-        metrics: scores, each with name, value, data and whatever else tells how it was measured, such as fold and
+        metrics: scores, each with name, value, data and the conditions of its measurement, such as fold and
             seed. "dataset" is the name of the data on the Hub, "org/name".
-        recipe: how the model was trained.
+        recipe: description of the training.
         dtype: "float32", or "float16" for half the size; loading always gives float32. With "float16", buffers
             (running statistics of norms) stay in float32, as does a parameter that would overflow or lose more than a
             thousandth of its norm.

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from _proofs import wake_norms
+from _proofs import randomise_batch_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -35,7 +35,7 @@ SMALL = {
 
 def make(name, **options):
     torch.manual_seed(0)
-    return wake_norms(saltzoo.create_model(name, **SMALL.get(name, {}), **options))
+    return randomise_batch_norms(saltzoo.create_model(name, **SMALL.get(name, {}), **options))
 
 
 def saved(model, folder):

@@ -237,7 +237,7 @@ def start_and_wait_for(file: Path, out: Path, *options: str) -> subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background jobs, and so their children, are born deaf to SIGINT.
+        # The background jobs of a shell, and so their children, ignore SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from _proofs import wake_norms
+from _proofs import randomise_batch_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -17,9 +17,9 @@ CHANNELS = (12, 8, 6)
 SIZES = ((4, 5), (7, 9), (13, 17))
 
 
-def woken(module):
+def randomised(module):
     torch.manual_seed(1)
-    return wake_norms(module, 0.3).double().eval()
+    return randomise_batch_norms(module, 0.3).double().eval()
 
 
 def decoder_maps(channels=CHANNELS, count=2):
@@ -64,7 +64,7 @@ def shuffled(x, scale):
 @pytest.mark.parametrize("reads_image", [False, True])
 @pytest.mark.parametrize(("scale", "size"), [(1, (13, 17)), (2, (25, 34))])
 def test_hypercolumn_is_every_map_at_one_size(reduced, reads_image, scale, size):
-    head = woken(HypercolumnHead(CHANNELS, 3, reduced=reduced, hidden=7, reads_image=reads_image, scale=scale))
+    head = randomised(HypercolumnHead(CHANNELS, 3, reduced=reduced, hidden=7, reads_image=reads_image, scale=scale))
     maps, image = decoder_maps(), torch.randn(2, 1, dtype=torch.float64)
     before = [x.clone() for x in maps]
     got = head(maps, size, image)
@@ -89,7 +89,7 @@ def test_a_map_may_be_narrowed_before_it_grows():
 
 
 def test_every_map_and_the_image_affect_every_pixel():
-    head = woken(HypercolumnHead(CHANNELS, 1, reduced=4, reads_image=True))
+    head = randomised(HypercolumnHead(CHANNELS, 1, reduced=4, reads_image=True))
     with torch.no_grad():
         head.mix.norm.bias.fill_(50.0)  # inputs of the ReLUs are positive
     maps = [x.requires_grad_() for x in decoder_maps(count=1)]
@@ -193,7 +193,7 @@ def test_deep_supervision_reads_each_map_by_a_1x1():
 
 
 def test_deep_supervision_with_a_hidden_layer():
-    head = woken(DeepSupervisionHead(CHANNELS, 2, hidden=5))
+    head = randomised(DeepSupervisionHead(CHANNELS, 2, hidden=5))
     maps = decoder_maps()
     for y, x, (first, _, norm, conv) in zip(head(maps), maps, head.heads, strict=True):
         y1 = F.conv2d(x, first.weight, first.bias, padding=1).clamp(min=0)
@@ -211,7 +211,7 @@ def test_deep_supervision_refuses_another_number_of_maps():
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_auxiliary_reads_one_stage(stage):
-    head = woken(AuxiliaryHead(CHANNELS[stage], 2, stage=stage, hidden=5))
+    head = randomised(AuxiliaryHead(CHANNELS[stage], 2, stage=stage, hidden=5))
     maps = decoder_maps()
     want = F.conv2d(conv_norm_relu(maps[stage], head.mix, 1), head.classify.weight, head.classify.bias)
     torch.testing.assert_close(head(maps), want, rtol=1e-10, atol=1e-10)
@@ -272,7 +272,7 @@ def test_compiles_with_free_sizes():
             return self.mask(maps, size, self.image(maps[0])), self.maps(maps)
 
     torch._dynamo.reset()
-    model = woken(All())
+    model = randomised(All())
     fast = torch.compile(model, fullgraph=True, dynamic=True, backend="eager")
     for count, grow in ((2, 0), (3, 4)):
         maps = [

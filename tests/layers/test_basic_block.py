@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from _proofs import wake_norms
+from _proofs import randomise_batch_norms
 from timm.models.resnet import BasicBlock as TimmBlock
 from torch import nn
 from torchvision.models.resnet import BasicBlock as TorchvisionBlock
@@ -33,7 +33,7 @@ def copied(ours, theirs):
 @pytest.mark.parametrize("training", [True, False])
 def test_agrees_with_other_libraries(library, before, after, stride, training):
     torch.manual_seed(0)
-    ours = wake_norms(BasicBlock(before, after, stride=stride), 1.0).double().train(training)
+    ours = randomise_batch_norms(BasicBlock(before, after, stride=stride), 1.0).double().train(training)
     same = stride == 1 and before == after
     theirs = library(before, after, stride=stride, downsample=None if same else shortcut(before, after, stride))
     theirs = copied(ours, theirs.double().train(training))

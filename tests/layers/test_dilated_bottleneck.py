@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from _proofs import wake_norms
+from _proofs import randomise_batch_norms
 from torch import nn
 from torchvision.models.resnet import Bottleneck, conv1x1
 
@@ -35,7 +35,7 @@ def torchvision_twin(ours, in_channels, mid, stride, dilation):
 def test_agrees_with_torchvision(in_channels, stride, dilation, projection, training):
     torch.manual_seed(0)
     ours = DilatedBottleneck(in_channels, 3, 12, stride=stride, dilation=dilation, projection=projection)
-    ours = wake_norms(ours, 0.3).double().train(training)
+    ours = randomise_batch_norms(ours, 0.3).double().train(training)
     theirs, pairs = torchvision_twin(ours, in_channels, 3, stride, dilation)
     theirs.train(training)
     x = torch.randn(2, in_channels, 9, 14, dtype=torch.float64)
@@ -88,7 +88,9 @@ def test_only_the_first_block_of_a_stage_has_projection_and_stride():
 
 
 def test_keeps_channels_last_and_does_not_modify_its_input():
-    stage = wake_norms(bottleneck_stage(8, 2, 8, depth=2, dilation=2), 0.3).to(memory_format=torch.channels_last)
+    stage = randomise_batch_norms(bottleneck_stage(8, 2, 8, depth=2, dilation=2), 0.3).to(
+        memory_format=torch.channels_last
+    )
     x = torch.randn(2, 8, 9, 7).to(memory_format=torch.channels_last)
     before = x.clone()
     y = stage(x)
@@ -99,7 +101,7 @@ def test_keeps_channels_last_and_does_not_modify_its_input():
 @pytest.mark.slow
 def test_compiles_and_exports_with_free_sizes():
     torch._dynamo.reset()
-    block = wake_norms(DilatedBottleneck(4, 2, 8, stride=2, dilation=2), 0.3).eval()
+    block = randomise_batch_norms(DilatedBottleneck(4, 2, 8, stride=2, dilation=2), 0.3).eval()
     fast = torch.compile(block, fullgraph=True, dynamic=True, backend="eager")
     dim = torch.export.Dim
     sizes = {0: dim("n"), 2: dim("h", min=3), 3: dim("w", min=3)}

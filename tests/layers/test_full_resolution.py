@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from _proofs import wake_vectors
+from _proofs import randomise_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +58,7 @@ def reference(unit, lane, stream, scale):
 @torch.no_grad()
 def test_unit_agrees_with_the_equations(size, scale):
     torch.manual_seed(0)
-    unit = wake_vectors(FRRU(3, 5, 2, scale=scale)).double().eval()
+    unit = randomise_vectors(FRRU(3, 5, 2, scale=scale)).double().eval()
     lane = torch.randn(2, 2, *size, dtype=torch.float64)
     stream = torch.randn(2, 3, size[0] // scale, size[1] // scale, dtype=torch.float64)
     got_lane, got_stream = unit(lane, stream)
@@ -71,7 +71,7 @@ def test_unit_agrees_with_the_equations(size, scale):
 @torch.no_grad()
 def test_residual_unit_agrees_with_its_formula(channels, out_channels):
     torch.manual_seed(0)
-    unit = wake_vectors(ResidualUnit(channels, out_channels)).double().eval()
+    unit = randomise_vectors(ResidualUnit(channels, out_channels)).double().eval()
     x = torch.randn(2, channels, 6, 5, dtype=torch.float64)
     shortcut = torch.einsum("nchw,oc->nohw", x, unit.shortcut.weight[:, :, 0, 0]) if out_channels == 3 else x
     want = shortcut + conv_norm(conv_norm(x, unit.conv1, relu=True), unit.conv2, relu=False)
@@ -110,7 +110,7 @@ def test_the_residual_reaches_the_last_row_and_column():
 
 @torch.no_grad()
 def test_a_stage_runs_its_units_in_a_row():
-    stage = wake_vectors(FRRUStage(2, 3, 4, units=3, scale=2)).eval()
+    stage = randomise_vectors(FRRUStage(2, 3, 4, units=3, scale=2)).eval()
     lane, stream = torch.randn(1, 4, 9, 11), torch.randn(1, 2, 4, 5)
     got = stage(lane, stream)
     for unit in stage:
@@ -147,7 +147,7 @@ def test_every_parameter_gets_a_gradient_from_one_image_under_autocast():
 @torch.no_grad()
 def test_compiles_to_one_graph_with_free_sizes():
     torch._dynamo.reset()
-    stage = wake_vectors(FRRUStage(2, 3, 4, units=2, scale=4)).eval()
+    stage = randomise_vectors(FRRUStage(2, 3, 4, units=2, scale=4)).eval()
     fast = torch.compile(stage, fullgraph=True, dynamic=True, backend="eager")
     for height, width in ((16, 24), (21, 35)):
         inputs = torch.randn(2, 4, height, width), torch.randn(2, 2, height // 4, width // 4)

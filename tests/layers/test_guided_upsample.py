@@ -7,7 +7,7 @@ from math import floor
 import pytest
 import torch
 import torch.nn.functional as F
-from _proofs import wake_norms
+from _proofs import randomise_batch_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -20,7 +20,7 @@ from saltzoo.layers import GuidedUpsample, sample_at_offsets
 @torch.no_grad()
 def randomised(module, offset=3.0):
     """The module with random norms and offsets of about `offset` pixels."""
-    wake_norms(module, 0.3)
+    randomise_batch_norms(module, 0.3)
     module.offsets[-1].norm.weight.fill_(offset)
     return module
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from _proofs import wake_vectors
+from _proofs import randomise_vectors
 
 from saltzoo.layers import PreActResidual, PreActStage
 
@@ -46,14 +46,14 @@ def reference(block, x, slope, training):
 @pytest.mark.parametrize("slope", [0.0, 0.1])
 def test_agrees_with_the_formula(slope, bias, training):
     torch.manual_seed(0)
-    block = wake_vectors(PreActResidual(5, slope=slope, bias=bias)).double().train(training)
+    block = randomise_vectors(PreActResidual(5, slope=slope, bias=bias)).double().train(training)
     x = torch.randn(2, 5, 7, 6, dtype=torch.float64)
     torch.testing.assert_close(block(x), reference(copy.deepcopy(block), x, slope, training))
 
 
 def test_a_stage_is_convolution_blocks_norm_and_activation():
     torch.manual_seed(0)
-    stage = wake_vectors(PreActStage(3, 4, blocks=2, slope=0.1, bias=True)).double().eval()
+    stage = randomise_vectors(PreActStage(3, 4, blocks=2, slope=0.1, bias=True)).double().eval()
     x = torch.randn(2, 3, 6, 7, dtype=torch.float64)
     want = conv(x, stage.conv)
     for block in stage.blocks:
@@ -72,7 +72,7 @@ def test_does_not_modify_its_input():
 
 def test_first_derivatives():
     torch.manual_seed(1)
-    block = wake_vectors(PreActResidual(2, slope=0.1)).double().eval()
+    block = randomise_vectors(PreActResidual(2, slope=0.1)).double().eval()
     x = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(block, (x,))
 
@@ -97,7 +97,7 @@ def test_keeps_channels_last():
 @pytest.mark.slow
 def test_compiles_to_one_graph_with_free_sizes():
     torch._dynamo.reset()
-    stage = wake_vectors(PreActStage(2, 4)).eval()
+    stage = randomise_vectors(PreActStage(2, 4)).eval()
     fast = torch.compile(stage, fullgraph=True, dynamic=True, backend="eager")
     for shape in ((2, 2, 8, 9), (1, 2, 13, 5)):
         x = torch.randn(shape)

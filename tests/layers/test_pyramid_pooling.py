@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from _proofs import onnx_agrees, wake_norms
+from _proofs import onnx_agrees, randomise_batch_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -37,7 +37,7 @@ def reference(ours):
 @pytest.mark.parametrize("size", [(13, 13), (12, 6), (4, 5), (1, 1)])
 def test_agrees_with_a_module_of_torch_layers(size, training):
     torch.manual_seed(0)
-    ours = wake_norms(PyramidPooling(8), 0.3).double().train(training)
+    ours = randomise_batch_norms(PyramidPooling(8), 0.3).double().train(training)
     paths, theirs = reference(ours)
     for path in paths:
         path.train(training)
@@ -91,7 +91,7 @@ def test_trains_on_one_image():
 def test_a_module_built_on_meta_works_after_loading_weights():
     with torch.device("meta"):
         empty = PyramidPooling(8)
-    module = wake_norms(PyramidPooling(8), 0.3)
+    module = randomise_batch_norms(PyramidPooling(8), 0.3)
     empty.to_empty(device="cpu").load_state_dict(module.state_dict())
     assert not set(dict(empty.named_buffers())) - set(empty.state_dict())
     x = torch.randn(2, 8, 7, 9)
@@ -100,7 +100,7 @@ def test_a_module_built_on_meta_works_after_loading_weights():
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_keeps_the_memory_format(count):
-    module = wake_norms(PyramidPooling(8), 0.3).to(memory_format=torch.channels_last)
+    module = randomise_batch_norms(PyramidPooling(8), 0.3).to(memory_format=torch.channels_last)
     x = torch.randn(count, 8, 7, 9)
     want = module(x)
     assert want.is_contiguous()
@@ -126,7 +126,7 @@ def test_autocast_does_not_round_a_float32_map_before_averaging():
 
 def test_bfloat16_autocast_is_close():
     torch.manual_seed(0)
-    module = wake_norms(PyramidPooling(16), 0.3).eval()
+    module = randomise_batch_norms(PyramidPooling(16), 0.3).eval()
     x = torch.randn(2, 16, 13, 13)
     want = module(x)
     with torch.autocast("cpu", torch.bfloat16):
@@ -137,7 +137,7 @@ def test_bfloat16_autocast_is_close():
 @pytest.mark.slow
 def test_compiles_to_one_graph_with_free_sizes():
     torch._dynamo.reset()
-    module = wake_norms(PyramidPooling(8), 0.3).eval()
+    module = randomise_batch_norms(PyramidPooling(8), 0.3).eval()
     fast = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
     for shape in ((2, 8, 7, 9), (3, 8, 13, 13), (2, 8, 3, 4)):
         x = torch.randn(shape)
@@ -146,7 +146,7 @@ def test_compiles_to_one_graph_with_free_sizes():
 
 @pytest.fixture(scope="module")
 def program():
-    module = wake_norms(PyramidPooling(8), 0.3).eval()
+    module = randomise_batch_norms(PyramidPooling(8), 0.3).eval()
     dim = torch.export.Dim
     # Sizes that all bins divide: torch would export adaptive pooling as a window of fixed size.
     sizes = {0: dim("n"), 2: dim("h", min=2), 3: dim("w", min=2)}

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from _proofs import wake_vectors
+from _proofs import randomise_vectors
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
 
@@ -121,7 +121,7 @@ def make(name, *, members=1):
     """Members of one part with random weights, in evaluation mode and float64, and their maps of two images."""
     torch.manual_seed(0)
     build, call, shapes = PARTS[name]
-    made = [wake_vectors(Call(build(), call).double().eval(), seed) for seed in range(members)]
+    made = [randomise_vectors(Call(build(), call).double().eval(), seed) for seed in range(members)]
     for member in made:
         for parameter in member.parameters():
             torch.nn.init.normal_(parameter, std=0.4) if parameter.ndim > 1 else None

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from _proofs import wake_norms
+from _proofs import randomise_batch_norms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
@@ -31,7 +31,7 @@ def randomised(module):
     for name, parameter in module.named_parameters():
         if parameter.ndim == 1 or "attention" in name:
             nn.init.normal_(parameter, std=0.3)
-    return wake_norms(module, 1.0)
+    return randomise_batch_norms(module, 1.0)
 
 
 def smp_twin(ours, in_channels, skip_channels, out_channels, attention):

@@ -51,7 +51,7 @@ def test_a_recipe_of_losses_within_losses():
 
 
 @pytest.mark.parametrize("name", ["ce_loss", "deep_supervision", "topology_loss", "weighted_sum"])
-def test_a_network_learns_a_batch_by_heart(name):
+def test_a_network_overfits_one_batch(name):
     torch.manual_seed(0)
     loss, classes = create_loss(name, **NEEDS.get(name, {})), 2 if name == "ce_loss" else 1
     net = nn.Sequential(nn.Conv2d(1, 48, 5, padding=2), nn.ReLU(), nn.Conv2d(48, classes, 3, padding=1))

@@ -327,7 +327,7 @@ def test_does_not_wait_for_the_device(name):
 
 
 @every_loss
-def test_learns_a_batch_by_heart(name):
+def test_overfits_one_batch(name):
     """Gradient steps on the logits reach the target, except in masks that the loss skips."""
     loss, task = case(name)
     _, target = batch(task, seed=3, size=(4, 6, 6))

@@ -173,5 +173,5 @@ def test_a_size_is_two_numbers(size):
         cost(on_meta("saltnet_s"), size)
 
 
-def test_is_public():
+def test_cost_is_a_public_name():
     assert saltzoo.cost is cost

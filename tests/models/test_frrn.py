@@ -31,7 +31,7 @@ def narrow(**options):
 
 @pytest.fixture(scope="module", params=["a", "b"])
 def net(request):
-    return _proofs.wake_norms(narrow(variant=request.param)).eval()
+    return _proofs.randomise_batch_norms(narrow(variant=request.param)).eval()
 
 
 def count(model):
@@ -142,8 +142,8 @@ def test_every_parameter_learns_at_101(variant, batch):
     assert [n for n, p in model.named_parameters() if not p.grad.any()] == []
 
 
-def test_tiles_of_a_batch_do_not_see_each_other(net):
-    _proofs.images_do_not_see_each_other(net, torch.randn(3, 1, 65, 71), atol=1e-4)
+def test_tiles_of_a_batch_are_independent(net):
+    _proofs.images_are_independent(net, torch.randn(3, 1, 65, 71), atol=1e-4)
 
 
 def test_bf16_autocast_is_finite_and_near(net):
@@ -156,7 +156,7 @@ def test_trains_under_bf16_autocast():
 
 def test_channels_last_stays_and_gives_the_same():
     _proofs.stays_channels_last(
-        _proofs.wake_norms(narrow(base_channels=8, lane_channels=8)).double().eval(),
+        _proofs.randomise_batch_norms(narrow(base_channels=8, lane_channels=8)).double().eval(),
         torch.randn(2, 1, 49, 53, dtype=torch.float64),
     )
 
@@ -179,10 +179,10 @@ def test_onnx_agrees(net, tmp_path):
 
 
 @pytest.mark.slow
-def test_learns_one_batch_by_heart():
+def test_overfits_one_batch():
     torch.manual_seed(0)
     model = FRRNOptions(base_channels=12, lane_channels=12).build()
-    _proofs.learns_by_heart(
+    _proofs.overfits_one_batch(
         model, _proofs.batch_of(synthetic_tiles(4, seed=3), model, slice(18, 82)), steps=120, lr=3e-3
     )
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from _proofs import flat, wake_norms
+from _proofs import flat, randomise_batch_norms
 from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 
 from saltzoo import create_model
@@ -29,7 +29,7 @@ NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name fo
 
 def make(name, count):
     torch.manual_seed(0)
-    return [wake_norms(MODELS[name]()).double().eval() for _ in range(count)]
+    return [randomise_batch_norms(MODELS[name]()).double().eval() for _ in range(count)]
 
 
 def joined(output):

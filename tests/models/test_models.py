@@ -37,7 +37,7 @@ SMALLEST = {"unet_convnext_tiny_scse": 64, **ODD}
 
 
 @torch.no_grad()
-def woken(model):
+def randomised(model):
     """Move gates, offsets and last norms away from their initial values, which would hide what they do."""
     for name, tensor in model.state_dict().items():
         if name.endswith("running_var"):
@@ -51,12 +51,12 @@ def woken(model):
 
 def small(name, **options):
     torch.manual_seed(0)
-    return woken(create_model(name, **{**SMALL.get(name, {}), **options}))
+    return randomised(create_model(name, **{**SMALL.get(name, {}), **options}))
 
 
 def full(name):
     torch.manual_seed(0)
-    return woken(create_model(name))
+    return randomised(create_model(name))
 
 
 CLOSE = {"rtol": 1e-3, "atol": 1e-4, "scaled": True}
@@ -211,7 +211,7 @@ def test_onnx_agrees_at_other_sizes(name, options, tmp_path):
         ("saltnet_m", {}),
     ],
 )
-def test_learns_one_batch_by_heart(name, options):
+def test_overfits_one_batch(name, options):
     torch.manual_seed(0)
     model = create_model(name, mask_only=True, **options)
-    _proofs.learns_by_heart(model, _proofs.batch_of(synthetic_tiles(4, seed=3), model), steps=80, lr=2e-3)
+    _proofs.overfits_one_batch(model, _proofs.batch_of(synthetic_tiles(4, seed=3), model), steps=80, lr=2e-3)

@@ -32,7 +32,7 @@ def count(model):
 
 @pytest.fixture(scope="module")
 def full():
-    return _proofs.wake_norms(built(**CHEAP)).eval()
+    return _proofs.randomise_batch_norms(built(**CHEAP)).eval()
 
 
 def test_has_as_many_parameters_as_published():
@@ -98,7 +98,7 @@ def test_costs_what_is_published_when_arranged_as_the_solution_is(monkeypatch):
 @pytest.mark.parametrize("size", [(101, 67)])
 @torch.no_grad()
 def test_logits_are_those_of_the_solutions_arrangement(monkeypatch, size):
-    single = _proofs.wake_norms(built(**FULL)).eval()
+    single = _proofs.randomise_batch_norms(built(**FULL)).eval()
     double = deepcopy(single).double()
     x = torch.randn(1, 1, *size)
     ours, ours_exact = single(x).logits, double(x.double()).logits
@@ -195,8 +195,8 @@ def test_mask_only_is_the_same_network_without_the_auxiliary_head(full):
     assert isinstance(built(auxiliary=False)(x), torch.Tensor)
 
 
-def test_tiles_of_a_batch_do_not_see_each_other(full):
-    _proofs.images_do_not_see_each_other(full, torch.randn(3, 1, 65, 71), atol=1e-4)
+def test_tiles_of_a_batch_are_independent(full):
+    _proofs.images_are_independent(full, torch.randn(3, 1, 65, 71), atol=1e-4)
 
 
 def test_bf16_autocast_is_finite_and_near():
@@ -230,7 +230,7 @@ def test_onnx_agrees(program, tmp_path):
 
 
 @pytest.mark.slow
-def test_learns_one_batch_by_heart():
+def test_overfits_one_batch():
     torch.manual_seed(0)
     model = built(**FULL, guide_channels=16, drop_rate=0.0)
     batch = _proofs.batch_of(synthetic_tiles(4, seed=4, size=64), model)  # three with salt, one without
@@ -240,7 +240,7 @@ def test_learns_one_batch_by_heart():
         auxiliary = F.binary_cross_entropy_with_logits(output.auxiliary, small)
         return _proofs.mask_loss(output, masks) + 0.4 * auxiliary
 
-    _proofs.learns_by_heart(model, batch, steps=40, lr=3e-3, loss=loss, salt=(0.3, 0.7))
+    _proofs.overfits_one_batch(model, batch, steps=40, lr=3e-3, loss=loss, salt=(0.3, 0.7))
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,13 @@ def narrow(**options):
 
 @pytest.fixture(scope="module")
 def net():
-    return _proofs.wake_norms(narrow()).eval()
+    return _proofs.randomise_batch_norms(narrow()).eval()
 
 
 @pytest.fixture(scope="module")
 def deep():
     """A net with each image's depth in its last channel."""
-    return _proofs.wake_norms(narrow(in_chans=2, scalar_channel="bottleneck")).eval()
+    return _proofs.randomise_batch_norms(narrow(in_chans=2, scalar_channel="bottleneck")).eval()
 
 
 def count(model):
@@ -167,8 +167,8 @@ def test_every_parameter_learns_at_101(options, batch):
     assert [n for n, p in model.named_parameters() if not p.grad.any()] == []
 
 
-def test_tiles_of_a_batch_do_not_see_each_other(deep):
-    _proofs.images_do_not_see_each_other(deep, torch.randn(3, 2, 65, 71), atol=1e-4)
+def test_tiles_of_a_batch_are_independent(deep):
+    _proofs.images_are_independent(deep, torch.randn(3, 2, 65, 71), atol=1e-4)
 
 
 def test_bf16_autocast_is_finite_and_near(deep):
@@ -181,7 +181,7 @@ def test_trains_under_bf16_autocast():
 
 @pytest.mark.parametrize("scalar_channel", ["none", "bottleneck"])
 def test_channels_last_stays_and_gives_the_same(scalar_channel):
-    model = _proofs.wake_norms(narrow(in_chans=3, scalar_channel=scalar_channel, base_channels=8)).eval()
+    model = _proofs.randomise_batch_norms(narrow(in_chans=3, scalar_channel=scalar_channel, base_channels=8)).eval()
     _proofs.stays_channels_last(model, torch.randn(2, 3, 97, 101), atol=1e-4)
 
 
@@ -205,10 +205,10 @@ def test_onnx_agrees(deep, tmp_path):
 
 
 @pytest.mark.slow
-def test_learns_one_batch_by_heart():
+def test_overfits_one_batch():
     torch.manual_seed(0)
     model = ResUnetOptions(drop_rate=0.0).build()
-    _proofs.learns_by_heart(
+    _proofs.overfits_one_batch(
         model, _proofs.batch_of(synthetic_tiles(4, seed=3), model, slice(18, 82)), steps=80, lr=2e-3
     )
 

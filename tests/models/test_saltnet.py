@@ -32,7 +32,7 @@ def small(**options):
 
 
 @torch.no_grad()
-def woken(model):
+def randomised(model):
     """Move gates away from one half, and norms away from their initial values."""
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
@@ -40,7 +40,7 @@ def woken(model):
             nn.init.normal_(parameter, std=0.3)
         if ".squeeze." in name:
             parameter.abs_()  # inputs of the ReLU are positive, so that none is off
-    return _proofs.wake_norms(model, 0.2)
+    return _proofs.randomise_batch_norms(model, 0.2)
 
 
 def conv(kernel, before, after):
@@ -171,7 +171,7 @@ class Transcription:
 @pytest.mark.parametrize("size", [(101, 101), (64, 48), (33, 40)])
 @torch.no_grad()
 def test_is_its_transcription(attention, size):
-    model = woken(small(attention=attention)).double().eval()
+    model = randomised(small(attention=attention)).double().eval()
     x = torch.randn(2, 1, *size, dtype=torch.float64)
     want = Transcription(model.state_dict(), attention=attention == "scse")(x)
     got = model(x)
@@ -180,18 +180,18 @@ def test_is_its_transcription(attention, size):
 
 
 @pytest.fixture(scope="module")
-def awake():
-    return woken(small(**SMALLER, **ALL_HEADS)).eval()
+def randomised_net():
+    return randomised(small(**SMALLER, **ALL_HEADS)).eval()
 
 
 @given(st.integers(32, 80), st.integers(32, 80))
 @settings(max_examples=12, deadline=None)
 @torch.no_grad()
-def test_an_odd_image_is_an_even_one_with_its_border_repeated(awake, height, width):
+def test_an_odd_image_is_an_even_one_with_its_border_repeated(randomised_net, height, width):
     x = torch.randn(1, 1, height, width)
     even = torch.cat([x, x[..., -1:]], -1) if width % 2 else x
     even = torch.cat([even, even[..., -1:, :]], -2) if height % 2 else even
-    got, want = awake(x), awake(even)
+    got, want = randomised_net(x), randomised_net(even)
     assert got.logits.shape == x.shape
     assert torch.equal(got.logits, want.logits[..., :height, :width])
     for a, b in zip((*got.maps, got.image), (*want.maps, want.image), strict=True):
@@ -237,7 +237,7 @@ def test_sizes_of_everything(size, options):
 @pytest.mark.parametrize("attention", ["none", *ATTENTIONS])
 @pytest.mark.parametrize("hypercolumn", [False, True])
 def test_every_parameter_learns(attention, hypercolumn):
-    model = woken(small(attention=attention, hypercolumn=hypercolumn, deep_supervision=True, classifier="beside"))
+    model = randomised(small(attention=attention, hypercolumn=hypercolumn, deep_supervision=True, classifier="beside"))
     x, y = torch.randn(4, 1, 48, 48), torch.rand(4, 48, 48) < 0.4
     DeepSupervisionLoss(bce_loss)(model(x), y).backward()
     bad = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
@@ -252,13 +252,13 @@ def test_a_batch_of_one_trains(size):
     _proofs.gradients_are_finite(model)
 
 
-def test_images_of_a_batch_do_not_see_each_other(awake):
-    _proofs.images_do_not_see_each_other(awake, torch.randn(3, 1, 47, 60))
+def test_images_of_a_batch_are_independent(randomised_net):
+    _proofs.images_are_independent(randomised_net, torch.randn(3, 1, 47, 60))
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_bf16_autocast_is_finite_and_near(training):
-    model = woken(small(**ALL_HEADS)).train(training)
+    model = randomised(small(**ALL_HEADS)).train(training)
     x, y = torch.randn(2, 1, 101, 101), torch.rand(2, 101, 101) < 0.4
     want = [v.detach() for v in _proofs.flat(model(x))]
     with torch.autocast("cpu", torch.bfloat16):
@@ -271,10 +271,10 @@ def test_bf16_autocast_is_finite_and_near(training):
 
 
 @torch.no_grad()
-def test_stays_in_channels_last(awake):
+def test_stays_in_channels_last(randomised_net):
     x = torch.randn(2, 1, 97, 101)
-    want = awake(x)
-    last = woken(small(**SMALLER, **ALL_HEADS)).eval().to(memory_format=torch.channels_last)
+    want = randomised_net(x)
+    last = randomised(small(**SMALLER, **ALL_HEADS)).eval().to(memory_format=torch.channels_last)
     broken = []
 
     def check(name, values):
@@ -290,27 +290,27 @@ def test_stays_in_channels_last(awake):
 
 
 @pytest.mark.slow
-def test_compiles_with_free_sizes(awake):
-    _proofs.compiles(awake, ((2, 1, 64, 96), (3, 1, 101, 101), (2, 1, 33, 50)), graphs=1)
+def test_compiles_with_free_sizes(randomised_net):
+    _proofs.compiles(randomised_net, ((2, 1, 64, 96), (3, 1, 101, 101), (2, 1, 33, 50)), graphs=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plain", [True, False], ids=["logits", "all heads"])
-def test_is_exported_with_free_sizes(awake, plain):
-    model = awake.mask_only() if plain else awake
+def test_is_exported_with_free_sizes(randomised_net, plain):
+    model = randomised_net.mask_only() if plain else randomised_net
     shapes = ((1, 1, 33, 33), (3, 1, 64, 97), (2, 1, 101, 101), (1, 1, 128, 34))
     _proofs.program_agrees(_proofs.exported(model), model, shapes)
 
 
 @pytest.mark.slow
 def test_onnx_agrees(tmp_path):
-    model = woken(small()).eval()
+    model = randomised(small()).eval()
     shapes = ((1, 1, 64, 97), (3, 1, 101, 101), (2, 1, 128, 65))
     _proofs.onnx_agrees(_proofs.exported(model), model, shapes, tmp_path)
 
 
 @pytest.mark.slow
-def test_learns_one_batch_by_heart():
+def test_overfits_one_batch():
     torch.manual_seed(0)
     model = create_model("saltnet_s", **ALL_HEADS)
     images, masks = _proofs.batch_of(synthetic_tiles(40, seed=3), model, slice(20, 84))
@@ -318,7 +318,7 @@ def test_learns_one_batch_by_heart():
     assert len(some) == 4
     x, y = images[some], masks[some]
     assert salt_map(model(x).logits[:, 0] > 0, y).item() < 0.6
-    _proofs.learns_by_heart(model, (x, y), steps=30, lr=4e-3, loss=DeepSupervisionLoss(bce_loss))
+    _proofs.overfits_one_batch(model, (x, y), steps=30, lr=4e-3, loss=DeepSupervisionLoss(bce_loss))
     with torch.no_grad():
         assert salt_map(model.eval()(x).logits[:, 0] > 0, y).item() > 0.9
 

@@ -36,7 +36,7 @@ EVERYTHING = {"hypercolumn": True, "deep_supervision": True, "classifier": "fuse
 def small(name="saltnet_s", **options):
     """A small model with norms that are not as they start."""
     torch.manual_seed(0)
-    return _proofs.wake_norms(create_model(name, **NAMES[name], **options))
+    return _proofs.randomise_batch_norms(create_model(name, **NAMES[name], **options))
 
 
 def kinds(output):
@@ -173,7 +173,7 @@ def test_a_name_without_what_only_training_needs(name, heads):
 
 @every_kind
 def test_every_parameter_gets_a_gradient(name, heads):
-    """Without one, DistributedDataParallel waits for ever, or complains."""
+    """Without a gradient for each parameter, DistributedDataParallel blocks or raises."""
     model = small(name, attention="scse", drop_rate=0.1, **heads)
     target = torch.rand(3, 33, 40) < 0.4
     target[0] = False

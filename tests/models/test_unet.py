@@ -34,12 +34,12 @@ def tiny(**options):
 
 
 @torch.no_grad()
-def woken(model):
+def randomised(model):
     """Move gates away from one half, and norms away from their initial values."""
     for name, parameter in model.named_parameters():
         if "attention" in name:
             torch.nn.init.normal_(parameter, std=0.3)
-    return _proofs.wake_norms(model)
+    return _proofs.randomise_batch_norms(model)
 
 
 def trains(model, x):
@@ -51,7 +51,7 @@ def trains(model, x):
 
 @pytest.fixture(scope="module")
 def scse():
-    return woken(tiny(attention="scse", attention_sites=SITES)).eval()
+    return randomised(tiny(attention="scse", attention_sites=SITES)).eval()
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_the_decoder_narrows_by_half_at_each_step_up(encoder, channels):
 
 
 def test_every_parameter_gets_a_gradient_that_is_not_zero():
-    model = woken(tiny(attention="scse", attention_sites=SITES))
+    model = randomised(tiny(attention="scse", attention_sites=SITES))
     for name, parameter in model.named_parameters():
         if "backbone" in name and parameter.ndim == 1 and not parameter.any():
             torch.nn.init.normal_(parameter)  # timm starts the last norm of a residual at zero
@@ -242,8 +242,8 @@ def test_a_batch_of_one_trains_at_101():
     trains(tiny(attention="scse", attention_sites=("concat", "decoder")), torch.randn(1, 1, 101, 101))
 
 
-def test_tiles_of_a_batch_do_not_see_each_other(scse):
-    _proofs.images_do_not_see_each_other(scse, torch.randn(3, 1, 65, 71))
+def test_tiles_of_a_batch_are_independent(scse):
+    _proofs.images_are_independent(scse, torch.randn(3, 1, 65, 71))
 
 
 def test_bf16_autocast_is_finite_and_near(scse):
@@ -256,14 +256,14 @@ def test_channels_last_gives_the_same(scse):
 
 @pytest.mark.slow
 def test_compiles_with_free_sizes():
-    model = woken(tiny(attention="scse", attention_sites=("decoder",))).eval()
+    model = randomised(tiny(attention="scse", attention_sites=("decoder",))).eval()
     _proofs.compiles(model, ((2, 1, 64, 96), (3, 1, 101, 101)))
 
 
 @pytest.fixture(scope="module")
 def program():
     """An export with free batch and sizes. At 32 the coarsest map is one pixel, which is a constant to torch."""
-    model = woken(tiny(encoder="resnet18", attention="scse")).eval()
+    model = randomised(tiny(encoder="resnet18", attention="scse")).eval()
     return _proofs.exported(model), model
 
 
@@ -289,11 +289,11 @@ def test_has_as_many_parameters_as_published():
 
 
 @pytest.mark.slow
-def test_learns_one_batch_by_heart():
+def test_overfits_one_batch():
     torch.manual_seed(0)
     model = create_model("unet_resnet18", attention="scse")
     batch = _proofs.batch_of(synthetic_tiles(4, seed=3), model)
-    _proofs.learns_by_heart(model, batch, steps=60, lr=2e-3)
+    _proofs.overfits_one_batch(model, batch, steps=60, lr=2e-3)
 
 
 @pytest.mark.parametrize(

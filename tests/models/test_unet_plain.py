@@ -23,12 +23,12 @@ def small(**options):
 
 
 @torch.no_grad()
-def woken(model):
+def randomised(model):
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
         if "attention" in name:
             nn.init.normal_(parameter, std=0.3)
-    return _proofs.wake_norms(model, 0.2)
+    return _proofs.randomise_batch_norms(model, 0.2)
 
 
 def count(model):
@@ -97,7 +97,7 @@ def transcribed(state, x, depth):
 @pytest.mark.parametrize("size", [(32, 48), (101, 101), (33, 40), (47, 63)])
 @torch.no_grad()
 def test_is_its_transcription(size):
-    model = woken(small()).double().eval()
+    model = randomised(small()).double().eval()
     x = torch.randn(2, 1, *size, dtype=torch.float64)
     got = model(x)
     assert got.std() > 0.01
@@ -143,11 +143,11 @@ def test_a_batch_of_one_trains():
 
 @pytest.mark.slow
 def test_compiles_with_free_sizes():
-    _proofs.compiles(woken(small()).eval(), ((2, 1, 48, 64), (2, 1, 65, 71)))
+    _proofs.compiles(randomised(small()).eval(), ((2, 1, 48, 64), (2, 1, 65, 71)))
 
 
 def test_channels_last_and_bf16():
-    model = woken(small()).eval()
+    model = randomised(small()).eval()
     for shape in ((2, 1, 48, 64), (2, 1, 65, 71)):
         x = torch.randn(shape)
         _proofs.stays_channels_last(model, x)
@@ -156,7 +156,7 @@ def test_channels_last_and_bf16():
 
 @pytest.mark.slow
 def test_is_exported_with_free_sizes():
-    model = woken(small()).eval()
+    model = randomised(small()).eval()
     _proofs.program_agrees(_proofs.exported(model), model, ((1, 1, 33, 33), (3, 1, 64, 97), (1, 1, 128, 34)))
 
 

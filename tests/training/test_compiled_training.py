@@ -21,7 +21,7 @@ def recipe(mode):
 
 
 @pytest.mark.slow
-def test_it_is_the_same_run(tmp_path):
+def test_a_compiled_run_equals_an_eager_one(tmp_path):
     histories = {}
     for mode in ("off", "default"):
         torch.compiler.reset()

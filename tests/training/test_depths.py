@@ -71,7 +71,7 @@ def test_a_checkpoint_has_the_statistics_of_the_training_depths(tmp_path):
     assert scores["salt_map"] == pytest.approx(float(saltzoo.metrics.salt_map(masks, held_out.masks)))
 
 
-def woken():
+def randomised():
     """Return a model whose scalar matters, with statistics of its own."""
     torch.manual_seed(2)
     model = saltzoo.create_model("resunet_101", **SCALAR).eval()
@@ -80,7 +80,7 @@ def woken():
 
 
 def test_predictions_are_those_of_raw_depths_in_the_last_channel():
-    model = woken()
+    model = randomised()
     images = torch.from_numpy(TILES.images)[:, None].float() / 255
     with torch.no_grad():
         want = model(model.preprocess(model.preprocess.assemble(images, torch.from_numpy(TILES.depths)))).sigmoid()[
@@ -169,7 +169,7 @@ def test_a_run_with_depths_resumes_and_refuses_another_depth(tmp_path):
 
 
 def test_teacher_and_student_read_the_depths_of_unlabelled_tiles(tmp_path):
-    model = woken()
+    model = randomised()
     with torch.no_grad():
         model.head.conv.weight *= 30
     teacher = f"local-dir:{saltzoo.save_pretrained(model, tmp_path / 'teacher')}"

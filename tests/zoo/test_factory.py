@@ -79,7 +79,7 @@ def test_the_seed_decides_the_weights():
     assert not all(torch.equal(value, other[key]) for key, value in first.items())
 
 
-def test_builds_a_model_of_ones_own():
+def test_builds_a_model_of_a_user():
     @saltzoo.register_model
     def my_net(*, in_chans=1, num_classes=1, width=(4, 8)):
         return nn.Conv2d(in_chans, num_classes, 3, padding=1)
@@ -166,7 +166,7 @@ def test_a_model_with_weights_called_straight_away_agrees_with_predict():
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
-def test_a_model_of_ones_own_with_weights_is_in_evaluation_mode(tmp_path):
+def test_a_model_of_a_user_with_weights_is_in_evaluation_mode(tmp_path):
     @saltzoo.register_model
     def dropping_net(*, in_chans=1, num_classes=1):
         net = nn.Sequential(nn.Conv2d(in_chans, num_classes, 1), nn.Dropout())

@@ -204,7 +204,7 @@ def test_the_names_of_the_catalog_say_all_their_options(name):
     )
 
 
-def test_a_dataclass_of_ones_own_is_a_builder(tmp_path):
+def test_a_dataclass_of_a_user_is_a_builder(tmp_path):
     @saltzoo.register_model
     @dataclass(frozen=True, kw_only=True)
     class my_options:

@@ -1,4 +1,4 @@
-"""How saltzoo identifies itself to the Hub, and how errors of the client are explained."""
+"""Settings of the Hub's client, and explanations of its errors."""
 
 from __future__ import annotations
 
