@@ -311,9 +311,10 @@ def without(weights, start):
     return {key: value for key, value in weights.items() if not key.startswith(start)}
 
 
-def test_the_classifier_may_be_missing():
+def test_the_classifier_and_counts_of_batches_may_be_missing():
     weights = state_dict_of("test_resnet")
-    encoder = TimmEncoder("test_resnet", in_chans=3, pretrained=without(weights, "fc."))
+    given = {key: value for key, value in without(weights, "fc.").items() if "num_batches" not in key}
+    encoder = TimmEncoder("test_resnet", in_chans=3, pretrained=given)
     assert all(torch.equal(value, weights[key]) for key, value in encoder.backbone.state_dict().items())
 
 
@@ -322,6 +323,7 @@ def test_weights_of_another_network_raise(tmp_path):
     for wrong, words in (
         (without(weights, "layer2."), r"encoder 'test_resnet': \d+ of its \d+ tensors are missing, such as layer2\."),
         ({**weights, "conv1.0.weight": torch.zeros(3)}, r"conv1\.0\.weight has shape \(3,\), and the network's has"),
+        ({**weights, "layer9.weight": torch.zeros(3)}, r"it has no layer9\.weight\. Give"),
     ):
         save_file(wrong, tmp_path / "wrong.safetensors")
         with pytest.raises(ValueError, match=words):

@@ -62,28 +62,36 @@ def weights_of(name: str, source: PretrainedWeights, otherwise: str) -> Iterator
 
 
 def _needed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a network without its classifier; raise if one is missing or has another shape."""
+    """Return the tensors of a network without its classifier; raise if they are those of another network.
+
+    Counts of batches in batch norms may be missing: files of old versions of torch have none.
+    """
     with torch.device("meta"):
         network = timm.create_model(name)
     classifier = tuple(f"{part}." for part in _classifiers(network))
-    needed = {key: value.shape for key, value in network.state_dict().items() if not key.startswith(classifier)}
-    missing = sorted(needed.keys() - tensors.keys())
+    shapes = {key: value.shape for key, value in network.state_dict().items() if not key.startswith(classifier)}
+    wrong = f"these are not the weights of encoder {name!r}"
+    missing = sorted(key for key in shapes.keys() - tensors.keys() if not key.endswith("num_batches_tracked"))
     if missing:
         raise ValueError(
-            f"these are not the weights of encoder {name!r}: {len(missing)} of its {len(needed)} tensors are missing, "
-            f"such as {', '.join(missing[:3])}. Keys must be those of timm.create_model({name!r}); given were "
-            f"{', '.join(sorted(tensors)[:3])}, ..."
+            f"{wrong}: {len(missing)} of its {len(shapes)} tensors are missing, such as {', '.join(missing[:3])}. Keys "
+            f"must be those of timm.create_model({name!r}); given were {', '.join(sorted(tensors)[:3])}, ..."
         )
-    for key, shape in needed.items():
-        if tensors[key].shape != shape:
+    extra = sorted(key for key in tensors.keys() - shapes.keys() if not key.startswith(classifier))
+    if extra:
+        raise ValueError(
+            f"{wrong}: it has no {', '.join(extra[:3])}{f' and {len(extra) - 3} more' if len(extra) > 3 else ''}. Give "
+            f"those of timm.create_model({name!r}), or the encoder that they belong to"
+        )
+    for key in shapes.keys() & tensors.keys():
+        if tensors[key].shape != shapes[key]:
             raise ValueError(
-                f"these are not the weights of encoder {name!r}: {key} has shape {tuple(tensors[key].shape)}, and the "
-                f"network's has {tuple(shape)}"
+                f"{wrong}: {key} has shape {tuple(tensors[key].shape)}, and the network's has {tuple(shapes[key])}"
             )
-    return {key: tensors[key] for key in needed}
+    return {key: tensors[key] for key in shapes if key in tensors}
 
 
 def _classifiers(network: Any) -> tuple[str, ...]:
-    """Names of the network's classifier layers, as its configuration says."""
+    """Return the names of the network's classifier layers."""
     names = network.pretrained_cfg.get("classifier") or ()
     return (names,) if isinstance(names, str) else tuple(names)
