@@ -3,13 +3,17 @@
     python examples/train.py                                        # synthetic tiles, about two minutes on 2 cores
     python examples/train.py --recipe examples/recipes/saltnet_s.tgs.toml --data DIR --out runs/fold0
     python examples/train.py --data DIR --model unet_resnet34_scse --epochs 40 --amp bf16 --out runs/mine
+    python examples/train.py --images PICTURES --masks MASKS --out runs/own       # your own pictures, cut into tiles
     torchrun --nproc-per-node 2 examples/train.py ...               # several processes (gloo on CPUs, nccl on GPUs)
 
 DIR is the competition's download: train.zip, or train/images and train/masks; a recipe with a [student] also reads the
-unlabelled tiles, test.zip or test/images. Options of the command line override the recipe. A run writes to the folder
---out: `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")), `predictions.png`, `log.csv`, and
-`last.pt`, from which --resume continues with the same options; more --epochs add a cosine cycle. Ctrl-C keeps the files
-that were written.
+unlabelled tiles, test.zip or test/images. PICTURES and MASKS are folders of gray pictures of any sizes and of their
+masks, with the same names (see saltzoo.data.read_folder); all tiles of a picture are in one fold, so give several
+pictures. Options of the command line override the recipe.
+
+A run writes to the folder --out: `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")),
+`predictions.png`, `log.csv`, and `last.pt`, from which --resume continues with the same options; more --epochs add a
+cosine cycle. Ctrl-C keeps the files that were written.
 """
 
 from __future__ import annotations
@@ -37,6 +41,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, help="TOML file, such as those in examples/recipes")
     parser.add_argument("--data", help="folder of the competition's files; default: synthetic tiles")
+    parser.add_argument("--images", type=Path, help="folder of your own pictures, instead of --data")
+    parser.add_argument("--masks", type=Path, help="folder of their masks")
+    parser.add_argument(
+        "--value-range", type=float, nargs=2, metavar=("BLACK", "WHITE"), help="samples of --images, if not 8 bits"
+    )
     parser.add_argument("--model", help="name from saltzoo.list_models()")
     parser.add_argument(
         "--options", nargs="*", default=[], metavar="KEY=VALUE", help="options of the model, such as encoder=resnet50"
@@ -110,7 +119,12 @@ def model_options(words: list[str]) -> dict[str, Any]:
 def train(args: argparse.Namespace, device: torch.device) -> None:
     """Read or generate tiles, and train."""
     recipe, unlabelled = build_recipe(args), None
-    if args.data:
+    if (args.images is None) != (args.masks is None) or (args.images and args.data):
+        raise ValueError("own pictures need both --images and --masks, and no --data")
+    if args.images:
+        value_range = tuple(args.value_range) if args.value_range else None
+        tiles, data = saltzoo.data.read_folder(args.images, args.masks, value_range=value_range), str(args.images)
+    elif args.data:
         tiles, data = saltzoo.data.read_tgs(args.data), "TGS Salt Identification Challenge"
         if recipe.student is not None:
             given = Path(args.data)
@@ -129,7 +143,7 @@ def train(args: argparse.Namespace, device: torch.device) -> None:
         device=device,
         data=data,
         # The competition's rules forbid commercial use of its data and of models trained on it.
-        license="cc-by-nc-4.0" if args.data else "apache-2.0",
+        license="cc-by-nc-4.0" if args.data else "other" if args.images else "apache-2.0",
         resume=args.resume,
         save_every=args.save_every,
         tell=lambda line: print(line, flush=True),

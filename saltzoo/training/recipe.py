@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._config import Count, Fraction, Range, check_finite_table, check_limits, read_options, to_table
-from ..data import Augment, Tiles, folds_by_id, stratified_folds
+from ..data import Augment, Tiles, folds_by_id, picture_of, stratified_folds
 from .recipe_parts import (
     BCE_INTO_LOVASZ,
     AveragePart,
@@ -37,7 +37,8 @@ class Recipe:
         amp: "bf16" for autocast to bfloat16, or "off".
         compile: mode of torch.compile for the network, or "off". Compiling takes a minute or more, and makes each step
             faster; "reduce-overhead" uses CUDA graphs on a GPU.
-        split: rule that assigns tiles to folds: "id" (`saltzoo.data.folds_by_id`), or "coverage"
+        split: rule that assigns tiles to folds: "id" (`saltzoo.data.folds_by_id`, where tiles that `read_folder` cut
+            from one picture are in one fold), or "coverage"
             (`saltzoo.data.stratified_folds` with seed 0 of the tiles sorted by id, which depends on all tiles
             together).
         folds: number of folds that the tiles are split into.
@@ -115,7 +116,7 @@ class Recipe:
     def split_tiles(self, tiles: Tiles) -> npt.NDArray[np.int64]:
         """Return the fold in which each tile validates, N numbers from 0. The order of the tiles has no influence."""
         if self.split == "id":
-            return folds_by_id(tiles.ids, n_folds=self.folds)
+            return folds_by_id(tiles.ids, n_folds=self.folds, group=picture_of)
         order = sorted(range(len(tiles)), key=tiles.ids.__getitem__)
         folds = np.empty(len(tiles), dtype=np.int64)
         folds[order] = stratified_folds(tiles.coverage[order], n_folds=self.folds, seed=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import errno
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -294,3 +295,19 @@ def test_two_processes_merge_their_scores(tmp_path: Path) -> None:
         printed = re.search(line, done.stdout)
         assert printed is not None, line
         assert float(printed[1]) == pytest.approx(score, abs=5.1e-5)
+
+
+def test_own_pictures_are_cut_into_tiles_and_a_picture_is_in_one_fold(train: ModuleType, tmp_path: Path) -> None:
+    whole = synthetic_tiles(6, seed=5, size=120)
+    for name, image, mask in zip("abcdef", whole.images, whole.require_masks(), strict=True):
+        save_png(image, tmp_path / "images" / f"line_{name}.png")
+        save_png(mask.astype(np.uint8) * 255, tmp_path / "masks" / f"line_{name}.png")
+    folders = ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "masks")]
+    train.main([*TINY, *folders, "--epochs", "1", "--fold", "1", "--out", str(tmp_path / "run"), "--device", "cpu"])
+    tiles = saltzoo.data.read_folder(tmp_path / "images", tmp_path / "masks")
+    folds = folds_by_id([id_.partition("_r")[0] for id_ in tiles.ids])
+    (card, _) = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["metrics"]
+    assert card["held_out"] == tiles.select(folds == 1).fingerprint
+    assert card["data"] == str(tmp_path / "images")
+    with pytest.raises(SystemExit, match="own pictures need both --images and --masks"):
+        train.main([*TINY, *folders[:2], "--out", str(tmp_path / "other")])
