@@ -203,4 +203,4 @@ def test_a_model_of_several_classes_is_refused(quickstart, tmp_path):
     model = saltzoo.create_model("saltnet_s", num_classes=3)
     saltzoo.save_pretrained(model, tmp_path / "three")
     with pytest.raises(SystemExit, match="has 3 classes"):
-        quickstart.main(["--model", f"local-dir:{tmp_path / 'three'}"])
+        quickstart.main(["--model", f"local-dir:{tmp_path / 'three'}", "--out", str(tmp_path / "picture.png")])
