@@ -44,6 +44,7 @@ EMPTY_ROWS: Mapping[str, EmptyRow] = {
     "smooth_100": EmptyRow(OVERLAPS[:2], {"empty": "smooth", "smooth": 100.0}),
     "smooth_log": EmptyRow(OVERLAPS[:2], {"empty": "smooth", "log": True}),
     "skip": EmptyRow(OVERLAPS, {"empty": "skip"}),
+    "generalized": EmptyRow(("generalized_dice_loss",)),
     "hinge": EmptyRow(("lovasz_hinge",)),
     "hinge_elu": EmptyRow(("lovasz_hinge",), {"margin": "elu"}),
     "hinge_symmetric": EmptyRow(("lovasz_hinge",), {"symmetric": True}),

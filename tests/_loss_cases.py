@@ -12,6 +12,7 @@ from saltzoo.losses import (
     ce_loss,
     dice_loss,
     focal_loss,
+    generalized_dice_loss,
     jaccard_loss,
     lovasz_hinge,
     lovasz_softmax,
@@ -37,6 +38,7 @@ MASKS = {
     "dice-log": partial(dice_loss, log=True),
     "dice-smooth": partial(dice_loss, empty="smooth"),
     "dice-skip": partial(dice_loss, smooth=0.0, empty="skip"),
+    "generalized-dice": generalized_dice_loss,
     "jaccard": jaccard_loss,
     "tversky": tversky_loss,
     "bce-dice": bce_dice_loss,
@@ -52,13 +54,14 @@ LABELS = {
     "focal": focal_loss,
     "dice": dice_loss,
     "dice-skip": partial(dice_loss, smooth=0.0, empty="skip"),
+    "generalized-dice": generalized_dice_loss,
     "jaccard-log": partial(jaccard_loss, log=True),
     "lovasz-softmax": lovasz_softmax,
     "lovasz-softmax-all": partial(lovasz_softmax, classes="all"),
     "bootstrapped": partial(bootstrapped_ce, k=7),
     "bootstrapped-share": partial(bootstrapped_ce, k=0.4),
 }
-MULTILABEL = ("bce", "dice", "dice-skip", "bce-dice", "lovasz-symmetric", "bootstrapped-share")
+MULTILABEL = ("bce", "dice", "generalized-dice", "dice-skip", "bce-dice", "lovasz-symmetric", "bootstrapped-share")
 TWO_CLASSES = ("ce", "focal", "dice", "lovasz-softmax", "lovasz-softmax-all")
 TOPOLOGY = partial(topology_loss, features=edges, normalize=False)
 

@@ -51,6 +51,7 @@ FLAGS = {
             lambda flag, name=name: getattr(losses, name)(per_image=flag)
             for name in (
                 "DiceLoss",
+                "GeneralizedDiceLoss",
                 "JaccardLoss",
                 "TverskyLoss",
                 "BCEDiceLoss",

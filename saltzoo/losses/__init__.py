@@ -7,6 +7,7 @@ from .ce import CELoss, ce_loss
 from .deep_supervision import DeepSupervisionLoss
 from .dice import DiceLoss, dice_loss
 from .focal import FocalLoss, focal_loss
+from .generalized_dice import GeneralizedDiceLoss, generalized_dice_loss
 from .jaccard import JaccardLoss, jaccard_loss
 from .lovasz_hinge import LovaszHingeLoss, lovasz_hinge
 from .lovasz_softmax import LovaszSoftmaxLoss, lovasz_softmax
@@ -24,6 +25,7 @@ __all__ = [
     "DeepSupervisionLoss",
     "DiceLoss",
     "FocalLoss",
+    "GeneralizedDiceLoss",
     "JaccardLoss",
     "LovaszHingeLoss",
     "LovaszSoftmaxLoss",
@@ -38,6 +40,7 @@ __all__ = [
     "create_loss",
     "dice_loss",
     "focal_loss",
+    "generalized_dice_loss",
     "jaccard_loss",
     "list_losses",
     "lovasz_hinge",

@@ -15,6 +15,7 @@ from .ce import CELoss
 from .deep_supervision import DeepSupervisionLoss
 from .dice import DiceLoss
 from .focal import FocalLoss
+from .generalized_dice import GeneralizedDiceLoss
 from .jaccard import JaccardLoss
 from .lovasz_hinge import LovaszHingeLoss
 from .lovasz_softmax import LovaszSoftmaxLoss
@@ -33,6 +34,7 @@ _losses: dict[str, Callable[..., nn.Module]] = {
     "deep_supervision": DeepSupervisionLoss,
     "dice_loss": DiceLoss,
     "focal_loss": FocalLoss,
+    "generalized_dice_loss": GeneralizedDiceLoss,
     "jaccard_loss": JaccardLoss,
     "lovasz_hinge": LovaszHingeLoss,
     "lovasz_softmax": LovaszSoftmaxLoss,

@@ -27,7 +27,7 @@ every_module_without_network = pytest.mark.parametrize("name", [name for name in
 def test_every_function_has_a_module():
     functions = {name for name in losses.__all__ if inspect.isfunction(getattr(losses, name))}
     assert {*MODULES} == functions - {"create_loss", "list_losses", "register_loss"}
-    assert len(MODULES) == 12
+    assert len(MODULES) == 13
 
 
 @every_module
@@ -68,6 +68,7 @@ OTHERS = {
     "ce_loss": {"weight": [1, 2, 3, 4], "label_smoothing": 0.2},
     "dice_loss": {"smooth": 2.0, "log": True, "per_image": False, "empty": "skip", "classes": [0], "weight": [2.0]},
     "focal_loss": {"gamma": 0.5, "alpha": 0.3, "weight": [2.0]},
+    "generalized_dice_loss": {"smooth": 2.0, "per_image": False},
     "jaccard_loss": {"smooth": 2.0, "log": True, "per_image": False, "empty": "skip", "classes": [0], "weight": [2.0]},
     "lovasz_hinge": {"margin": "elu", "per_image": False, "symmetric": True},
     "lovasz_softmax": {"classes": "all", "weight": [1, 2, 3, 4], "per_image": False},

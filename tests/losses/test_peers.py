@@ -4,7 +4,7 @@ import pytest
 import torch
 from _loss_cases import batch, gradient
 
-from saltzoo.losses import dice_loss, focal_loss, jaccard_loss, tversky_loss
+from saltzoo.losses import dice_loss, focal_loss, generalized_dice_loss, jaccard_loss, tversky_loss
 from saltzoo.metrics import (
     ConfusionMatrix,
     DiceScore,
@@ -88,6 +88,25 @@ def test_overlap_losses_equal_monai(task, smooth):
         want = gradient(theirs, x, y)
         torch.testing.assert_close(got[0], want[0])
         torch.testing.assert_close(got[1], want[1].view_as(got[1]))
+
+
+@pytest.mark.parametrize("task", [1, 2, 4])
+def test_generalized_dice_equals_monai(task):
+    monai = pytest.importorskip("monai.losses")
+    logits, target = batch(task)
+    target[0] = 0  # other classes do not occur in this image
+    x = torch.stack([torch.zeros_like(logits), logits], 1) if task == 1 else logits
+    peer = monai.GeneralizedDiceLoss(softmax=True, to_onehot_y=True, smooth_nr=0, smooth_dr=0, reduction="none")
+    want = peer(x.double(), target[:, None].long()).flatten()
+    got = generalized_dice_loss(logits.double(), target, smooth=0, reduction="none")
+    torch.testing.assert_close(got, want)
+
+
+def test_generalized_dice_of_channels_is_that_of_each_mask_and_its_background():
+    logits, target = batch(-3)
+    got = generalized_dice_loss(logits, target, reduction="none")
+    each = [generalized_dice_loss(logits[:, c], target[:, c], reduction="none") for c in range(3)]
+    torch.testing.assert_close(got, torch.stack(each, 1))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.7, 2.0])
