@@ -121,6 +121,8 @@ def train(args: argparse.Namespace, device: torch.device) -> None:
     recipe, unlabelled = build_recipe(args), None
     if (args.images is None) != (args.masks is None) or (args.images and args.data):
         raise ValueError("own pictures need both --images and --masks, and no --data")
+    if args.value_range and not args.images:
+        raise ValueError("--value-range is of --images, which are missing: give --images and --masks, or leave it out")
     if args.images:
         value_range = tuple(args.value_range) if args.value_range else None
         tiles, data = saltzoo.data.read_folder(args.images, args.masks, value_range=value_range), str(args.images)

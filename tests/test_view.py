@@ -372,3 +372,27 @@ def test_a_compiled_model_is_compiled_once_for_all_views():
     whole.preprocess = Preprocess.gray()
     assert torch.equal(predict(whole, images), predict(whole, images))
     assert all(modes(whole))
+
+
+@pytest.mark.parametrize("kind", ["closure", "default", "wraps"])
+def test_a_forward_that_closes_over_a_module_leaves_the_model_untouched(kind):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.9)).train()
+    x = torch.randn(4, 1, 8, 8)
+    with torch.no_grad():
+        want = copy.deepcopy(model).eval()(x)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for child in (model, model[1]):
+        old = child.forward
+
+        def named(y, g=old):
+            return g(y)
+
+        child.forward = {"closure": _calling(old), "default": named, "wraps": wraps(old)(_calling(old))}[kind]
+    with torch.no_grad():
+        torch.testing.assert_close(evaluation_view(model)(x), want)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model.training
+
+
+def _calling(function):
+    return lambda *args: function(*args)

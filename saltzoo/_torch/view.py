@@ -31,7 +31,7 @@ def evaluation_view(model: M) -> M:
 
     Every module has a twin of the same class and with the same attributes, but with a mode and tables of tensors of its
     own. Attributes, hooks and methods that refer to a module of the model refer to its twin in the view, in lists and
-    mappings, partial functions and simple objects too, and in functions that took it as `self`. A module that
+    mappings, partial functions and simple objects too, and in functions that close over it. A module that
     torch.compile wrapped stays compiled. A script module in training mode is copied with its tensors.
 
     Example:
@@ -149,18 +149,24 @@ class _Twins:
         return self._objects.get(id(value), value) if nested else self._mapped_object(value)
 
     def _mapped_function(self, function: FunctionType) -> FunctionType:
-        """Return a function made in a method of a module with the twin as its `self`."""
+        """Return a function with twins in place of the modules that it closes over or has as defaults."""
+        if id(function) in self._objects:
+            return self._objects[id(function)]
+        self._objects[id(function)] = function  # while it is looked at, for functions that refer to themselves
         cells = function.__closure__ or ()
-        if "self" not in function.__code__.co_freevars:
+        old = [_content(cell) for cell in cells]
+        contents = [self._mapped(value, nested=True) for value in old]
+        defaults = self._mapped(function.__defaults__, nested=True)
+        keywords = self._mapped(function.__kwdefaults__, nested=True)
+        if _same((*contents, defaults, keywords), (*old, function.__defaults__, function.__kwdefaults__)):
             return function
-        place = function.__code__.co_freevars.index("self")
-        twin = self._mapped(cells[place].cell_contents, nested=True)
-        if twin is cells[place].cell_contents:
-            return function
-        closure = (*cells[:place], CellType(twin), *cells[place + 1 :])
-        new = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, closure)
-        new.__kwdefaults__ = function.__kwdefaults__
-        return _dressed(new, function)
+        closure = tuple(
+            cell if new is value else CellType(new) for cell, value, new in zip(cells, old, contents, strict=True)
+        )
+        new = FunctionType(function.__code__, function.__globals__, function.__name__, defaults, closure or None)
+        new.__kwdefaults__ = keywords
+        self._objects[id(function)] = twin = _dressed(new, function)
+        return twin
 
     def _mapped_object(self, value: Any) -> Any:
         """Return a copy of an object whose attributes refer to modules of the model, or the object itself."""
@@ -196,6 +202,13 @@ def tables_of(module: nn.Module) -> list[dict[str, Any]]:
     """Return the attributes of a module, and its tables of parameters, buffers and modules."""
     attributes = vars(module)
     return [attributes, attributes["_parameters"], attributes["_buffers"], attributes["_modules"]]
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return None
 
 
 def _same(new: Iterable[Any], old: Iterable[Any]) -> bool:

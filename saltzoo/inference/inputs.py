@@ -135,9 +135,11 @@ def _range_hint(low: float, high: float) -> str:
     if low >= -0.01 and high <= 1.01:
         return "clip them, images.clip(0, 1)"
     if low >= 0:
-        full = 255 if high <= 255 else 65535
-        if high <= full:
-            return f"divide them by {full}, the full scale of {8 if full == 255 else 16} bits"
+        if high <= 255:
+            return "divide them by 255, the full scale of 8 bits"
+        if high <= 65535:
+            twelve = " (4095 if they have 12 bits)" if high <= 4095 else ""
+            return f"divide them by 65535, the full scale of 16 bits{twelve}"
     if low >= -1 and high <= 1:
         return "give (images + 1) / 2"
     return (

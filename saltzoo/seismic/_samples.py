@@ -53,9 +53,12 @@ def read_samples(path: str | os.PathLike[str], page: int | None) -> Samples:
 
     Raises:
         OSError: if the file cannot be opened.
+        TypeError: if `page` is no whole number.
         ValueError: if the file is damaged or no picture, has too many pixels, is in colours or partly transparent, or
             has several pages and `page` is None, or no such page.
     """
+    if page is not None and (not isinstance(page, int) or isinstance(page, bool)):
+        raise TypeError(f"page must be a whole number or None, got {page!r}")
     try:
         # From a path, Pillow maps a TIFF file into memory, and version 13.0 scrambles one that is stored on its side.
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as picture:

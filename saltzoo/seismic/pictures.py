@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -161,10 +162,10 @@ def _check_range(value_range: tuple[float, float] | None) -> None:
     if value_range is None:
         return
     numbers = isinstance(value_range, tuple | list) and len(value_range) == 2
-    if not numbers or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value_range):
+    if not numbers or not all(isinstance(v, Real) and not isinstance(v, bool) for v in value_range):
         raise TypeError(f"value_range must be a pair of numbers (BLACK, WHITE), or None, got {value_range!r}")
     if not (all(map(math.isfinite, value_range)) and value_range[0] < value_range[1]):
-        raise ValueError(f"value_range must be finite, black below white, got {tuple(value_range)}")
+        raise ValueError(f"value_range must be finite, black below white, got {tuple(map(float, value_range))}")
 
 
 def _scaled(samples: Samples, black: float, white: float) -> npt.NDArray[np.float32]:

@@ -15,6 +15,7 @@ from ..preprocess import Preprocess
 from .digests import TileDigests
 from .files import replaced
 from .recipe import Recipe
+from .stored_labels import LABELS
 
 History = list[tuple[int, float, float, float]]
 """Number, loss, score and seconds of each finished epoch."""
@@ -51,9 +52,10 @@ def check_folder(out: Path, *, resume: bool) -> None:
         raise ValueError(
             f"{out / MODEL} is a checkpoint without a {STATE} to resume from: move it, or choose another folder"
         )
-    for name in (LOG, PICTURE):
-        if (out / name).exists() and not there:
-            raise ValueError(f"{out / name} belongs to no run that could be resumed: move it, or choose another folder")
+    written = (LOG, PICTURE, LABELS, f"{STATE}.part", "snapshot_*")
+    for path in [path for pattern in written for path in sorted(out.glob(pattern))]:
+        if not there:
+            raise ValueError(f"{path} belongs to no run that could be resumed: move it, or choose another folder")
     if resume and not there:
         raise ValueError(f"nothing to resume: no {out / STATE}")
 
@@ -113,9 +115,19 @@ class SavedRun:
         """Read the state file.
 
         Raises:
-            ValueError: if an earlier version of saltzoo wrote it, which did not store which tiles validate.
+            ValueError: if it is damaged or no state of a run, or an earlier version of saltzoo wrote it, which did not
+                store which tiles validate.
         """
-        state = torch.load(out / STATE, map_location=device, weights_only=True)
+        try:
+            state = torch.load(out / STATE, map_location=device, weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # of the pickle, the archive or torch
+            raise ValueError(
+                f"{out / STATE} is damaged, or no state of a run ({type(error).__name__}): choose another folder"
+            ) from error
+        if not isinstance(state, dict) or not {"parts", "identity", "history"} <= state.keys():
+            raise ValueError(f"{out / STATE} is no state of a run: choose another folder")
         if "preprocess" not in state:
             raise ValueError(
                 f"{out / STATE} does not say which tiles validate, as an earlier version of saltzoo wrote it: resume "

@@ -74,10 +74,12 @@ def save_pretrained(
     Raises:
         ValueError: if the model was not made by `create_model` or was changed since, a tensor has no plain numbers
             (meta, quantised, sparse), or a value cannot be written as JSON.
+        FileExistsError: if the directory holds a README.md or config.json and no checkpoint.
         OSError: if the directory cannot be written.
     """
     check_choice("dtype", dtype, ("float32", "float16"))
     folder = Path(directory).expanduser()
+    _check_folder(folder)
     plain = unwrapped(model)
     config = describe(plain, labels=labels, license=license, metrics=metrics, recipe=recipe)
     tensors = tensors_of(plain)
@@ -93,6 +95,15 @@ def save_pretrained(
     }
     write_files(folder, files, check=partial(_check_written, config, stored))
     return folder
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise FileExistsError if saving would replace files that do not belong to a checkpoint."""
+    if (folder / WEIGHTS).exists():
+        return
+    for name in (CARD, CONFIG):
+        if (folder / name).exists():
+            raise FileExistsError(f"{folder / name} belongs to no checkpoint: move it, or choose another directory")
 
 
 def _rebuilt(model: nn.Module, config: ModelConfig) -> nn.Module:

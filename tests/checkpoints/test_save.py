@@ -277,3 +277,12 @@ def test_labels_name_each_class(tmp_path, num_classes, want):
     assert json.loads((tmp_path / "config.json").read_text())["labels"] == want
     with pytest.raises(ValueError, match=rf"each of the model's {num_classes} class"):
         save_pretrained(model, tmp_path, labels=["salt", "rock"])
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json"])
+def test_files_that_belong_to_no_checkpoint_are_not_replaced(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    with pytest.raises(FileExistsError, match=f"{name} belongs to no checkpoint: move it, or choose another"):
+        saltzoo.save_pretrained(model, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -327,11 +327,12 @@ def test_what_does_not_read_as_it_was_written_gets_no_name(tmp_path, monkeypatch
 def test_a_place_that_cannot_be_a_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "taken" / "config.json").mkdir(parents=True)
+    (tmp_path / "taken" / "model.safetensors").touch()  # as in the folder of a checkpoint
     for place in ("file", "file/below", "taken"):
         with pytest.raises(OSError, match="the checkpoint could not be written, and nothing was changed"):
             save_pretrained(tiny(), tmp_path / place)
     assert (tmp_path / "file").read_text() == "mine"
-    assert sorted(os.listdir(tmp_path / "taken")) == ["config.json"]
+    assert sorted(os.listdir(tmp_path / "taken")) == ["config.json", "model.safetensors"]
 
 
 def test_the_home_folder_is_where_loading_looks(tmp_path, monkeypatch):

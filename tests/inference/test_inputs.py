@@ -176,6 +176,7 @@ HINTS = [
     (pictures(2, 40, 37, dtype=np.float32) * 2 - 1, 1, "(images + 1) / 2"),
     (pictures(2, 40, 37, dtype=np.float32) * 255, 1, "divide them by 255"),
     (pictures(2, 40, 37, dtype=np.float64) * 65535, 1, "divide them by 65535"),
+    (pictures(2, 40, 37, dtype=np.float64) * 4000, 1, "divide them by 65535"),
     (pictures(2, 40, 37, dtype=np.float64) * 1.001, 1, "images.clip(0, 1)"),
     (pictures(2, 40, 37, dtype=np.float64) * 6 - 3, 1, "((images - low) / (high - low)).clip(0, 1)"),
 ]

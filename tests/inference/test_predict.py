@@ -1,6 +1,7 @@
 """predict: every kind of input, compared with the model called directly."""
 
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -152,7 +153,10 @@ def test_computes_in_evaluation_mode_and_leaves_every_mode_as_it_is():
     assert set(modes.values()) == {True, False}
     inside, outside = [], []
     hook = model.register_forward_pre_hook(lambda module, _args: inside.append([m.training for m in module.modules()]))
-    other = model.head.register_forward_pre_hook(lambda _m, _a: outside.append([m.training for m in model.modules()]))
+    original = weakref.ref(model)  # a hook that closes over the model itself would see the view of it
+    other = model.head.register_forward_pre_hook(
+        lambda _m, _a: outside.append([m.training for m in original().modules()])
+    )
     predict(model, tiles())
     hook.remove()
     other.remove()

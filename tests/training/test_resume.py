@@ -15,6 +15,7 @@ import saltzoo
 from saltzoo.data import Augment, Tiles, synthetic_tiles
 from saltzoo.training import Recipe, Trainer, artifacts, cross_validate, fit
 from saltzoo.training.digests import TileDigests
+from saltzoo.training.resume import SavedRun, check_folder
 
 SMALL = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 TILES = synthetic_tiles(20, seed=3, size=40)
@@ -368,3 +369,20 @@ def test_ctrl_c_among_the_files_leaves_the_state_and_the_checkpoint_of_one_epoch
     average = torch.load(tmp_path / "last.pt", weights_only=True)["parts"]["average"]
     for name, tensor in weights_of(tmp_path).items():
         assert torch.equal(tensor, average[f"module.{name}"]), name
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", "other"])
+def test_a_damaged_state_is_refused(tmp_path, content):
+    if content == "other":
+        torch.save({"a": 1}, tmp_path / "last.pt")
+    else:
+        (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"last\.pt is (damaged, or )?no state of a run.*choose another folder"):
+        SavedRun.read(tmp_path, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["pseudo_labels.bin", "last.pt.part", "snapshot_3"])
+def test_files_of_another_origin_are_not_replaced(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=f"{name} belongs to no run that could be resumed: move it"):
+        check_folder(tmp_path, resume=False)
