@@ -163,14 +163,15 @@ def test_compiles_with_free_sizes(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_works_as_it_is(name, tmp_path):
     model = full(name)
-    runs_at(model, SIZES)
+    smallest = 75 if "inception" in name else 32
+    runs_at(model, [tuple(max(side, smallest) for side in size) for size in SIZES])
     is_finite_in_bf16(model)
     is_saved_and_loaded(model, tmp_path)
     # inception_v4 reduces a tile of 101 x 101 to one pixel, and one pixel of one image cannot be normalised.
     trains(model, 1, (128, 128) if "inception" in name else (101, 101))
     if "inception" in name:
         trains(model, 2, (101, 101))
-        with pytest.raises(ValueError, match="'inception_v4' can't be trained on a single image of 101 x 101: a map"):
+        with pytest.raises(ValueError, match="'inception_v4' can't be trained on a single image of 101 x 101: one of"):
             model(torch.randn(1, 1, 101, 101))
 
 
