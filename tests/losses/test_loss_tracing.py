@@ -68,6 +68,7 @@ def test_vmap_gives_each_image_its_loss_and_gradient(name, ignore_index):
     torch.testing.assert_close(truths, torch.stack([of_one(loss)(logits[2], y) for y in target]))
 
 
+@pytest.mark.slow
 @every_loss
 @either
 def test_make_fx_records_what_holds_for_other_values(name, ignore_index):

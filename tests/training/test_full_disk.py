@@ -99,7 +99,10 @@ def refuse(*given, **named):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("place", ["state", "log", "second state", "checkpoint", "picture"])
+SLOW_PLACES = [pytest.param(place, marks=pytest.mark.slow) for place in ("log", "second state", "picture")]
+
+
+@pytest.mark.parametrize("place", ["state", "checkpoint", *SLOW_PLACES])
 def test_a_run_whose_disk_was_full_resumes_to_the_same_result(place, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:

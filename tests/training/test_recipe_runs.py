@@ -103,7 +103,12 @@ def assert_same(ours, theirs):
         torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0, msg=name)
 
 
-@pytest.mark.parametrize("case", CASES)
+SLOW_CASES = ("sgd", "no_average", "cycles", "no_clip", "clip", "scales")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW_CASES else case for case in CASES]
+)
 def test_a_resumed_run_equals_an_unbroken_one(case, run_of, tmp_path):
     stopped = run_of(case)
     train(case, tmp_path)
