@@ -50,7 +50,8 @@ class Recipe:
         supervision: weights of the losses on the model's other outputs.
         augment: options of `saltzoo.data.Augment`.
         average: average of the weights that checkpoints hold.
-        dtype: type of the saved weights: "float16" halves the file. Final scores are of the saved weights.
+        dtype: type of the saved weights: "float16" halves the file, "int8" quarters it. Final scores are of the saved
+            weights.
         frozen_until: fraction of all steps by which the encoder is unfrozen, stage by stage; 0 freezes none.
         frozen_batch_norm: keep the batch norms of the encoder at their first values.
         student: unlabelled tiles that are learnt from; None for labelled tiles alone.
@@ -71,7 +72,7 @@ class Recipe:
     supervision: SupervisionPart = field(default_factory=SupervisionPart)
     augment: Augment = field(default_factory=Augment)
     average: AveragePart = field(default_factory=AveragePart)
-    dtype: Literal["float32", "float16"] = "float32"
+    dtype: Literal["float32", "float16", "int8"] = "float32"
     frozen_until: Fraction = 0.0
     frozen_batch_norm: bool = False
     student: StudentPart | None = None
