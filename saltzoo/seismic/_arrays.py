@@ -45,9 +45,9 @@ def read_array_samples(path: str | os.PathLike[str], page: int | None) -> Sample
         with open(path, "rb") as file:
             if file.read(6) == _NPY:
                 file.seek(0)
-                return _of_array(_map(file, path), path, page)
+                return _of_array(_map(file, path), page)
             with zipfile.ZipFile(file) as archive:
-                return _of_archive(archive, path, page)
+                return _of_archive(archive, page)
     except _Refusal as refusal:
         raise ValueError(f"{path} {refusal}") from None
     except (ValueError, EOFError, KeyError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
@@ -60,24 +60,24 @@ class _Refusal(Exception):
     """What is wrong with a file that can be read."""
 
 
-def _of_archive(archive: zipfile.ZipFile, path: str | os.PathLike[str], page: int | None) -> Samples:
+def _of_archive(archive: zipfile.ZipFile, page: int | None) -> Samples:
     names = [name for name in archive.namelist() if name.endswith(".npy")]
     if not names:
         raise _Refusal("holds no array: give an .npz file as numpy.savez writes it")
     if len(names) == 1:
         with archive.open(names[0]) as file:
-            return _of_array(_load(file), path, page)
+            return _of_array(_load(file), page)
     chosen = _chosen(page, len(names), f"arrays ({', '.join(name.removesuffix('.npy') for name in names[:6])})")
     with archive.open(names[chosen]) as file:
-        return _of_array(_load(file), path, None)
+        return _of_array(_load(file), None)
 
 
-def _of_array(array: npt.NDArray[Any], path: str | os.PathLike[str], page: int | None) -> Samples:
+def _of_array(array: npt.NDArray[Any], page: int | None) -> Samples:
     if array.dtype.kind not in "biuf":
         raise _Refusal(f"holds {array.dtype} samples: save real numbers")
     if array.ndim == 3 and array.shape[-1] in _CHANNELS:
         raise _Refusal(
-            f"holds an array {array.shape}, whose last axis seems to hold colours: save one channel, H W, or pages N H W"
+            f"holds an array {array.shape}, whose last axis seems to hold colours: save one, H W, or pages N H W"
         )
     if array.ndim not in (2, 3):
         raise _Refusal(f"holds an array {array.shape}: save a picture H W, or pages N H W")
