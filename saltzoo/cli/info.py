@@ -21,7 +21,7 @@ SIZE = (101, 101)
 @click.argument("name", metavar="MODEL[.TAG]|local-dir:PATH")
 @json_option
 def info(name: str, *, as_json: bool) -> int:
-    """Show options, parameters and FLOPs of a model, and licence and scores of weights."""
+    """Describe a model or weights: options, parameters, FLOPs, licence and scores."""
     from ..zoo.sources import HubRepository, LocalFolder, has_tag, parse_source
 
     source = parse_source(name, pretrained=has_tag(name))

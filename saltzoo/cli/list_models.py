@@ -15,7 +15,7 @@ from .options import command, json_option
 @click.option("--pretrained", is_flag=True, help="List names of weights instead.")
 @json_option
 def list_names(pattern: str, *, pretrained: bool, as_json: bool) -> int:
-    """List the names of models that match a shell PATTERN."""
+    """List names of models, all or those that match a shell PATTERN."""
     names = list_models(pattern, pretrained=pretrained)
     if as_json:
         click.echo(json.dumps(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import torch
 
 from ..models import Segmenter
@@ -14,7 +15,7 @@ def device_of(name: str | None) -> torch.device:
     """Return a device by name; None for a GPU if torch finds one, else the CPU.
 
     Raises:
-        ValueError: if the name is no device, or torch does not find it.
+        click.UsageError: if the name is no device, or torch does not find it.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -23,12 +24,12 @@ def device_of(name: str | None) -> torch.device:
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in DEVICES:
-        raise ValueError(f"--device must be cpu, cuda, cuda:N or mps, got {name!r}")
+        raise click.UsageError(f"--device must be cpu, cuda, cuda:N or mps, got {name!r}")
     found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not found[device.type]:
-        raise ValueError(f"--device must be one that torch finds here, got {name!r}: use --device cpu")
+        raise click.UsageError(f"--device must be one that torch finds here, got {name!r}: use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"--device must be cuda:0 to cuda:{torch.cuda.device_count() - 1}, got {name!r}")
+        raise click.UsageError(f"--device must be cuda:0 to cuda:{torch.cuda.device_count() - 1}, got {name!r}")
     return device
 
 

@@ -39,7 +39,7 @@ def plan(
         overlay: whether NAME_overlay.png is written.
         probabilities: suffix of NAME_probability.*, "tif" or "npy"; None for none.
         overwrite: whether files that are there are replaced.
-        resume: whether pictures whose files are all there are left out.
+        resume: whether files that are there are kept, and only the others written.
 
     Raises:
         ValueError: if two pictures would have the same files, also where capitals make no difference, or a picture
@@ -57,7 +57,10 @@ def plan(
     _check_names(pictures)
     _check_inputs(jobs)
     if resume:
-        return [job for job in jobs if not all(file.is_file() for file in job.files.values())]
+        left = [
+            Job(job.picture, {kind: file for kind, file in job.files.items() if not file.is_file()}) for job in jobs
+        ]
+        return [job for job in left if job.files]
     if not overwrite:
         _check_absent([file for job in jobs for file in job.files.values()])
     return jobs
@@ -89,6 +92,6 @@ def _check_absent(files: Sequence[Path]) -> None:
     if there:
         more = f", and {len(there) - 5} others" if len(there) > 5 else ""
         raise FileExistsError(
-            f"already there: {', '.join(there[:5])}{more}. Choose another --out, replace with --overwrite, or leave out "
-            "pictures that are done with --resume"
+            f"already there: {', '.join(there[:5])}{more}. Choose another --out, replace with --overwrite, or leave "
+            "out what is done with --resume"
         )

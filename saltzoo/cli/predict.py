@@ -87,11 +87,11 @@ def predict(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Segment pictures: files, folders or shell patterns in quotes.
+    """Segment pictures.
 
-    For each picture NAME.png (BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP, .npy or .npz), OUT gets NAME_mask.png of the same
-    size, 255 where there is salt. A picture that fails does not stop the others; it is told at the end, with exit
-    status 1.
+    IN are files, folders, or shell patterns in quotes. For each picture NAME.png (BMP, GIF, JPEG, PNG, PPM, TIFF,
+    WEBP, .npy or .npz), OUT gets NAME_mask.png of the same size, 255 where there is salt. A picture that fails does
+    not stop the others; it is told at the end, with exit status 1.
     """
     from ..seismic import find_pictures
     from .outputs import plan
@@ -150,12 +150,13 @@ def _run(jobs: Sequence[Job], how: Segmentation, *, model: str, device: str | No
     left = len(jobs) - len(report.done) - len(report.failed)
     if as_json:
         click.echo(json.dumps({"model": model, **asdict(report), "skipped": skipped, "left": left}))
-    for line in _summary(report, len(jobs), skipped=skipped, left=left, interrupted=interrupted):
+    again = "run the same command again" if how.overwrite else AGAIN
+    for line in _summary(report, len(jobs), skipped=skipped, left=left, interrupted=interrupted, again=again):
         click.echo(line, err=True)
     return 130 if interrupted else int(bool(report.failed))
 
 
-def _summary(report: Report, count: int, *, skipped: int, left: int, interrupted: bool) -> list[str]:
+def _summary(report: Report, count: int, *, skipped: int, left: int, interrupted: bool, again: str) -> list[str]:
     """Return lines that say what was left out, what failed, and how to go on."""
     lines = [f"{skipped} pictures were done before"] if skipped else []
     if report.failed:
@@ -163,5 +164,5 @@ def _summary(report: Report, count: int, *, skipped: int, left: int, interrupted
         lines += [f"  {one['error']}" for one in report.failed]
     if interrupted or report.stopped:
         why = "interrupted" if interrupted else f"stopped, because {report.stopped}"
-        lines += [f"{why}: {len(report.done)} of {count} pictures are done, {left} were not tried; {AGAIN}"]
+        lines += [f"{why}: {len(report.done)} of {count} pictures are done, {left} were not tried; {again}"]
     return lines

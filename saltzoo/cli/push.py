@@ -18,7 +18,10 @@ from .options import command
 @click.option("--revision", help="Branch; created if it does not exist.")
 @click.option("--replace", is_flag=True, help="Replace other weights in the branch.")
 def push(weights: str, *, repository: str, private: bool, revision: str | None, replace: bool) -> int:
-    """Publish weights on the Hugging Face Hub: bundled ones, or a checkpoint's folder."""
+    """Publish weights on the Hugging Face Hub.
+
+    The weights are bundled ones, or those of a checkpoint's folder, as save_pretrained writes it.
+    """
     folder = _folder_of(weights)
     from ..checkpoints.folder import WEIGHTS
     from ..checkpoints.hub import push_folder

@@ -1,4 +1,4 @@
-"""segment_pictures: masks, probabilities and overlays of many pictures, where one that fails does not stop the others."""
+"""segment_pictures: masks, probabilities and overlays of many pictures. One that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -60,10 +60,11 @@ class Report:
     stopped: str | None = None
 
 
-def check_model(model: Segmenter) -> None:
-    """Raise ValueError if a model cannot segment pictures alone."""
+def check_model(model: Segmenter, how: Prediction) -> None:
+    """Raise ValueError if a model cannot segment pictures alone, or an option is wrong, which a small one shows."""
     if model.preprocess.scalar:
         raise ValueError("this model reads a number for each picture, such as its depth: use saltzoo.predict(scalars=)")
+    probabilities_of(model, np.random.default_rng(0).random((64, 64), dtype=np.float32), how)
 
 
 def segment_pictures(
@@ -91,9 +92,9 @@ def segment_pictures(
         The report. Failures do not raise; a full disk ends the run.
 
     Raises:
-        ValueError: if the model reads more than pictures.
+        ValueError: if the model reads more than pictures, or an option of the prediction is wrong.
     """
-    check_model(model)
+    check_model(model, how.prediction)
     report = Report() if report is None else report
     for job in progress(jobs):
         try:
@@ -109,8 +110,8 @@ def segment_pictures(
         report.done.append(found)
         for text in found["warnings"]:
             warn(f"warning: {text}")
-        names = [str(job.files["mask"]), *(file.name for kind, file in job.files.items() if kind != "mask")]
-        tell(f"{job.picture}: {found['salt']:.0%} salt -> {', '.join(names)}")
+        first, *others = job.files.values()
+        tell(f"{job.picture}: {found['salt']:.0%} salt -> {', '.join([str(first), *(file.name for file in others)])}")
     return report
 
 
@@ -131,12 +132,13 @@ def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, 
     min_size = min_size if how.min_size is None else how.min_size
     probabilities = probabilities_of(model, picture, how.prediction)
     mask = cleaned(probabilities > threshold, min_size=min_size, fill_holes=how.fill_holes)
-    for kind, file in job.files.items():
+    for kind, file in reversed(job.files.items()):
         if kind == "probabilities":
             write_probabilities(file, probabilities, overwrite=how.overwrite)
         elif kind == "overlay":
             write_picture(file, overlay(_shown(picture, how), mask), overwrite=how.overwrite)
-    write_mask(job.files["mask"], mask, overwrite=how.overwrite)
+        else:
+            write_mask(file, mask, overwrite=how.overwrite)
     return {
         "picture": str(job.picture),
         **{kind: str(file) for kind, file in job.files.items()},

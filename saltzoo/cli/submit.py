@@ -52,10 +52,10 @@ def submit(
     batch_size: int,
     as_json: bool,
 ) -> int:
-    """Segment the competition's test tiles and write their masks as a submission file.
+    """Write a submission file for the competition.
 
-    DIR holds test.zip or test/images. The file has a row for each tile, with its salt as runs of pixels counted from 1
-    down the columns.
+    The test tiles of DIR (test.zip or test/images) are segmented. The file has a row for each tile, with its salt as
+    runs of pixels counted from 1 down the columns.
     """
     if os.path.lexists(out) and not overwrite:
         raise click.UsageError(f"{out} is there already: choose another --out, or replace it with --overwrite")

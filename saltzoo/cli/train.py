@@ -31,10 +31,11 @@ ALL_FOLDS = "all"
 @click.option("--save-every", type=click.IntRange(1), default=1, show_default=True, metavar="EPOCHS")
 @json_option
 def train(recipe: Path, *, out: Path, fold: str | None, resume: bool, as_json: bool, **options: Any) -> int:
-    """Train the model of a RECIPE, a TOML file, and score it on the fold that is held out.
+    """Train a model from a recipe.
 
-    OUT gets model/ (for --model local-dir:OUT/model), predictions.png, log.csv and last.pt, from which --resume goes
-    on. Several processes: torchrun --nproc-per-node 2 -m saltzoo train ...
+    RECIPE is a TOML file. The model is scored on the fold that is held out. OUT gets model/ (for --model
+    local-dir:OUT/model), predictions.png, log.csv and last.pt, from which --resume goes on. Several processes:
+    torchrun --nproc-per-node 2 -m saltzoo train ...
     """
     if fold not in (None, ALL_FOLDS) and not str(fold).isdecimal():
         raise click.UsageError(f"--fold must be a number or {ALL_FOLDS!r}, got {fold!r}")
