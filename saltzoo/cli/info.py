@@ -36,7 +36,7 @@ def info(name: str, *, as_json: bool) -> int:
         found = {**_of_model(source.model, {}), "weights": _of_weights(source)}
     else:
         found = _of_model(source.name, {})
-    click.echo(json.dumps(found) if as_json else "\n".join(_lines(found)))
+    print(json.dumps(found) if as_json else "\n".join(_lines(found)))
     return 0
 
 

@@ -18,7 +18,7 @@ def list_names(pattern: str, *, pretrained: bool, as_json: bool) -> int:
     """List names of models, all or those that match a shell PATTERN."""
     names = list_models(pattern, pretrained=pretrained)
     if as_json:
-        click.echo(json.dumps(names))
+        print(json.dumps(names))
     else:
-        click.echo("\n".join(names) or f"no name matches {pattern!r}")
+        print("\n".join(names) or f"no name matches {pattern!r}")
     return 0 if names else 1

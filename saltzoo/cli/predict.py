@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -149,10 +150,10 @@ def _run(jobs: Sequence[Job], how: Segmentation, *, model: str, device: str | No
         interrupted = True
     left = len(jobs) - len(report.done) - len(report.failed)
     if as_json:
-        click.echo(json.dumps({"model": model, **asdict(report), "skipped": skipped, "left": left}))
+        print(json.dumps({"model": model, **asdict(report), "skipped": skipped, "left": left}))
     again = "run the same command again" if how.overwrite else AGAIN
     for line in _summary(report, len(jobs), skipped=skipped, left=left, interrupted=interrupted, again=again):
-        click.echo(line, err=True)
+        print(line, file=sys.stderr)
     return 130 if interrupted else int(bool(report.failed))
 
 

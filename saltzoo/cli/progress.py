@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-import click
-
 T = TypeVar("T")
 
 
@@ -31,9 +29,9 @@ def line_printer(*, err: bool = False, quiet: bool = False) -> Callable[[str], N
             from tqdm import tqdm
 
             with tqdm.external_write_mode(sys.stderr if err else sys.stdout):
-                click.echo(line, err=err)
+                print(line, file=sys.stderr if err else sys.stdout)
         else:
-            click.echo(line, err=err)
+            print(line, file=sys.stderr if err else sys.stdout)
 
     return tell
 

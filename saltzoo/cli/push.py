@@ -31,10 +31,10 @@ def push(weights: str, *, repository: str, private: bool, revision: str | None, 
     parameters = sum(parameter.numel() for parameter in model.parameters())
     megabytes = (folder / WEIGHTS).stat().st_size / 1e6
     what = f"{folder}: {type(model).__name__ if model.config is None else model.config.architecture}"
-    click.echo(f"{what}, {parameters:,} parameters, {megabytes:.1f} MB")
-    click.echo(f"to {repository}@{revision or 'main'}")
+    print(f"{what}, {parameters:,} parameters, {megabytes:.1f} MB")
+    print(f"to {repository}@{revision or 'main'}")
     commit = push_folder(folder, repository, private=private, revision=revision, replace=replace)
-    click.echo(f"{commit.url}\nhf-hub:{repository}@{commit.sha}")
+    print(f"{commit.url}\nhf-hub:{repository}@{commit.sha}")
     return 0
 
 

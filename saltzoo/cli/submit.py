@@ -80,5 +80,5 @@ def submit(
         "threshold": masks_of.threshold,
         "min_size": masks_of.min_size,
     }
-    click.echo(json.dumps(found) if as_json else f"{out}: {len(tiles)} tiles, {empty} of them without salt")
+    print(json.dumps(found) if as_json else f"{out}: {len(tiles)} tiles, {empty} of them without salt")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,15 +47,15 @@ def train(recipe: Path, *, out: Path, fold: str | None, resume: bool, as_json: b
         scores = _train(recipe, out, fold, resume=resume, quiet=as_json, options=options)
     except KeyboardInterrupt:
         kept = f"{out} holds the last epoch that was written; {AGAIN}"
-        click.echo(f"interrupted: {kept if any(out.rglob('last.pt')) else 'nothing was written'}", err=True)
+        print(f"interrupted: {kept if any(out.rglob('last.pt')) else 'nothing was written'}", file=sys.stderr)
         return 130
     if scores is None:
         return 0
     where = str(out) if fold == ALL_FOLDS else str(out / "model")
     if as_json:
-        click.echo(json.dumps({"out": where, **scores}))
+        print(json.dumps({"out": where, **scores}))
     else:
-        click.echo(f"{where}: score {scores['salt_map']:.4f}, with hflip TTA {scores['salt_map_hflip']:.4f}")
+        print(f"{where}: score {scores['salt_map']:.4f}, with hflip TTA {scores['salt_map_hflip']:.4f}")
     return 0
 
 
@@ -88,6 +89,6 @@ def _train(
             license=source.license,
             resume=resume,
             save_every=options["save_every"],
-            tell=lambda line: click.echo(line, err=quiet),
+            tell=lambda line: print(line, file=sys.stderr if quiet else sys.stdout, flush=True),
         )
         return scores if Process.current(chosen).main else None

@@ -72,7 +72,7 @@ def validate(
         "min_size": masks.min_size,
         **_scores(masks.of(held_out, quiet=as_json), held_out),
     }
-    click.echo(json.dumps(found) if as_json else "\n".join(f"{key}: {_text(value)}" for key, value in found.items()))
+    print(json.dumps(found) if as_json else "\n".join(f"{key}: {_text(value)}" for key, value in found.items()))
     return 0
 
 

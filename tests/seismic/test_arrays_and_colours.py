@@ -79,7 +79,7 @@ def test_pages_of_arrays_are_chosen(tmp_path):
     np.testing.assert_array_equal(read_picture(one), GRAY)
     with pytest.raises(ValueError, match="has one page: page must be 0 or None, got 1"):
         read_picture(write(tmp_path / "d.npy", GRAY), page=1)
-    with pytest.raises(TypeError, match="page must be a whole number or None, got 0.0"):
+    with pytest.raises(TypeError, match=r"page must be a whole number or None, got 0\.0"):
         read_picture(one, page=0.0)
 
 
@@ -167,7 +167,7 @@ def test_masks_are_read_from_arrays(tmp_path):
 def test_colours_become_their_luminance_with_a_warning(tmp_path):
     colours = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
     Image.fromarray(colours).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="is in colours.*to_gray=True"):
+    with pytest.raises(ValueError, match=r"is in colours.*to_gray=True"):
         read_picture(tmp_path / "a.png")
     difference = (colours.max(-1).astype(int) - colours.min(-1)).max()
     with pytest.warns(UserWarning, match=rf"a\.png is in colours that differ by up to {difference} of 255") as caught:
