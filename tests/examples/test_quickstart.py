@@ -125,7 +125,7 @@ def test_files_that_are_there_are_kept_unless_told(quickstart, tmp_path, name):
     (tmp_path / name).write_text("drawn by hand")
     before = contents(tmp_path)
     words = ["--images", tmp_path / "x.png", "--out", tmp_path]
-    assert f"already there: {tmp_path / name}. Choose another --out, or replace with" in segment(quickstart, *words)
+    assert f"already there: {tmp_path / name}. Choose another --out, replace with" in segment(quickstart, *words)
     assert contents(tmp_path) == before
     assert segment(quickstart, *words, "--overwrite") is None
     assert picture(tmp_path / name).shape[:2] == (101, 101)
@@ -145,7 +145,7 @@ def test_an_image_is_never_replaced(quickstart, tmp_path):
     image.save(tmp_path / "x_mask.png")
     before = contents(tmp_path)
     words = ["--images", tmp_path / "x.png", tmp_path / "x_mask.png", "--out", tmp_path, "--overwrite"]
-    assert "x_mask.png is one of the --images and would be replaced" in segment(quickstart, *words)
+    assert "x_mask.png is one of the pictures and would be replaced" in segment(quickstart, *words)
     assert contents(tmp_path) == before
 
 
@@ -155,16 +155,16 @@ def test_two_images_of_one_output_are_refused_before_anything_is_written(quickst
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(synthetic_tiles(1, seed=5).images[0]).save(tmp_path / name)
     words = ["--images", tmp_path / "a/x.png", tmp_path / second, "--out", tmp_path / "out"]
-    assert "two of the --images have the same name" in segment(quickstart, *words)
+    assert "two pictures have the same name" in segment(quickstart, *words)
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_written_if_one_image_cannot_be_read(quickstart, tmp_path):
+def test_an_image_that_cannot_be_read_costs_the_others_nothing(quickstart, tmp_path):
     Image.fromarray(synthetic_tiles(1, seed=5).images[0]).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:900])
-    words = ["--images", tmp_path / "a.png", tmp_path / "b.png", "--out", tmp_path / "out"]
+    words = ["--images", tmp_path / "b.png", tmp_path / "a.png", "--out", tmp_path / "out"]
     assert "b.png cannot be read as a picture" in segment(quickstart, *words)
-    assert not (tmp_path / "out").exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_mask.png", "a_overlay.png"]
 
 
 def test_the_sheet_is_kept_unless_told(quickstart, tmp_path, monkeypatch):
@@ -187,7 +187,7 @@ def test_how_to_read_images_needs_images(quickstart, tmp_path):
         (["--model", "saltnet_s.none"], "error: no weights 'saltnet_s.none' are published"),
         (["--model", "local-dir:nowhere"], "error: no checkpoint at nowhere"),
         (["--images", "none.png"], "none.png"),
-        (["--images", "a/x.png", "b/x.png"], "error: two of the --images have the same name"),
+        (["--images", "a/x.png", "b/x.png"], "error: two pictures have the same name"),
         (["--data", "nowhere"], "nowhere"),
     ],
 )
