@@ -62,8 +62,14 @@ def defaults_of(model: Segmenter) -> tuple[float, int]:
     return 0.5, 0
 
 
-def write_submission(path: Path, ids: Sequence[str], masks: npt.NDArray[np.bool_]) -> None:
-    """Write a submission file of the TGS Salt challenge from masks N H W."""
+def write_submission(path: Path, ids: Sequence[str], masks: npt.NDArray[np.bool_], *, overwrite: bool = False) -> None:
+    """Write a submission file of the TGS Salt challenge from masks N H W.
+
+    Raises:
+        FileExistsError: if the file is there and `overwrite` is False.
+    """
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"{path} is there already: choose another, or allow it to be replaced")
     text = io.StringIO()
     text.write("id,rle_mask\n")
     for id_, mask in zip(ids, masks, strict=True):

@@ -71,7 +71,7 @@ def submit(
     tiles = read_tgs(data, split="test")
     masks = masks_of.of(tiles, quiet=as_json)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_submission(out, tiles.ids, masks)
+    write_submission(out, tiles.ids, masks, overwrite=overwrite)
     empty = int((~masks.any(axis=(1, 2))).sum())
     found = {
         "file": str(out),

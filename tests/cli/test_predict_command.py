@@ -60,13 +60,14 @@ def brightness(monkeypatch):
 
 
 def test_the_files_are_those_of_predict(capsys, tmp_path):
-    save(TILES[0], tmp_path / "in" / "a.png")
-    save(TILES[1][:, :75].astype(np.uint16) * 257, tmp_path / "in" / "b.tif")
+    first, second = (np.ascontiguousarray(tile[:101, :101]) for tile in TILES[:2])  # the size of one tile
+    save(first, tmp_path / "in" / "a.png")
+    save(second.astype(np.uint16) * 257, tmp_path / "in" / "b.tif")
     words = [tmp_path / "in", "--out", tmp_path / "out", "--overlay", "--probabilities", "npy", "--tta", "hflip"]
     status, out, err = run(capsys, *words, "--threshold", 0.3)
     assert (status, err) == (0, "")
     model = saltzoo.create_model("saltnet_s.tgs", pretrained=True)
-    for name, picture in (("a", TILES[0]), ("b", np.ascontiguousarray(TILES[1][:, :75]))):
+    for name, picture in (("a", first), ("b", second)):
         expected = saltzoo.predict(model, picture, tta="hflip")
         np.testing.assert_allclose(np.load(tmp_path / "out" / f"{name}_probability.npy"), expected, atol=1e-6)
         mask = read(tmp_path / "out" / f"{name}_mask.png")

@@ -43,12 +43,16 @@ def test_images_of_any_size_get_masks_and_overlays(quickstart, tmp_path, capsys)
     wide = np.tile(tiles.images[0], (1, 2))[:, :150]
     Image.fromarray(wide).save(tmp_path / "a.png")
     Image.fromarray(wide.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    quickstart.main(["--images", str(tmp_path / "a.png"), str(tmp_path / "deep.png"), "--out", str(tmp_path / "out")])
+    Image.fromarray(tiles.images[0]).save(tmp_path / "tile.png")
+    paths = [str(tmp_path / f"{name}.png") for name in ("a", "deep", "tile")]
+    quickstart.main(["--images", *paths, "--out", str(tmp_path / "out")])
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"a_mask.png", "a_overlay.png", "deep_mask.png", "deep_overlay.png"}
+    assert names == {f"{name}_{kind}.png" for name in ("a", "deep", "tile") for kind in ("mask", "overlay")}
     mask = picture(tmp_path / "out" / "a_mask.png")
     model = saltzoo.create_model("saltnet_s.tgs", pretrained=True)
-    np.testing.assert_array_equal(mask > 0, saltzoo.predict(model, wide, tta="hflip") > 0.5)
+    expected = saltzoo.predict(model, tiles.images[0], tta="hflip") > 0.5
+    np.testing.assert_array_equal(picture(tmp_path / "out" / "tile_mask.png") > 0, expected)
+    assert mask.shape == picture(tmp_path / "out" / "a_overlay.png").shape[:2] == wide.shape
     assert set(np.unique(mask)) <= {0, 255}
     np.testing.assert_array_equal(mask, picture(tmp_path / "out" / "deep_mask.png"))
     assert f"{(mask > 0).mean():.0%} salt" in capsys.readouterr().out
