@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +28,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-import saltzoo
 from saltzoo.training import Recipe, cross_validate, fit, read_recipe
+from saltzoo.training.launch import launched
+from saltzoo.training.tile_source import read_tiles
 
 DEFAULTS: dict[str, Any] = {"model": {"name": "unet_resnet18"}, "epochs": 8}
 ALL_FOLDS = "all"
@@ -118,34 +118,24 @@ def model_options(words: list[str]) -> dict[str, Any]:
 
 def train(args: argparse.Namespace, device: torch.device) -> None:
     """Read or generate tiles, and train."""
-    recipe, unlabelled = build_recipe(args), None
-    if (args.images is None) != (args.masks is None) or (args.images and args.data):
-        raise ValueError("own pictures need both --images and --masks, and no --data")
-    if args.value_range and not args.images:
-        raise ValueError("--value-range is of --images, which are missing: give --images and --masks, or leave it out")
-    if args.images:
-        value_range = tuple(args.value_range) if args.value_range else None
-        tiles, data = saltzoo.data.read_folder(args.images, args.masks, value_range=value_range), str(args.images)
-    elif args.data:
-        tiles, data = saltzoo.data.read_tgs(args.data), "TGS Salt Identification Challenge"
-        if recipe.student is not None:
-            given = Path(args.data)
-            unlabelled = saltzoo.data.read_tgs(given.parent if given.suffix == ".zip" else given, split="test")
-    else:
-        tiles = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=recipe.seed)
-        data = f"{args.synthetic_tiles} synthetic tiles of saltzoo"
-        if recipe.student is not None:
-            unlabelled = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=recipe.seed + 1)
+    recipe = build_recipe(args)
+    source = read_tiles(
+        recipe,
+        data=args.data,
+        images=args.images,
+        masks=args.masks,
+        value_range=tuple(args.value_range) if args.value_range else None,
+        synthetic=args.synthetic_tiles,
+    )
     run = cross_validate if args.fold == ALL_FOLDS else fit
     scores = run(
         recipe,
-        tiles,
+        source.tiles,
         args.out,
-        unlabelled=unlabelled,
+        unlabelled=source.unlabelled,
         device=device,
-        data=data,
-        # The competition's rules forbid commercial use of its data and of models trained on it.
-        license="cc-by-nc-4.0" if args.data else "other" if args.images else "apache-2.0",
+        data=source.data,
+        license=source.license,
         resume=args.resume,
         save_every=args.save_every,
         tell=lambda line: print(line, flush=True),
@@ -162,24 +152,15 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit("error: torch finds no GPU: use --device cpu")
     if args.device.partition(":")[0] not in ("cpu", "cuda"):
         sys.exit(f"error: --device must be cpu, cuda or cuda:N, got {args.device!r}")
-    device = torch.device(args.device)
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    if world > 1:
-        if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        train(args, device)
-    except (ValueError, TypeError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        kept = f"{args.out} holds the last epoch that was written; continue with --resume"
-        print(f"\nstopped: {kept if any(args.out.rglob('last.pt')) else 'nothing was written'}", flush=True)
-        sys.exit(130)
-    finally:
-        if world > 1:
-            dist.destroy_process_group()
+    with launched(args.device) as device:
+        try:
+            train(args, device)
+        except (ValueError, TypeError, OSError) as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            kept = f"{args.out} holds the last epoch that was written; continue with --resume"
+            print(f"\nstopped: {kept if any(args.out.rglob('last.pt')) else 'nothing was written'}", flush=True)
+            sys.exit(130)
 
 
 if __name__ == "__main__":
