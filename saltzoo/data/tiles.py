@@ -51,8 +51,8 @@ class Tiles:
             self.masks.shape != self.images.shape or self.masks.dtype not in (np.bool_, np.uint8)
         ):
             raise ValueError(
-                f"masks must be bool, or uint8 with the class of each pixel, of the images' shape {self.images.shape}, "
-                f"got {self.masks.shape} {self.masks.dtype}: use masks > 0 for salt alone, or labels.astype(np.uint8)"
+                f"masks must be bool of the images' shape {self.images.shape}, or uint8 with the class of each pixel, "
+                f"got {self.masks.shape} {self.masks.dtype}: use masks > 0 for salt, or labels.astype(np.uint8)"
             )
         if self.depths is not None and self.depths.shape != (count,):
             raise ValueError(f"depths must have shape ({count},), got {self.depths.shape}")
