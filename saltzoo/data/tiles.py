@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-Masks = npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
+Masks = npt.NDArray[np.bool_ | np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
