@@ -57,9 +57,9 @@ def read_folder(
         OSError: if a folder or file cannot be opened, or `images` holds no picture.
         TypeError: if `size`, `stride`, `ignore_index` or a class is no whole number, or `value_range` no pair of
             numbers.
-        ValueError: if a picture or mask cannot be read, or its samples have no clear meaning or no class; if two pictures have one
-            name before the suffix; if the names or sizes of pictures and masks differ; if a picture is smaller than a
-            tile; if `stride` is not in 1..`size`.
+        ValueError: if a picture or mask cannot be read, or its samples have no clear meaning or no class; if two
+            pictures have one name before the suffix; if the names or sizes of pictures and masks differ; if a picture
+            is smaller than a tile; if `stride` is not in 1..`size`.
 
     Example:
         >>> import tempfile

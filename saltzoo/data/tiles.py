@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-
 Masks = npt.NDArray[np.bool_ | np.uint8]
 
 
@@ -77,7 +76,7 @@ class Tiles:
 
     @property
     def coverage(self) -> npt.NDArray[np.float64]:
-        """Fraction of each tile that is salt, or of another value than 0, N values in 0..1. The tiles must have masks."""
+        """Fraction of each tile that is not 0, which is salt or any class, N values in 0..1. It needs masks."""
         return (self.require_masks() != 0).mean(axis=(1, 2))
 
     @property

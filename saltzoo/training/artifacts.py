@@ -15,8 +15,9 @@ from ..data import Tiles
 from ..models import Segmenter
 from ..zoo.save import save_pretrained
 from .evaluation import Score
+from .history import History
 from .recipe import Recipe
-from .resume import MODEL, PICTURE, History
+from .resume import MODEL, PICTURE
 from .scalars import predict_tiles
 from .training_only import without_training_options
 

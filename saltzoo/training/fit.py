@@ -20,10 +20,11 @@ from .artifacts import Artifacts
 from .classes import with_labels
 from .evaluation import Score, evaluate
 from .files import full_disk_explained
+from .history import EpochRecord, History, minutes_to
 from .opening import Run, open_run
 from .process import Process
 from .recipe import Recipe
-from .resume import STATE, EpochRecord, History, SavedRun, check_folder, minutes_to
+from .resume import STATE, SavedRun, check_folder
 from .tile_checks import checked_folds, in_order
 
 Tell = Callable[[str], None]
@@ -74,13 +75,13 @@ def fit(
 
     Returns:
         Scores of the checkpoint as a user loads it, in float32: "salt_map", and "salt_map_hflip" with horizontal flips.
-        For K classes "mean_iou", "mean_iou_hflip", and "iou_class_0" to that of class K - 1, over all validation pixels;
-        classes in neither truth nor prediction have none.
+        For K classes "mean_iou", "mean_iou_hflip", and "iou_class_0" to that of class K - 1, over all validation
+        pixels; a class in neither truth nor prediction has none.
 
     Raises:
         ValueError: if recipe and tiles do not fit together (no tile validates, too few train, depths are missing, a
-            mask holds other values than the model's classes, a loss does not take them), weights that the recipe names may have seen validation tiles, or `out` holds another run. All of this is
-            checked before the first epoch.
+            mask holds other values than the model's classes, a loss does not take them), weights that the recipe names
+            may have seen validation tiles, or `out` holds another run. All of this is checked before the first epoch.
         OSError: if weights that the recipe names are missing or cannot be reached, or the disk is full; files that were
             there before are then unchanged.
         KeyboardInterrupt: if the run is interrupted; `out` then holds the last saved epoch.

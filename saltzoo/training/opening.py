@@ -13,9 +13,10 @@ from ..data import Tiles
 from .artifacts import Artifacts
 from .digests import TileDigests
 from .evaluation import evaluate
+from .history import History
 from .leakage import check_leakage
 from .process import Process
-from .resume import History, Identity, SavedRun, save_state
+from .resume import Identity, SavedRun, save_state
 from .scalars import check_depths, reads_scalar
 from .stored_labels import digest_of, read_labels, write_labels
 from .student import check_unlabelled, pseudo_label

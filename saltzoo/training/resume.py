@@ -2,59 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from ..preprocess import Preprocess
 from .digests import TileDigests
 from .files import replaced
+from .history import History, from_rows, to_csv, to_rows
 from .recipe import Recipe
 from .stored_labels import LABELS
-
-
-class EpochRecord(NamedTuple):
-    """A finished epoch.
-
-    Attributes:
-        number: number of the epoch, from 1.
-        loss: mean loss.
-        score: score of the validation tiles.
-        seconds: seconds that the steps took.
-        class_iou: IoU of each of several classes, NaN if there is none; nothing for masks of salt.
-    """
-
-    number: int
-    loss: float
-    score: float
-    seconds: float
-    class_iou: tuple[float, ...] = ()
-
-
-History = list[EpochRecord]
 
 MODEL = "model"
 STATE = "last.pt"
 LOG = "log.csv"
 PICTURE = "predictions.png"
-
-
-def minutes_to(history: History, score: float) -> float | None:
-    """Return the minutes of training steps until an epoch first reached a score, or None if none did.
-
-    Example:
-        >>> minutes_to([EpochRecord(1, 0.9, 0.5, 30.0), EpochRecord(2, 0.7, 0.8, 30.0)], 0.75)
-        1.0
-    """
-    for done, (_, _, reached, *_) in enumerate(history, 1):
-        if reached >= score:
-            return sum(seconds for _, _, _, seconds, *_ in history[:done]) / 60
-    return None
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
@@ -151,11 +116,13 @@ class SavedRun:
                 f"{out / STATE} does not say which tiles validate, as an earlier version of saltzoo wrote it: resume "
                 f"the run with that version, or start again in another folder"
             )
-        history = [
-            EpochRecord(int(number), loss, score, seconds, tuple(ious))
-            for number, loss, score, seconds, *ious in state["history"]
-        ]
-        return cls(out, state["parts"], state["identity"], Preprocess.from_dict(state["preprocess"]), history)
+        return cls(
+            out,
+            state["parts"],
+            state["identity"],
+            Preprocess.from_dict(state["preprocess"]),
+            from_rows(state["history"]),
+        )
 
     @property
     def labels(self) -> str | None:
@@ -236,21 +203,16 @@ def save_state(
     Raises:
         OSError: if a file cannot be written. The old one is then unchanged.
     """
-    rows = [[*row[:4], *row.class_iou] for row in history]
     state = {
         "parts": {name: value.state_dict() for name, value in parts.items()},
         "identity": identity.to_state(),
         "preprocess": preprocess.to_dict(),
-        "history": rows,
+        "history": to_rows(history),
     }
     with replaced(out / STATE) as file:
         torch.save(state, file)
-    text = io.StringIO(newline="")
-    ious = [f"iou_class_{c}" for c in range(len(history[-1].class_iou) if history else 0)]
-    cells = [["" if value != value else value for value in row] for row in rows]  # NaN is no value of a class
-    csv.writer(text).writerows([["epoch", "loss", "score", "seconds", *ious], *cells])
     with replaced(out / LOG) as file:
-        file.write(text.getvalue().encode())
+        file.write(to_csv(history).encode())
 
 
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
