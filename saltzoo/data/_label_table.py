@@ -34,8 +34,8 @@ def label_table(classes: int | Mapping[int, int], ignore_index: int | None) -> d
     found = set(labels.values())
     if not 2 <= len(found) <= 256 or min(found) < 0 or max(found) > 255:
         raise ValueError(
-            f"classes must be the number of classes, 2 to 256, or a table of two or more, each 0 to 255, got {classes}: "
-            f"for masks of salt alone leave it out"
+            f"classes must be the number of classes, 2 to 256, or a table of two or more, each 0 to 255, got "
+            f"{classes}: for masks of salt alone leave it out"
         )
     if ignore_index is not None:
         if ignore_index in labels or ignore_index in found or not 0 <= ignore_index <= 255:

@@ -50,8 +50,8 @@ def read_folder(
         ignore_index: sample of unknown pixels in the masks, such as 255, which tiles keep; it needs `classes`.
 
     Returns:
-        Tiles without depths, with bool masks, or uint8 ones with `classes`, sorted by the name of the picture, then by row and column. Pictures of more than 8 bits
-        are rounded to 8.
+        Tiles without depths, sorted by the name of the picture, then by row and column. Masks are bool, or uint8 with
+        `classes`. Pictures of more than 8 bits are rounded to 8.
 
     Raises:
         OSError: if a folder or file cannot be opened, or `images` holds no picture.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Tiles
-from ..losses import create_loss, list_losses
 from .recipe import Recipe
+
+_OF_BOTH = ("dice_loss", "focal_loss", "jaccard_loss", "tversky_loss")
+LABEL_LOSSES = (*_OF_BOTH, "bootstrapped_ce", "ce_loss", "generalized_dice_loss", "lovasz_softmax")
+MASK_LOSSES = (*_OF_BOTH, "bce_dice_loss", "bce_loss", "bootstrapped_bce", "lovasz_hinge", "topology_loss")
 
 
 def with_labels(recipe: Recipe, tiles: Tiles) -> Tiles:
@@ -73,7 +76,7 @@ def check_losses(recipe: Recipe, losses: Sequence[nn.Module], size: tuple[int, i
         if error is not None:
             raise ValueError(
                 f"loss {part.name!r} must fit {kind}, got {type(error).__name__}: {error}. Losses of {kind}: "
-                f"{', '.join(_losses_that_take(*given))}"
+                f"{', '.join(MASK_LOSSES if classes == 1 else LABEL_LOSSES)}"
             ) from error
 
 
@@ -93,14 +96,3 @@ def _error_of(loss: nn.Module, logits: Tensor, target: Tensor) -> Exception | No
     except (TypeError, ValueError) as error:
         return error
     return None if value.ndim == 0 else ValueError(f"it returns the shape {tuple(value.shape)} and no scalar")
-
-
-def _losses_that_take(logits: Tensor, target: Tensor) -> Iterator[str]:
-    ignored = {"ignore_index": int(target[0, 0, 0])} if target.any() else {}
-    for name in list_losses():
-        try:
-            loss = create_loss(name, **ignored)
-        except (TypeError, ValueError):
-            continue  # it needs other losses, or an option
-        if _error_of(loss, logits, target) is None:
-            yield name
