@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..data import Tiles
 from .recipe import Recipe
 
-_OF_BOTH = ("dice_loss", "focal_loss", "jaccard_loss", "tversky_loss")
-LABEL_LOSSES = (*_OF_BOTH, "bootstrapped_ce", "ce_loss", "generalized_dice_loss", "lovasz_softmax")
+_OF_BOTH = ("dice_loss", "focal_loss", "generalized_dice_loss", "jaccard_loss", "tversky_loss")
+LABEL_LOSSES = (*_OF_BOTH, "bootstrapped_ce", "ce_loss", "lovasz_softmax")
 MASK_LOSSES = (*_OF_BOTH, "bce_dice_loss", "bce_loss", "bootstrapped_bce", "lovasz_hinge", "topology_loss")
 
 

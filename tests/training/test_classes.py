@@ -97,7 +97,9 @@ def test_scores_are_those_of_the_checkpoint_in_card_log_and_picture(tmp_path):
     assert (np.ptp(colors, axis=1) > 30).any()  # not gray
 
 
-@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize(
+    "classes", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)]
+)
 def test_a_batch_is_learnt_by_heart(classes):
     tiles = with_discs(4, classes=classes, seed=7)
     options = {"decoder_channels": [32, 32, 16, 16, 16]}
