@@ -4,12 +4,14 @@
     python examples/train.py --recipe examples/recipes/saltnet_s.tgs.toml --data DIR --out runs/fold0
     python examples/train.py --data DIR --model unet_resnet34_scse --epochs 40 --amp bf16 --out runs/mine
     python examples/train.py --images PICTURES --masks MASKS --out runs/own       # your own pictures, cut into tiles
+    python examples/train.py --images PICTURES --masks LABELS --classes 3 --ignore-index 255 --out runs/three
     torchrun --nproc-per-node 2 examples/train.py ...               # several processes (gloo on CPUs, nccl on GPUs)
 
 DIR is the competition's download: train.zip, or train/images and train/masks; a recipe with a [student] also reads the
 unlabelled tiles, test.zip or test/images. PICTURES and MASKS are folders of gray pictures of any sizes and of their
 masks, with the same names (see saltzoo.data.read_folder); all tiles of a picture are in one fold, so give several
-pictures. Options of the command line override the recipe.
+pictures. With --classes K the samples of the masks are 0 to K - 1, the class of each pixel, or the number of
+--ignore-index where it is unknown. Options of the command line override the recipe.
 
 A run writes to the folder --out: `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")),
 `predictions.png`, `log.csv`, and `last.pt`, from which --resume continues with the same options; more --epochs add a
@@ -46,6 +48,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--value-range", type=float, nargs=2, metavar=("BLACK", "WHITE"), help="samples of --images, if not 8 bits"
     )
+    parser.add_argument("--classes", type=int, metavar="K", help="number of classes in --masks, 2 or more")
+    parser.add_argument("--ignore-index", type=int, metavar="VALUE", help="sample of --masks that marks unknown pixels")
     parser.add_argument("--model", help="name from saltzoo.list_models()")
     parser.add_argument(
         "--options", nargs="*", default=[], metavar="KEY=VALUE", help="options of the model, such as encoder=resnet50"
@@ -91,11 +95,16 @@ def build_recipe(args: argparse.Namespace) -> Recipe:
     model = replace(
         recipe.model,
         name=args.model or recipe.model.name,
-        options={**recipe.model.options, **model_options(args.options)},
+        options={
+            **recipe.model.options,
+            **({} if args.classes is None else {"num_classes": args.classes}),
+            **model_options(args.options),
+        },
         pretrained_encoder=args.pretrained_encoder or recipe.model.pretrained_encoder,
     )
     optimizer = recipe.optimizer if args.lr is None else replace(recipe.optimizer, lr=args.lr)
     changes = {"epochs": args.epochs, "batch_size": args.batch_size, "amp": args.amp, "seed": args.seed}
+    changes["ignore_index"] = args.ignore_index
     if args.fold != ALL_FOLDS:
         changes["fold"] = args.fold
     changes = {key: value for key, value in changes.items() if value is not None}
@@ -118,6 +127,8 @@ def model_options(words: list[str]) -> dict[str, Any]:
 
 def train(args: argparse.Namespace, device: torch.device) -> None:
     """Read or generate tiles, and train."""
+    if not args.images and not (args.classes is None and args.ignore_index is None):
+        raise ValueError("--classes and --ignore-index are of --masks, which are missing: give --images and --masks")
     recipe = build_recipe(args)
     source = read_tiles(
         recipe,
@@ -142,7 +153,8 @@ def train(args: argparse.Namespace, device: torch.device) -> None:
     )
     if not dist.is_initialized() or dist.get_rank() == 0:
         what = f"{args.out}, all folds" if args.fold == ALL_FOLDS else str(args.out / "model")
-        print(f"{what}: score {scores['salt_map']:.4f}, with hflip TTA {scores['salt_map_hflip']:.4f}")
+        name = "salt_map" if "salt_map" in scores else "mean_iou"
+        print(f"{what}: score {scores[name]:.4f}, with hflip TTA {scores[f'{name}_hflip']:.4f}")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -174,6 +174,49 @@ def mask_of(values: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.bool_]
     return mask, int(salt)
 
 
+def read_labels(path: str | os.PathLike[str], labels: Mapping[int, int]) -> npt.NDArray[np.uint8]:
+    """Read a mask of one page that holds several classes.
+
+    Args:
+        path: file in one of the formats of `read_picture`, gray.
+        labels: class, 0 to 255, of each value that the samples may have.
+
+    Returns:
+        H W, the class of each pixel.
+
+    Raises:
+        OSError: if the file cannot be opened.
+        ValueError: if the file is damaged, no picture, or not gray; if it stores white as 0, or holds another value.
+    """
+    samples = read_samples(path, None)
+    if samples.inverted:
+        raise ValueError(
+            f"{path} stores white as 0, so a value of its samples is not its gray level: save it with black as 0"
+        )
+    return labels_of(samples.values, labels, str(path))
+
+
+def labels_of(values: npt.NDArray[Any], labels: Mapping[int, int], where: str) -> npt.NDArray[np.uint8]:
+    """Return the class of each sample.
+
+    Raises:
+        ValueError: if a sample has no class; `where` names the file.
+    """
+    result, known = np.zeros(values.shape, np.uint8), np.zeros(values.shape, np.bool_)
+    for value, label in labels.items():
+        same = values == value
+        result[same], known[same] = label, True
+    if known.all():
+        return result
+    found, wanted = np.unique(values), sorted(labels)
+    listed = ", ".join(f"{value:g}" for value in found[:6].tolist()) + (", ..." if len(found) > 6 else "")
+    raise ValueError(
+        f"{where} must hold the values {', '.join(map(str, wanted[:6]))}{', ...' if len(wanted) > 6 else ''} of the "
+        f"classes, got {listed}: pass classes as a table of all values, such as {{0: 0, 128: 1, 255: 2}}, and as "
+        "ignore_index the value of unknown pixels"
+    )
+
+
 def check_one_meaning(salt: Mapping[str, int]) -> None:
     """Raise ValueError if some masks mark salt by 1 and others by 255 or 65535, which may be unknown pixels there.
 

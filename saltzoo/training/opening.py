@@ -6,13 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..data import Tiles
 from .artifacts import Artifacts
 from .digests import TileDigests
 from .evaluation import evaluate
+from .history import History
 from .leakage import check_leakage
 from .process import Process
-from .resume import History, Identity, SavedRun, save_state
+from .resume import Identity, SavedRun, save_state
 from .scalars import check_depths, reads_scalar
 from .stored_labels import digest_of, read_labels, write_labels
 from .student import check_unlabelled, pseudo_label
@@ -144,9 +148,26 @@ def _rehearse(artifacts: Artifacts, trainer: Trainer, process: Process) -> None:
     """Score one tile: what cannot be scored fails before the first epoch and not after it."""
     model, recipe = trainer.model, artifacts.recipe
     classes = 1 if model.config is None else model.config.model_args.get("num_classes", 1)
-    if classes != 1:
+    if classes != recipe.num_classes:
         raise ValueError(
-            f"fit trains models of one class, salt, as masks of Tiles are bool, got num_classes={classes} in "
-            f"model.options: leave it out, or write a loop of your own for several classes"
+            f"model.options must name the classes of {recipe.model.name!r}: write num_classes = {classes}, or another"
         )
-    evaluate(trainer.kept, artifacts.validation.select([0]), process, amp=recipe.amp == "bf16")
+    known = range(1) if recipe.ignore_index is None else _known(artifacts.validation, recipe.ignore_index)
+    if not len(known):
+        raise ValueError(
+            f"validation tiles must hold a pixel whose label is known, got ignore_index={recipe.ignore_index} at all "
+            f"pixels of {artifacts.held_out['held_out']}: validate another fold, or label some"
+        )
+    evaluate(
+        trainer.kept,
+        artifacts.validation.select([int(known[0])]),
+        process,
+        num_classes=classes,
+        ignore_index=recipe.ignore_index,
+        amp=recipe.amp == "bf16",
+    )
+
+
+def _known(tiles: Tiles, ignore_index: int) -> npt.NDArray[np.int64]:
+    """Return the positions of tiles with a pixel that is not ignored."""
+    return np.flatnonzero((tiles.require_masks() != ignore_index).any(axis=(1, 2)))

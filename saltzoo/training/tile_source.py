@@ -39,7 +39,8 @@ def read_tiles(
     """Read the tiles of a folder of the competition or of one's own pictures, or generate synthetic ones.
 
     Args:
-        recipe: recipe, whose student needs unlabelled tiles and whose seed generates synthetic ones.
+        recipe: recipe, whose student needs unlabelled tiles, whose seed generates synthetic ones, and whose classes
+            and `ignore_index` are those of the masks.
         data: folder of the TGS Salt challenge, or its train.zip; None for another source.
         images: folder of pictures, as `saltzoo.data.read_folder` takes it; None for another source.
         masks: folder of their masks.
@@ -55,7 +56,11 @@ def read_tiles(
     if value_range is not None and images is None:
         raise ValueError("--value-range is of --images, which are missing: give --images and --masks, or leave it out")
     if images is not None:
-        return TileSource(read_folder(images, masks, value_range=value_range), None, str(images), "other")
+        classes = max(recipe.num_classes, 2) if recipe.num_classes > 1 or recipe.ignore_index is not None else None
+        tiles = read_folder(
+            images, masks, value_range=value_range, classes=classes, ignore_index=recipe.ignore_index
+        )
+        return TileSource(tiles, None, str(images), "other")
     student = recipe.student is not None
     if data is not None:
         place = Path(data)

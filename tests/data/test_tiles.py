@@ -35,7 +35,7 @@ def test_ids_of_another_type_are_refused(ids):
         ({"images": IMAGES[:2]}, ValueError, "3 ids and 2 images"),
         ({"images": IMAGES.tolist()}, TypeError, "images must be a numpy array, got a list"),
         ({"images": None}, TypeError, "images must be a numpy array"),
-        ({"masks": (IMAGES > 9) * np.uint8(255)}, ValueError, "masks must be bool"),
+        ({"masks": (IMAGES > 9) * np.int64(255)}, ValueError, "masks must be bool"),
         ({"masks": IMAGES[:2] > 9}, ValueError, "masks must be bool of the images' shape"),
         ({"depths": np.zeros((3, 1), "f4")}, ValueError, r"depths must have shape \(3,\)"),
         ({"depths": np.array([1, 2, np.inf], "f4")}, ValueError, "never infinite"),

@@ -8,7 +8,7 @@ import saltzoo
 from saltzoo.data import folds_by_id, synthetic_tiles
 from saltzoo.metrics import SaltMAP
 from saltzoo.training import Recipe, cross_validate, fit
-from saltzoo.training.resume import minutes_to
+from saltzoo.training.history import minutes_to
 
 SMALL = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 RECIPE = Recipe.from_dict({"model": {"name": "unet", "options": SMALL}, "folds": 2, "epochs": 2, "batch_size": 4})

@@ -82,9 +82,9 @@ def batches(monkeypatch):
     """Record the tiles, masks and generator seed of each step of a trainer, and replace the step itself."""
     seen, augment = [], Augment.__call__
 
-    def spy(self, images, masks, *, generator):
+    def spy(self, images, masks, *, generator, **options):
         seen.append(((images * 255).round().byte().numpy(), masks.numpy().copy(), generator.initial_seed()))
-        return augment(self, images, masks, generator=generator)
+        return augment(self, images, masks, generator=generator, **options)
 
     monkeypatch.setattr(Augment, "__call__", spy)
     monkeypatch.setattr(Trainer, "_step", lambda self, x, y: torch.zeros(()))
