@@ -55,7 +55,8 @@ def train(recipe: Path, *, out: Path, fold: str | None, resume: bool, as_json: b
     if as_json:
         print(json.dumps({"out": where, **scores}))
     else:
-        print(f"{where}: score {scores['salt_map']:.4f}, with hflip TTA {scores['salt_map_hflip']:.4f}")
+        name = "salt_map" if "salt_map" in scores else "mean_iou"
+        print(f"{where}: score {scores[name]:.4f}, with hflip TTA {scores[f'{name}_hflip']:.4f}")
     return 0
 
 
