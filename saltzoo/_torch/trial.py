@@ -13,7 +13,7 @@ from .helpers import autocast_off
 from .view import evaluation_view
 from .wrappers import without_wrappers
 
-_SIZES = (64, 224)
+_SIZES = (96, 224)
 """Sides of the images. The second is for networks that take only images of this size."""
 
 _SCALES = (1.0, 30.0)
@@ -63,8 +63,11 @@ def same_results(
 def _results(model: nn.Module, images: Tensor, tensors: Mapping[str, Tensor] | None = None) -> list[Tensor]:
     """Return the tensors in the output of a model, N C H W -> as many as it has."""
     view = without_wrappers(evaluation_view(model))
-    own = (*view.named_parameters(remove_duplicate=False), *view.named_buffers(remove_duplicate=False))
-    values = {name: value.detach().cpu() for name, value in (dict(own) if tensors is None else tensors).items()}
+    own = dict((*view.named_parameters(remove_duplicate=False), *view.named_buffers(remove_duplicate=False)))
+    values = {**own, **(tensors or {})}
+    if any(value.is_meta for value in values.values()):
+        raise ValueError("this model computes with tensors that have no values")
+    values = {name: value.detach().cpu() for name, value in values.items()}
     values = {name: value.float() if value.is_floating_point() else value for name, value in values.items()}
     with autocast_off(images), torch.random.fork_rng(devices=[]):
         found = list(_tensors(functional_call(view, values, images, tie_weights=False)))

@@ -22,6 +22,12 @@ _NO_EFFECT = re.compile(r"(, )?(inplace|momentum)=[^,]*")
 """Settings that do not change what a network computes in evaluation mode."""
 
 
+def modules_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules by name, as they are without wrappers inside the model."""
+    names = names_without_wrappers(model)
+    return {names[name]: module for name, module in model.named_modules(remove_duplicate=False)}
+
+
 def other_modules(model: nn.Module, built: nn.Module, *, dropout: bool = False) -> Iterator[str]:
     """Yield, in words, the modules of a model whose kind or settings are not those of another model.
 
@@ -34,7 +40,7 @@ def other_modules(model: nn.Module, built: nn.Module, *, dropout: bool = False) 
         >>> list(other_modules(nn.Sequential(nn.ReLU()), nn.Sequential(nn.GELU())))
         ['0 is a ReLU and was built as a GELU']
     """
-    modules, others = _modules(model), _modules(built)
+    modules, others = modules_of(model), modules_of(built)
     yield from (f"{name} is missing" for name in others if name not in modules)
     for name, module in modules.items():
         if name not in others:
@@ -56,8 +62,8 @@ def patched(model: nn.Module, built: nn.Module) -> Iterator[str]:
         >>> list(patched(nn.Sequential(layer), nn.Sequential(nn.ReLU())))
         ['0 (ReLU) has a forward of its own']
     """
-    others = _modules(built)
-    for name, module in _modules(model).items():
+    others = modules_of(built)
+    for name, module in modules_of(model).items():
         what = f"{name or 'the model'} ({type(module).__name__})"
         if "forward" in vars(module) and "forward" not in vars(others[name]):
             yield f"{what} has a forward of its own"
@@ -67,12 +73,6 @@ def patched(model: nn.Module, built: nn.Module) -> Iterator[str]:
 
 def _hooks(module: nn.Module) -> int:
     return len(module._forward_hooks) + len(module._forward_pre_hooks)
-
-
-def _modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the modules by name, as they are without wrappers inside the model."""
-    names = names_without_wrappers(model)
-    return {names[name]: module for name, module in model.named_modules(remove_duplicate=False)}
 
 
 def _kind(module: nn.Module) -> str:

@@ -136,7 +136,7 @@ def _check_results(model: nn.Module, tensors: Mapping[str, Tensor], rebuilt: nn.
     """Raise ValueError unless the model that was built from a model's config has the same results with its tensors."""
     channels = config_of(model)[1].in_chans
     same = same_results(model, rebuilt, channels=channels, tensors=tensors)
-    if same is None:  # it may compute with more than its state dict, which has no values on "meta"
+    if not same:  # it may compute with more than its state dict, which has no values on "meta"
         same = same_results(model, _rebuilt(model, "cpu"), channels=channels, tensors=tensors)
     found = list(patched(model, rebuilt))
     if same is False or (same is None and found):
