@@ -24,17 +24,23 @@ _TOLERANCE = 1e-4
 
 
 def same_results(
-    model: nn.Module, built: nn.Module, *, channels: int, tensors: Mapping[str, Tensor] | None = None
+    model: nn.Module,
+    built: nn.Module,
+    *,
+    channels: int,
+    tensors: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> bool | None:
     """Return whether two models have the same results in evaluation mode, or None if no trial is possible.
 
-    Views of both are computed in float32 on the CPU: neither is touched, and nothing is compiled. Hooks run.
+    Views of both are computed on the CPU: neither is touched, and nothing is compiled. Hooks run.
 
     Args:
         model: model that may have been changed.
         built: model that it should be. It may be on "meta".
         channels: channels of the images.
         tensors: tensors by name that replace those of `built`; None for its own.
+        dtype: type in which both are computed: float64 for models whose operations differ.
 
     Example:
         >>> model, other = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
@@ -46,7 +52,7 @@ def same_results(
     """
     for size in _SIZES:
         images = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0), device="cpu")
-        images = images * torch.tensor(_SCALES, device="cpu")[:, None, None, None]
+        images = (images * torch.tensor(_SCALES, device="cpu")[:, None, None, None]).to(dtype)
         try:
             want = _results(built, images, tensors)
         except Exception:  # of any network, which may not take this size or may need values that "meta" has not
@@ -68,7 +74,7 @@ def _results(model: nn.Module, images: Tensor, tensors: Mapping[str, Tensor] | N
     if any(value.is_meta for value in values.values()):
         raise ValueError("this model computes with tensors that have no values")
     values = {name: value.detach().cpu() for name, value in values.items()}
-    values = {name: value.float() if value.is_floating_point() else value for name, value in values.items()}
+    values = {name: value.to(images.dtype) if value.is_floating_point() else value for name, value in values.items()}
     with autocast_off(images), torch.random.fork_rng(devices=[]):
         found = list(_tensors(functional_call(view, values, images, tie_weights=False)))
     if not found or any(tensor.is_meta for tensor in found):

@@ -127,7 +127,7 @@ def _check_same(model: nn.Module, config: Mapping[str, Any], ours: Segmenter) ->
     changed: list[str] = []
     with suppress(Exception), torch.device("meta"), torch.random.fork_rng(devices=[]):  # of a class with other options
         changed = list(other_modules(model, type(model)(**{**options, "encoder_weights": None}), dropout=True))
-    if changed or same_results(model, ours, channels=ours.in_chans) is False:
+    if changed or same_results(model, ours, channels=ours.in_chans, dtype=torch.float64) is False:
         what = "; ".join(changed[:3]) or "its results differ, as a hook or a replaced forward makes them"
         raise ValueError(
             f"this {type(model).__name__} was changed after it was built, and has no counterpart here: {what}. Undo the "
