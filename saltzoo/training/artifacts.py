@@ -99,4 +99,4 @@ class Artifacts:
         pictures = []
         for image, guess, truth in zip(shown.images, guesses, shown.require_masks(), strict=True):
             pictures += [draw.overlay(image, guess), draw.overlay(image, truth)]
-        draw.save_png(draw.contact_sheet(pictures, columns=6), self.out / PICTURE)
+        draw.save_png(draw.contact_sheet(pictures, columns=6), self.out / PICTURE, overwrite=True)

@@ -40,11 +40,14 @@ def minutes_to(history: History, score: float) -> float | None:
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
-    """Raise if a new run would overwrite one, or there is no run to resume.
+    """Raise if a new run would overwrite one or a file, or there is no run to resume.
 
     Raises:
-        ValueError: in either case.
+        ValueError: in any of these cases.
     """
+    for folder in (out, *out.parents):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"out must be a folder, got {out}, where {folder} is a file: choose another folder")
     there = (out / STATE).exists()
     if there and not resume:
         raise ValueError(f"{out} holds a run already: resume it, or choose another folder")
