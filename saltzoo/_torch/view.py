@@ -71,7 +71,7 @@ class _Twins:
         self._copies: dict[int, Any] = {id(module): twin for module, twin in self.pairs.items()}
         self._copies |= {id(script): copy.deepcopy(script) if script.training else script for script in found.scripts}
         # What torch.compile wrapped comes before its wrapper.
-        for module in sorted(reversed(self.pairs), key=lambda module: "_orig_mod" in module._modules):
+        for module in sorted(self.pairs, key=lambda module: "_orig_mod" not in module._modules)[::-1]:
             self._fill(self.pairs[module], module)
         self.view = self._of(model)
         for root in found.roots:

@@ -130,8 +130,8 @@ def _check_same(model: nn.Module, config: Mapping[str, Any], ours: Segmenter) ->
     if changed or same_results(model, ours, channels=ours.in_chans, dtype=torch.float64) is False:
         what = "; ".join(changed[:3]) or "its results differ, as a hook or a replaced forward makes them"
         raise ValueError(
-            f"this {type(model).__name__} was changed after it was built, and has no counterpart here: {what}. Undo the "
-            f"change, or convert its state dict and config and change the converted model"
+            f"this {type(model).__name__} was changed after it was built, and has no counterpart here: {what}. Undo "
+            f"the change, or convert its state dict and config and change the converted model"
         )
 
 

@@ -120,7 +120,6 @@ def _labelled(
 
     A resumed run reads them from its folder, and needs teachers only if the file is gone.
     """
-    recipe = artifacts.recipe
     if saved is not None and saved.labels is None:
         return identity, None
     if saved is not None and saved.labels is not None and unlabelled is not None:
@@ -142,8 +141,8 @@ def _loss_explained(labels: Path) -> Iterator[None]:
         lost = "is damaged or of another run" if labels.exists() else "is missing"
         kind = OSError if isinstance(error, OSError) else ValueError
         raise kind(
-            f"{labels} {lost}, and the pseudo-labels cannot be made again: {error}. Put back this file, or the teachers "
-            f"with which the run began"
+            f"{labels} {lost}, and the pseudo-labels cannot be made again: {error}. Put back this file, or the "
+            f"teachers with which the run began"
         ) from error
 
 

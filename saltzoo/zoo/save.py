@@ -19,13 +19,13 @@ from ..checkpoints.config import config_of, describe
 from ..checkpoints.files import write_files
 from ..checkpoints.folder import CARD, CONFIG, WEIGHTS, load_folder, tensors_to_bytes
 from ..checkpoints.tensors import check_plain, shapes_of, tensors_of, to_stored
-from ..contracts import ModelConfig
 from .build import build_model
 from .differences import other_modules, patched
 from .registry import find_model
 from .restore import leave_out_heads
 
 _SHOWN = 3
+
 
 def save_pretrained(
     model: nn.Module,
@@ -40,9 +40,10 @@ def save_pretrained(
     """Write a checkpoint for `create_model("local-dir:DIRECTORY")` and the Hugging Face Hub.
 
     The model of the config is built and compared with the given one, its modules and its results on random images, so
-    a model that was changed by hand after `create_model` is refused. Hooks and a replaced `forward` are not saved:
-    those that only observe, or count in training only, may stay. All files are written to a temporary folder, read back and then renamed, the config
-    last: a reader never sees part of a file, and an error while writing leaves the previous checkpoint.
+    a model that was changed by hand after `create_model` is refused. Hooks and a replaced `forward` are not saved;
+    those that leave the results as they are may stay. All files are written to a temporary folder, read back and then
+    renamed, the config last: a reader never sees part of a file, and an error while writing leaves the previous
+    checkpoint.
 
     Args:
         model: made by `create_model`. Of a compiled model, DataParallel, DistributedDataParallel, or an average of
@@ -97,7 +98,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _rebuilt(model: nn.Module, device: str) -> nn.Module:
-    """Return the model that `create_model` would build of a model's config, without values on "meta" if it builds there.
+    """Return the model that `create_model` would build of a model's config; on "meta" it has no values if it can.
 
     Raises:
         ValueError: if it cannot be built.

@@ -1,4 +1,4 @@
-"""save_pretrained: a model whose results no checkpoint can give again is refused, one that is only observed is saved."""
+"""save_pretrained: a model whose results no checkpoint can give again is refused, one that is observed is saved."""
 
 import os
 

@@ -93,7 +93,7 @@ def test_numbers_of_another_type_are_refused(tmp_path, options, error, words):
 @pytest.mark.parametrize("call", [fit, cross_validate])
 def test_a_file_is_no_folder_of_a_run(tmp_path, call, place):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match="out must be a folder, got .* where .*file is a file: choose another folder"):
+    with pytest.raises(ValueError, match=r"out must be a folder, got .* where .*file is a file: choose another folder"):
         call(RECIPE, TILES, tmp_path / place)
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -354,7 +354,9 @@ def test_a_lost_file_of_labels_is_named_beside_a_lost_teacher(tmp_path, loss):
     whole = labels.read_bytes()
     labels.unlink() if loss == "missing" else labels.write_bytes(whole[:-3])
     folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match=rf"pseudo_labels\.bin is {loss}.* cannot be made again: .*teacher.*Put back this file"):
+    with pytest.raises(
+        OSError, match=rf"pseudo_labels\.bin is {loss}.* cannot be made again: .*teacher.*Put back this file"
+    ):
         run(recipe, out, resume=True)
     labels.write_bytes(whole)
     run(recipe, out, resume=True)  # needs no teacher
