@@ -183,7 +183,7 @@ def _items(value: Any, hint: Any) -> list[tuple[str, Any, Any]] | None:
 
 
 def check_limits(options: Any, *, prefix: str = "") -> None:
-    """Raise if a number in a dataclass is not within its `Range`, a value no choice of its Literal, or an int or bool none.
+    """Raise if a number in a dataclass is not in its `Range`, a value no choice of its Literal, or an int or bool none.
 
     A number that is None is not checked. The name of the field in the message comes after `prefix`.
 
