@@ -46,6 +46,7 @@ def evaluating(model: M) -> Iterator[M]:
     These are values that a module or a hook sets while the view runs, such as a count of calls.
 
     Example:
+        >>> import torch
         >>> model = nn.Linear(1, 1)
         >>> _ = model.register_forward_hook(lambda module, args, output: setattr(module, "seen", len(output)))
         >>> with evaluating(model) as view:

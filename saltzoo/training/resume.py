@@ -45,9 +45,8 @@ def check_folder(out: Path, *, resume: bool) -> None:
     Raises:
         ValueError: in any of these cases.
     """
-    for folder in (out, *out.parents):
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"out must be a folder, got {out}, where {folder} is a file: choose another folder")
+    if files := [path for path in (out, *out.parents) if path.is_file()]:
+        raise ValueError(f"out must be a folder, got {out}, where {files[0]} is a file: choose another folder")
     there = (out / STATE).exists()
     if there and not resume:
         raise ValueError(f"{out} holds a run already: resume it, or choose another folder")

@@ -43,7 +43,7 @@ def both(theirs, ours, size, dtype=torch.float32):
     return theirs(x), ours(x)
 
 
-@pytest.mark.parametrize(("attention", "size"), [("scse", 101), (None, 128)])
+@pytest.mark.parametrize(("attention", "size"), [("scse", 101), pytest.param(None, 128, marks=pytest.mark.slow)])
 def test_resnet34_has_the_same_logits(attention, size):
     theirs = smp_unet("resnet34", calibrate=size, decoder_attention_type=attention)
     want, got = both(theirs, from_smp(theirs), size)
@@ -56,11 +56,11 @@ def test_resnet34_has_the_same_logits(attention, size):
     [
         ("resnet18", {"decoder_attention_type": "scse", "classes": 3}),
         ("resnet18", {"in_channels": 3, "decoder_channels": (64, 48, 32, 16, 16)}),
-        ("resnet50", {"decoder_attention_type": "scse"}),
+        pytest.param("resnet50", {"decoder_attention_type": "scse"}, marks=pytest.mark.slow),
         ("resnet18", {"decoder_interpolation": "bilinear"}),
         ("tu-resnet18", {"decoder_attention_type": "scse"}),
         ("tu-convnext_atto", {}),
-        ("tu-mambaout_femto", {"decoder_interpolation": "bilinear"}),
+        pytest.param("tu-mambaout_femto", {"decoder_interpolation": "bilinear"}, marks=pytest.mark.slow),
         ("tu-regnety_002", {"decoder_attention_type": "scse", "classes": 2}),
     ],
 )
