@@ -143,7 +143,7 @@ def contact_sheet(pictures: Sequence[Picture], *, columns: int, scale: int = 2, 
     return sheet
 
 
-def save_png(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
+def save_png(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write H W or H W 3, uint8, as a PNG file, and return its path. Missing folders are created.
 
     The file gets its name when it is complete, so an error leaves the old one.

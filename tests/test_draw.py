@@ -103,11 +103,11 @@ def test_pictures_without_pixels_have_empty_overlays():
 def test_a_file_that_is_there_is_replaced_only_if_allowed(tmp_path):
     path = save_png(GRAY, tmp_path / "a.png")
     with pytest.raises(FileExistsError, match=r"a\.png is there already"):
-        save_png(GRAY // 2, path, overwrite=False)
+        save_png(GRAY // 2, path)
     assert (np.asarray(Image.open(path)) == GRAY).all()
-    save_png(GRAY // 2, path)
+    save_png(GRAY // 2, path, overwrite=True)
     assert (np.asarray(Image.open(path)) == GRAY // 2).all()
-    save_png(GRAY, tmp_path / "b.png", overwrite=False)
+    save_png(GRAY, tmp_path / "b.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 
@@ -123,7 +123,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = save_png(GRAY, str(tmp_path / "picture.png"))
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        save_png(np.zeros((2, 2, 7), np.uint8), path)
+        save_png(np.zeros((2, 2, 7), np.uint8), path, overwrite=True)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["picture.png"]
 

@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 Masks = npt.NDArray[np.bool_ | np.uint8]
 
+_DEEPEST = 1e8
+"""Feet that no depth exceeds, more than the earth's diameter."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
@@ -55,10 +58,12 @@ class Tiles:
             )
         if self.depths is not None and self.depths.shape != (count,):
             raise ValueError(f"depths must have shape ({count},), got {self.depths.shape}")
-        if self.depths is not None and (self.depths.dtype.kind != "f" or np.isinf(self.depths).any()):
+        if self.depths is not None and self.depths.dtype.kind != "f":
+            raise ValueError(f"depths must be floating point, got {self.depths.dtype}: use depths.astype(np.float32)")
+        if self.depths is not None and len(beyond := np.flatnonzero(np.abs(self.depths) > _DEEPEST)):
             raise ValueError(
-                f"depths must be floating point, NaN if unknown and never infinite, got {self.depths.dtype}: "
-                "use depths.astype(np.float32), and NaN for infinity"
+                f"depths must be feet below the surface, at most {_DEEPEST:g}, got {self.depths[beyond[0]]:g} for tile "
+                f"{self.ids[beyond[0]]!r}: give NaN where a depth is unknown"
             )
 
     def __len__(self) -> int:

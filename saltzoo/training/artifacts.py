@@ -103,7 +103,7 @@ class Artifacts:
         pictures = []
         for image, guess, truth in zip(shown.images, guesses, shown.require_masks(), strict=True):
             pictures += [self._overlay(image, guess), self._overlay(image, truth)]
-        draw.save_png(draw.contact_sheet(pictures, columns=6), self.out / PICTURE)
+        draw.save_png(draw.contact_sheet(pictures, columns=6), self.out / PICTURE, overwrite=True)
 
     def _overlay(self, image: draw.Picture, mask: npt.NDArray[Any]) -> draw.Picture:
         if mask.dtype == np.bool_:

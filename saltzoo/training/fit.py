@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from .._checks import check_flags
+from .._checks import check_counts, check_flags
 from ..data import Tiles
 from ..models import Segmenter
 from ..zoo.factory import create_model
@@ -87,8 +87,7 @@ def fit(
         KeyboardInterrupt: if the run is interrupted; `out` then holds the last saved epoch.
     """
     check_flags(resume=resume)
-    if save_every < 1:
-        raise ValueError(f"save_every must be at least 1 epoch, got {save_every}")
+    check_counts(save_every=save_every)
     recipe = replace(recipe, fold=recipe.fold if fold is None else fold, seed=recipe.seed if seed is None else seed)
     process, out = Process.current(device), Path(out)
     check_folder(out, resume=resume)

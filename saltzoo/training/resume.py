@@ -23,11 +23,13 @@ PICTURE = "predictions.png"
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
-    """Raise if a new run would overwrite one, or there is no run to resume.
+    """Raise if a new run would overwrite one or a file, or there is no run to resume.
 
     Raises:
-        ValueError: in either case.
+        ValueError: in any of these cases.
     """
+    if files := [path for path in (out, *out.parents) if path.is_file()]:
+        raise ValueError(f"out must be a folder, got {out}, where {files[0]} is a file: choose another folder")
     there = (out / STATE).exists()
     if there and not resume:
         raise ValueError(f"{out} holds a run already: resume it, or choose another folder")

@@ -344,6 +344,24 @@ def test_a_run_is_resumed_only_with_the_same_teachers_and_tiles(tmp_path):
         run(recipe, out, resume=True)
 
 
+@pytest.mark.parametrize("loss", ["missing", "damaged"])
+def test_a_lost_file_of_labels_is_named_beside_a_lost_teacher(tmp_path, loss):
+    out, folder = tmp_path / "run", tmp_path / "teacher"
+    recipe = recipe_of(save_teacher(folder), batch_size=16)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, out, tell=stop_at("epoch 1:"))
+    labels = out / "pseudo_labels.bin"
+    whole = labels.read_bytes()
+    labels.unlink() if loss == "missing" else labels.write_bytes(whole[:-3])
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        OSError, match=rf"pseudo_labels\.bin is {loss}.* cannot be made again: .*teacher.*Put back this file"
+    ):
+        run(recipe, out, resume=True)
+    labels.write_bytes(whole)
+    run(recipe, out, resume=True)  # needs no teacher
+
+
 def test_a_run_from_before_there_were_students_is_resumed(tmp_path):
     out, recipe = tmp_path / "run", recipe_of(batch_size=16)
     with pytest.raises(KeyboardInterrupt):
