@@ -32,7 +32,10 @@ from saltzoo.data import Tiles, folds_by_id, read_tgs, stratified_folds, synthet
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
 from saltzoo.zoo.sources import load_weights
 
-COLUMNS = ("model", "data", "fold", "tta", "tiles", "unseen", "salt_map", "iou", "dice", "empty", "nonempty", "tiles_per_s")
+COLUMNS = (
+    *("model", "data", "fold", "tta", "tiles", "unseen"),
+    *("salt_map", "iou", "dice", "empty", "nonempty", "tiles_per_s"),
+)
 
 TGS = "TGS Salt Identification Challenge"
 SYNTHETIC = "synthetic"
