@@ -94,7 +94,9 @@ def find_neighbours(tiles: Tiles, *, method: Method = "mutual", limit: float | N
     limit = LIMITS[method] if limit is None else limit
     if not (limit > 0 if method == "distance" else limit >= 1):
         least = "above 0" if method == "distance" else "1 or more"
-        raise ValueError(f"limit must be {least} for the method {method!r}, got {limit}: the default is {LIMITS[method]}")
+        raise ValueError(
+            f"limit must be {least} for the method {method!r}, got {limit}: the default is {LIMITS[method]}"
+        )
     if min(tiles.images.shape[1:]) < 2:
         raise ValueError(f"tiles must be at least 2 x 2 pixels, got {tiles.images.shape[1:]}: give larger tiles")
     found = [_pairs_of(tiles.images, method, limit, below=below) for below in (False, True)]

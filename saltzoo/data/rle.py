@@ -140,9 +140,7 @@ def _decode(texts: Sequence[str], height: int, width: int, *, first: int | None)
     return flat.view(np.bool_).reshape(-1, width, height).transpose(0, 2, 1)
 
 
-def _check_runs(
-    numbers: npt.NDArray[np.int64], tile: npt.NDArray[np.int64], pixels: int, first: int | None
-) -> None:
+def _check_runs(numbers: npt.NDArray[np.int64], tile: npt.NDArray[np.int64], pixels: int, first: int | None) -> None:
     starts, lengths = numbers[:, 0], numbers[:, 1]
     wrong = (starts < 1) | (lengths < 1) | (starts > pixels) | (lengths > pixels - starts + 1)
     for index in np.flatnonzero(wrong)[:1]:
