@@ -163,7 +163,7 @@ def _zscore(edges: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """Nearest candidate of each of N tiles on one side: its position, its distance, and the ratio to the second best."""
+    """Nearest candidate of each of N tiles on one side: position, distance, and ratio of the second distance to it."""
 
     index: npt.NDArray[np.int64]
     distance: Floats
@@ -187,7 +187,7 @@ def nearest_two(a: Floats, b: Floats) -> tuple[Nearest, Nearest]:
         b: features, N F.
     """
     count = len(a)
-    void_a, void_b = ~a.any(axis=1), ~b.any(axis=1)
+    void_a, void_b = (a == 0).all(axis=1), (b == 0).all(axis=1)
     index = np.zeros((2, count), np.int64)
     best, second = (np.full((2, count), -np.inf, np.float32) for _ in range(2))
     smaller = np.empty(count, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NoReturn, overload
 
 import numpy as np
@@ -66,7 +67,7 @@ def _encode(masks: npt.NDArray[np.bool_], words: npt.NDArray[np.object_]) -> lis
     lengths = changes[1::2] - changes[::2]
     pairs = words[np.stack([first + 1, lengths], axis=1)].reshape(-1).tolist()
     bounds = (2 * np.searchsorted(tile, np.arange(count + 1))).tolist()
-    return [" ".join(pairs[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [" ".join(pairs[start:stop]) for start, stop in pairwise(bounds)]
 
 
 def rle_decode(runs: str | Sequence[str], shape: tuple[int, int] = (101, 101)) -> npt.NDArray[np.bool_]:
@@ -133,11 +134,11 @@ def _decode(texts: Sequence[str], height: int, width: int, *, first: int | None)
     numbers = np.array(list(map(int, line)), dtype=np.int64).reshape(-1, 2)
     tile = np.repeat(np.arange(len(texts)), counts // 2)
     _check_runs(numbers, tile, pixels, first)
-    steps = np.zeros((len(texts), pixels + 1), np.int8)
-    steps[tile, numbers[:, 0] - 1] += 1  # no two runs of a mask begin at one pixel, and no two end at one
-    steps[tile, numbers.sum(axis=1) - 1] -= 1
-    flat = np.cumsum(steps, axis=1, dtype=np.int8, out=steps)[:, :pixels]
-    return flat.view(np.bool_).reshape(-1, width, height).transpose(0, 2, 1)
+    begin = tile * pixels + numbers[:, 0] - 1  # positions in the line of all masks
+    edges = np.stack([begin, begin + numbers[:, 1]], axis=1).reshape(-1)
+    lengths = np.diff(edges, prepend=0, append=len(texts) * pixels)  # background, salt, background, ...
+    salt = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return salt.reshape(-1, width, height).transpose(0, 2, 1)
 
 
 def _check_runs(numbers: npt.NDArray[np.int64], tile: npt.NDArray[np.int64], pixels: int, first: int | None) -> None:
