@@ -92,7 +92,7 @@ def test_the_order_of_pairs_and_tiles_has_no_influence(pairs, random):
     ids = random.sample(pairs.ids, len(pairs.ids))
     other = pairs_of(ids, *random.sample(lines, len(lines)))
     assert places(assemble(other)) == places(assemble(pairs))
-    number = {id_: k for id_, k in zip(ids, assemble(other).number.tolist(), strict=True)}
+    number = dict(zip(ids, assemble(other).number.tolist(), strict=True))
     assert [number[id_] for id_ in pairs.ids] == assemble(pairs).number.tolist()
     folds = dict(zip(ids, grouped_folds(other, n_folds=3).tolist(), strict=True))
     assert [folds[id_] for id_ in pairs.ids] == grouped_folds(pairs, n_folds=3).tolist()
