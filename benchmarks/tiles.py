@@ -5,7 +5,7 @@
 
 Run-length encoding is compared with a loop over pixels; the search for neighbours with scikit-learn's NearestNeighbors,
 which finds the two nearest candidates on each of the four sides from the same features. Contenders alternate in one
-process, after their results were compared. Writes results/tiles_cpu.csv. Needs `pip install scikit-learn`.
+process, after their results were compared. Writes results/tiles_cpu.csv. Needs `pip install -e ".[bench]"`.
 """
 
 from __future__ import annotations

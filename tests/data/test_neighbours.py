@@ -124,7 +124,7 @@ def test_most_neighbours_in_sections_are_found():
 
 
 def test_tiles_whose_neighbour_is_missing_stay_alone():
-    """Held-back test: with every second tile removed as on a chessboard, any pair is a mistake; short edges make more."""
+    """Held-back test: with every second tile removed as on a chessboard, any pair is a mistake."""
     images = sections(*range(25))
     board = np.arange(len(images)) % 9 % 2 == 0
     found = len(find_neighbours(as_tiles(images)))
