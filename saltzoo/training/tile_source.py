@@ -57,9 +57,7 @@ def read_tiles(
         raise ValueError("--value-range is of --images, which are missing: give --images and --masks, or leave it out")
     if images is not None:
         classes = max(recipe.num_classes, 2) if recipe.num_classes > 1 or recipe.ignore_index is not None else None
-        tiles = read_folder(
-            images, masks, value_range=value_range, classes=classes, ignore_index=recipe.ignore_index
-        )
+        tiles = read_folder(images, masks, value_range=value_range, classes=classes, ignore_index=recipe.ignore_index)
         return TileSource(tiles, None, str(images), "other")
     student = recipe.student is not None
     if data is not None:
