@@ -86,6 +86,12 @@ def scalars_of(scalars: Scalars | None, count: int, preprocess: Preprocess) -> T
     return values
 
 
+def unit_scale(images: Tensor) -> Tensor:
+    """uint8, uint16 or floating point -> float32 in 0..1."""
+    scale = 1 if images.is_floating_point() else torch.iinfo(images.dtype).max
+    return images.float() / scale
+
+
 def _numbers(scalars: Any) -> npt.NDArray[np.float64]:
     try:
         array = np.asarray(scalars)
