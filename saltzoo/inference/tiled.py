@@ -1,0 +1,251 @@
+"""predict_tiled: probabilities of a picture of any size."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._checks import check_choice, check_counts, check_fraction
+from ..contracts import SegmentationModel
+from ._axis import BLENDS, Axis, Blend
+from ._output import Output, Target, part_of
+from ._resume import Journal, digest_of
+from ._run import Run, Started
+from ._source import Normalize, Picture, Source
+from ._strips import Blender, Grid, StripReader, logits_of, tile_batches
+from .inputs import scalars_of
+from .tta import Mean, Transform
+
+TILE = 101
+"""Height and width of the tiles with which models of the zoo are trained."""
+
+Progress = Callable[[int, int], object]
+
+
+def predict_tiled(
+    model: SegmentationModel,
+    picture: Picture,
+    *,
+    out: Target = None,
+    tile: int | tuple[int, int] | None = None,
+    overlap: float = 0.5,
+    blend: Blend = "gaussian",
+    tta: str | Sequence[Transform] | None = None,
+    tta_mean: Mean = "probabilities",
+    batch_size: int = 16,
+    scale: tuple[float, float] = (1.0, 1.0),
+    polarity: int = 1,
+    normalize: Normalize = "image",
+    scalar: float | None = None,
+    fill: float = math.nan,
+    progress: Progress | None = None,
+    resume: bool | str | os.PathLike[str] = False,
+) -> Any:
+    """Return the probabilities of a picture of any size, computed tile by tile.
+
+    Tiles lie in a grid. The last tile of a row or column is moved inward to end with the picture; only a picture
+    smaller than a tile is extended, by reflection. The logits of overlapping tiles are averaged with weights. Memory
+    holds one strip of tiles: a strip of rows, or of columns if the rows are very long. Finished strips are written
+    to `out` at once.
+
+    With blend="crop", the result of a convolutional network whose receptive radius is at most tile * overlap / 2
+    equals that on the whole picture, if its strides divide the tile, tile * (1 - overlap) and the picture's height and
+    width. Squeeze and excitation, scSE, pyramid pooling and other layers that see the whole tile give results that
+    depend on the tile, so for them there is no such equality; the overlap and the weights make the transition smooth.
+
+    Args:
+        model: saltzoo model in any mode, or any module with `preprocess` and a forward from images to logits.
+        picture: gray picture (H, W) that slices like an array: numpy, a memory map, zarr, h5py.
+        out: where the float32 probabilities go. None: a new array. A path that ends in .npy: a file that gets this
+            name when it is complete, NAME.npy.part until then. An array that takes slices: any of the above.
+        tile: height and width of the tiles, or both in one number; None for 101, the size of the training tiles.
+        overlap: fraction of a tile that the next one covers too.
+        blend: weights of overlapping tiles. "gaussian": a Gaussian with a deviation of an eighth of the tile; "crop":
+            each pixel comes from the tile whose centre is nearest along each axis; "uniform": equal weights.
+        tta: test-time augmentation of each tile, as for `predict`.
+        tta_mean: what test-time augmentation averages, "probabilities" or "logits". Tiles are blended as logits.
+        batch_size: number of tiles per batch.
+        scale: factors (vertical, horizontal) by which the picture is resampled to look like the training tiles. The
+            probabilities come back at the picture's size.
+        polarity: 1, or -1 for a picture whose positive amplitudes are drawn dark where the training tiles' are light.
+        normalize: how samples become values in 0..1. "image": as `predict` does, uint8 and uint16 by their full scale,
+            floating point as it is. "survey": clip(124 + 28 (a - median) / deviation, 0, 255) / 255 for amplitudes a,
+            with the median and 1.4826 times the median absolute deviation of about a million samples of the whole
+            picture. Or the numbers (median, deviation), such as those of the survey that the picture is a section of.
+        scalar: number of the picture for a model that reads one, such as its depth.
+        fill: probability of samples that are NaN or infinite and of dead traces, columns without two different
+            samples. They are no part of the statistics, and the network sees a mean value in their place.
+        progress: called after each strip with the number of finished tiles and that of all.
+        resume: whether to go on with an interrupted run of the same arguments, to the same bytes. A run with `out` a
+            path keeps its state in NAME.npy.part.json. For another `out`, give the path of a file that keeps the state.
+
+    Returns:
+        `out` if it is an array; a read-only memory map of the file if it is a path; otherwise a new array. Shape
+        (H, W) for a model of one class, (K, H, W) for K classes.
+
+    Raises:
+        TypeError: if the model has no preprocess, or the picture or `out` is no array.
+        ValueError: if the picture or an option is outside its limits, `out` does not fit, or the state is that of
+            another run.
+
+    Example:
+        >>> import saltzoo
+        >>> model = saltzoo.create_model("unet_resnet18")
+        >>> predict_tiled(model, np.zeros((150, 240), dtype=np.uint8)).shape
+        (150, 240)
+    """
+    check_counts(batch_size=batch_size)
+    picture = _checked_picture(picture)
+    _check_options(overlap, blend, scale, polarity, normalize)
+    sides, (height, width) = _sides(tile), picture.shape
+    part = part_of(out)
+    state_file = _state_file(part, resume)
+    run = Run.of(model, tta, tta_mean)
+    number = scalars_of(None if scalar is None else float(scalar), 1, run.preprocess)
+    grid = Grid.of(
+        Axis.of(height, tile=sides[0], overlap=overlap, blend=blend, scale=scale[0]),
+        Axis.of(width, tile=sides[1], overlap=overlap, blend=blend, scale=scale[1]),
+    )
+    means = run.preprocess.mean[: run.preprocess.image_chans]
+    source = Source.of(
+        picture,
+        normalize=normalize,
+        polarity=polarity,
+        mean=sum(means) / len(means),
+        transposed=grid.transposed,
+    )
+    options = {
+        "tile": sides,
+        "overlap": overlap,
+        "blend": blend,
+        "tta": repr(run.transforms),
+        "tta_mean": tta_mean,
+        "batch_size": batch_size,
+        "scale": scale,
+        "polarity": polarity,
+        "normalize": normalize,
+        "scalar": scalar,
+        "fill": str(fill),
+    }
+    with torch.inference_mode(), run.started(torch.device("cpu")) as started:
+        job = _Job(started, source, grid, number, batch_size, fill)
+        classes = job.classes(sides)
+        journal = Journal(state_file, _described(run, source, options) if state_file else {})
+        if resume is False:
+            journal.remove()
+        finished, state = journal.read()
+        output = Output(out, (classes, height, width), transposed=grid.transposed, resumed=finished > 0)
+        blender = Blender(grid, classes, state, finished)
+        job.run(blender, output, journal, finished, progress)
+    result = output.finish()
+    journal.remove()
+    return result
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A prediction that is ready to start."""
+
+    started: Started
+    source: Source
+    grid: Grid
+    scalar: Tensor | None
+    batch_size: int
+    fill: float
+
+    def classes(self, sides: tuple[int, int]) -> int:
+        """Return the number of classes, from a blank tile, so that a network that refuses the size does so first."""
+        return logits_of(self.started, self.grid, torch.full((1, 1, *sides), self.source.neutral), self.scalar).shape[1]
+
+    def run(self, blender: Blender, output: Output, journal: Journal, finished: int, progress: Progress | None) -> None:
+        """Compute and write the strips that are not finished."""
+        reader, tiles = StripReader(self.source, self.grid), len(self.grid.across.starts)
+        strips = len(self.grid.along.starts)
+        for strip in range(finished, strips):
+            for first, batch in tile_batches(reader.read(strip), self.grid, self.batch_size):
+                blender.add(strip, first, logits_of(self.started, self.grid, batch, self.scalar))
+            row, block = blender.finish(strip)
+            if block.shape[1]:
+                missing = self.source.missing(row, row + block.shape[1])
+                output.write(row, np.where(missing, np.float32(self.fill), block) if missing.any() else block)
+            if strip + 1 < strips:
+                journal.write(strip + 1, blender.state(strip))
+            if progress is not None:
+                progress((strip + 1) * tiles, strips * tiles)
+
+
+def _described(run: Run, source: Source, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that the result depends on, as plain values."""
+    return {
+        "model": digest_of(run.model),
+        "preprocess": run.preprocess.to_dict(),
+        "picture": source.scan.digest,
+        "shape": source.picture.shape,
+        **options,
+    }
+
+
+def _checked_picture(picture: object) -> Picture:
+    if isinstance(picture, Tensor):
+        picture = picture.detach().cpu().numpy()
+    if not isinstance(picture, Picture):
+        raise TypeError(
+            f"picture must slice like an array (numpy, a memory map, zarr, h5py), got {type(picture).__name__}: give "
+            f"the samples, and read a file with saltzoo.seismic.read_picture first"
+        )
+    shape = tuple(picture.shape)
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"picture must be gray, (height, width) with one or more samples, got {shape}: give one plane")
+    if np.dtype(picture.dtype).kind not in "iuf":
+        raise ValueError(f"picture must hold integers or floating-point numbers, got {picture.dtype}: convert it")
+    return picture
+
+
+def _check_options(overlap: float, blend: str, scale: Sequence[float], polarity: int, normalize: Normalize) -> None:
+    check_fraction(overlap=overlap)
+    check_choice("blend", blend, BLENDS)
+    check_choice("polarity", polarity, (1, -1))
+    if not _are_numbers(scale) or min(scale) <= 0:
+        raise ValueError(f"scale must be two finite numbers above 0, vertical and horizontal, got {scale!r}")
+    if isinstance(normalize, str):
+        check_choice("normalize", normalize, ("image", "survey"))
+    elif not _are_numbers(normalize) or normalize[1] <= 0:
+        raise ValueError(
+            f'normalize must be "image", "survey" or a finite median and a deviation above 0, got {normalize!r}'
+        )
+
+
+def _are_numbers(pair: object) -> bool:
+    """Return whether a value is a pair of finite numbers."""
+    return (
+        isinstance(pair, Sequence)
+        and len(pair) == 2
+        and all(isinstance(one, int | float) and math.isfinite(one) for one in pair)
+    )
+
+
+def _sides(tile: int | tuple[int, int] | None) -> tuple[int, int]:
+    height, width = (tile, tile) if isinstance(tile, int) else tile or (TILE, TILE)
+    check_counts(tile=(height, width))
+    return height, width
+
+
+def _state_file(part: Path | None, resume: bool | str | os.PathLike[str]) -> Path | None:
+    if not isinstance(resume, bool):
+        return Path(resume)
+    if part is not None:
+        return part.with_name(f"{part.name}.json")
+    if resume:
+        raise ValueError(
+            "resume must be the path of a file that keeps the state where out is no path, got True: give a path to "
+            "the first run too"
+        )
+    return None
