@@ -7,6 +7,7 @@ tiles cover. Canvas and scaled picture differ only where the picture is smaller 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,24 +19,24 @@ Floats = npt.NDArray[np.float32]
 
 
 class Taps(NamedTuple):
-    """A linear map along an axis: sample i of the result is the sum of weight[i, k] times sample index[i, k].
+    """A linear map along an axis: result i is the sum over k of weights[i, k] times the sample numbered samples[i, k].
 
     Attributes:
-        index: n taps.
-        weight: n taps.
+        samples: n taps.
+        weights: n taps.
     """
 
-    index: npt.NDArray[np.intp]
-    weight: Floats
+    samples: npt.NDArray[np.intp]
+    weights: Floats
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Return the range of samples that results `first` to `last` - 1 are made of."""
-        index = self.index[first:last]
+        index = self.samples[first:last]
         return int(index.min()), int(index.max()) + 1
 
     def apply(self, values: Floats, axis: int, first: int = 0, last: int | None = None, *, begin: int = 0) -> Floats:
         """Return results `first` to `last` - 1 from `values`, whose first sample along `axis` is number `begin`."""
-        index, weight = self.index[first:last] - begin, self.weight[first:last]
+        index, weight = self.samples[first:last] - begin, self.weights[first:last]
         if index.shape[1] == 1:
             return values.take(index[:, 0], axis)
         shape = [1] * values.ndim
@@ -83,7 +84,7 @@ class Axis:
             starts,
             tile_weights(starts, tile, blend),
             Taps(index, weight),
-            Taps(back.index + before, back.weight),
+            Taps(back.samples + before, back.weights),
         )
 
     @property
@@ -143,7 +144,7 @@ def tile_weights(starts: tuple[int, ...], tile: int, blend: Blend) -> Floats:
 
 def _centres(starts: tuple[int, ...], tile: int) -> npt.NDArray[np.float64]:
     """Return 1 where a tile's part of the canvas is, 0 elsewhere: overlaps are cut in the middle."""
-    cuts = [(left + tile + right) // 2 for left, right in zip(starts[:-1], starts[1:], strict=True)]
+    cuts = [(left + tile + right) // 2 for left, right in pairwise(starts)]
     weights = np.zeros((len(starts), tile))
     edges = zip(starts, [0, *cuts], [*cuts, starts[-1] + tile], strict=True)
     for weight, (start, first, last) in zip(weights, edges, strict=True):

@@ -24,7 +24,7 @@ class Writable(Protocol):
 
     @property
     def dtype(self) -> Any:
-        """dtype of numpy, floating point."""
+        """Floating-point dtype of numpy."""
 
     def __setitem__(self, part: Any, values: Any, /) -> None:
         """Set a slice."""
@@ -75,10 +75,10 @@ class Output:
         own = shape[1:] if shape[0] == 1 else shape
         if self._part is not None:
             self._array: Any = _opened(self._part, own, resumed=resumed)
-        elif out is None:
-            self._array = np.empty(own, np.float32)
-        else:
+        elif isinstance(out, Writable):
             self._array = _checked(out, own)
+        else:
+            self._array = np.empty(own, np.float32)
 
     def write(self, first: int, block: Floats) -> None:
         """Set a strip that begins with row, or column, `first`, from a block K n W, or K n H for columns."""

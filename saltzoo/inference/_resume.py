@@ -63,7 +63,7 @@ class Journal:
         if self._path is None:
             return
         name = f"{self._path.name}.{finished}.sums"
-        _replace(self._path.with_name(name), lambda file: [np.lib.format.write_array(file, one) for one in arrays])
+        _replace(self._path.with_name(name), lambda file: _write_arrays(file, arrays))
         state = {"finished": finished, "arrays": name, "count": len(arrays), "run": self._run}
         _replace(self._path, lambda file: file.write(json.dumps(state, indent=1).encode()))
         self._remove_sums(keep=name)
@@ -96,8 +96,13 @@ def digest_of(model: nn.Module) -> str:
     for name, value in model.state_dict().items():
         if isinstance(value, Tensor):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _write_arrays(file: BinaryIO, arrays: Arrays) -> None:
+    for array in arrays:
+        np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -32,7 +32,7 @@ class Picture(Protocol):
 
     @property
     def dtype(self) -> Any:
-        """dtype of numpy."""
+        """Type of the samples, a dtype of numpy."""
 
     def __getitem__(self, part: Any, /) -> Any:
         """Return a slice of rows, or of rows and columns."""

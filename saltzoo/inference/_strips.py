@@ -79,7 +79,7 @@ class Blender:
     def __init__(self, grid: Grid, classes: int, state: Sequence[npt.NDArray[np.float32]], finished: int) -> None:
         self._grid = grid
         along, across = grid.along, grid.across
-        self._ends = along.from_canvas.index.max(1)
+        self._ends = along.from_canvas.samples.max(1)
         self._sums = np.zeros((classes, along.tile, across.canvas), np.float32)
         self._tail = np.empty((classes, 0, across.size), np.float32)
         if state:
@@ -110,10 +110,9 @@ class Blender:
         self._tail = np.concatenate([self._tail, across.from_canvas.apply(canvas, 2)], axis=1)
         first, last = self._written, self._complete(strip + 1)
         begin = end - self._tail.shape[1]
+        block = self._tail[:, :0]
         if last > first:
             block = along.from_canvas.apply(self._tail, 1, first, last, begin=begin)
-        else:
-            block = self._tail[:, :0]
         self._written = last
         needed = along.from_canvas.span(last, along.size)[0] if last < along.size else end
         self._tail = self._tail[:, max(0, min(needed, end) - begin) :].copy()

@@ -82,8 +82,8 @@ def predict(
         for K classes.
 
     Raises:
-        TypeError: if the model has no preprocess, the images are not arrays, the scalars are not numbers, or `tta` holds
-            something that is no transform.
+        TypeError: if the model has no preprocess, the images are not arrays, the scalars are not numbers, or an item
+            of `tta` is no transform.
         ValueError: if the shape, dtype or range of the images is wrong, scalars are missing, not finite or not read by
             the model, or an option is unknown.
 

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import check_choice, check_counts, check_fraction
+from .._checks import check_counts
 from ..contracts import SegmentationModel
-from ._axis import BLENDS, Axis, Blend
+from ._axis import Axis, Blend
+from ._options import check_options, checked_picture, sides_of
 from ._output import Output, Target, part_of
 from ._resume import Journal, digest_of
 from ._run import Run, Started
@@ -23,9 +24,6 @@ from ._source import Normalize, Picture, Source
 from ._strips import Blender, Grid, StripReader, logits_of, tile_batches
 from .inputs import scalars_of
 from .tta import Mean, Transform
-
-TILE = 101
-"""Height and width of the tiles with which models of the zoo are trained."""
 
 Progress = Callable[[int, int], object]
 
@@ -103,9 +101,9 @@ def predict_tiled(
         (150, 240)
     """
     check_counts(batch_size=batch_size)
-    picture = _checked_picture(picture)
-    _check_options(overlap, blend, scale, polarity, normalize)
-    sides, (height, width) = _sides(tile), picture.shape
+    picture = checked_picture(picture)
+    check_options(overlap, blend, scale, polarity, normalize)
+    sides, (height, width) = sides_of(tile), picture.shape
     part = part_of(out)
     state_file = _state_file(part, resume)
     run = Run.of(model, tta, tta_mean)
@@ -191,51 +189,6 @@ def _described(run: Run, source: Source, options: Mapping[str, Any]) -> dict[str
         "shape": source.picture.shape,
         **options,
     }
-
-
-def _checked_picture(picture: object) -> Picture:
-    if isinstance(picture, Tensor):
-        picture = picture.detach().cpu().numpy()
-    if not isinstance(picture, Picture):
-        raise TypeError(
-            f"picture must slice like an array (numpy, a memory map, zarr, h5py), got {type(picture).__name__}: give "
-            f"the samples, and read a file with saltzoo.seismic.read_picture first"
-        )
-    shape = tuple(picture.shape)
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"picture must be gray, (height, width) with one or more samples, got {shape}: give one plane")
-    if np.dtype(picture.dtype).kind not in "iuf":
-        raise ValueError(f"picture must hold integers or floating-point numbers, got {picture.dtype}: convert it")
-    return picture
-
-
-def _check_options(overlap: float, blend: str, scale: Sequence[float], polarity: int, normalize: Normalize) -> None:
-    check_fraction(overlap=overlap)
-    check_choice("blend", blend, BLENDS)
-    check_choice("polarity", polarity, (1, -1))
-    if not _are_numbers(scale) or min(scale) <= 0:
-        raise ValueError(f"scale must be two finite numbers above 0, vertical and horizontal, got {scale!r}")
-    if isinstance(normalize, str):
-        check_choice("normalize", normalize, ("image", "survey"))
-    elif not _are_numbers(normalize) or normalize[1] <= 0:
-        raise ValueError(
-            f'normalize must be "image", "survey" or a finite median and a deviation above 0, got {normalize!r}'
-        )
-
-
-def _are_numbers(pair: object) -> bool:
-    """Return whether a value is a pair of finite numbers."""
-    return (
-        isinstance(pair, Sequence)
-        and len(pair) == 2
-        and all(isinstance(one, int | float) and math.isfinite(one) for one in pair)
-    )
-
-
-def _sides(tile: int | tuple[int, int] | None) -> tuple[int, int]:
-    height, width = (tile, tile) if isinstance(tile, int) else tile or (TILE, TILE)
-    check_counts(tile=(height, width))
-    return height, width
 
 
 def _state_file(part: Path | None, resume: bool | str | os.PathLike[str]) -> Path | None:
