@@ -63,7 +63,14 @@ def _are_numbers(pair: object) -> bool:
 
 
 def sides_of(tile: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Return height and width of the tiles, or raise ValueError if one is below 1."""
-    height, width = (tile, tile) if isinstance(tile, int) else tile or (TILE, TILE)
-    check_counts(tile=(height, width))
-    return height, width
+    """Return height and width of the tiles.
+
+    Raises:
+        TypeError: if `tile` is neither None nor one or two whole numbers.
+        ValueError: if a number is below 1.
+    """
+    sides = (TILE, TILE) if tile is None else (tile, tile) if isinstance(tile, int) else tile
+    if not _are_numbers(sides) or not all(isinstance(side, int) for side in sides):
+        raise TypeError(f"tile must be one whole number or two, height and width, got {tile!r}")
+    check_counts(tile=sides)
+    return sides[0], sides[1]

@@ -193,7 +193,12 @@ def _described(run: Run, source: Source, options: Mapping[str, Any]) -> dict[str
 
 def _state_file(part: Path | None, resume: bool | str | os.PathLike[str]) -> Path | None:
     if not isinstance(resume, bool):
-        return Path(resume)
+        path = Path(resume)
+        if not path.parent.is_dir() or path.is_dir():
+            raise ValueError(
+                f"resume must be a file in a folder that exists, got {str(path)!r}: create the folder first"
+            )
+        return path
     if part is not None:
         return part.with_name(f"{part.name}.json")
     if resume:
