@@ -160,8 +160,19 @@ class _Job:
     fill: float
 
     def classes(self, sides: tuple[int, int]) -> int:
-        """Return the number of classes, from a blank tile, so that a network that refuses the size does so first."""
-        return logits_of(self.started, self.grid, torch.full((1, 1, *sides), self.source.neutral), self.scalar).shape[1]
+        """Return the number of classes, from a blank tile, so that a network that refuses the size does so first.
+
+        Raises:
+            ValueError: if the network's maps have another size than its input.
+        """
+        blank = torch.full((1, 1, *sides), self.source.neutral, device=self.started.device)
+        _, classes, height, width = self.started.logits(blank, self.scalar).shape
+        if (height, width) != sides:
+            raise ValueError(
+                f"the model must return maps of the size of its input, got {height} x {width} for {sides[0]} x "
+                f"{sides[1]}: give another tile, or a preprocess with a multiple"
+            )
+        return classes
 
     def run(self, blender: Blender, output: Output, journal: Journal, finished: int, progress: Progress | None) -> None:
         """Compute and write the strips that are not finished."""
