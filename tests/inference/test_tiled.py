@@ -189,7 +189,7 @@ def test_a_picture_of_one_tile_is_what_predict_gives(tta):
 @pytest.mark.parametrize("columns", [False, True])
 @pytest.mark.parametrize("scale", [(0.5, 1.7), (2.3, 0.4), (1.0, 0.9), (0.2, 0.2), (3.1, 3.1)])
 def test_scale_resamples_to_the_network_and_back(scale, columns, monkeypatch):
-    model, image = network(radius=0), picture(83, 64)
+    model, image = network(radius=0), picture(64, 83)
     if columns:
         monkeypatch.setattr(_strips, "LARGE_STRIP", 0)
     size = [round(side * factor) for side, factor in zip(image.shape, scale, strict=True)]
