@@ -45,6 +45,11 @@ class Grid:
         )
         return cls(columns, rows, True) if transposed else cls(rows, columns, False)
 
+    def counts(self, strips: int) -> tuple[int, int]:
+        """Return the number of tiles in the first `strips` strips, and that of all tiles."""
+        tiles = len(self.across.starts)
+        return strips * tiles, len(self.along.starts) * tiles
+
 
 class StripReader:
     """Reads strips of the canvas; what two strips share is read once."""
@@ -82,6 +87,7 @@ class Blender:
         self._ends = along.from_canvas.samples.max(1)
         self._sums = np.zeros((classes, along.tile, across.canvas), np.float32)
         self._tail = np.empty((classes, 0, across.size), np.float32)
+        self._strip = np.zeros_like(self._sums)
         if state:
             open_sums, self._tail = state
             self._sums[:, : open_sums.shape[1]] = open_sums
@@ -91,19 +97,21 @@ class Blender:
         """Return the number of the picture's rows that the canvas of the first `finished` strips gives."""
         return int(np.searchsorted(self._ends, self._grid.along.finished(finished))) if finished else 0
 
-    def add(self, strip: int, tile: int, logits: Tensor) -> None:
-        """Add logits N K h w of the tiles `tile` to `tile` + N - 1 of a strip."""
-        along, across = self._grid.along, self._grid.across
+    def add(self, tile: int, logits: Tensor) -> None:
+        """Add logits N K h w of the tiles `tile` to `tile` + N - 1 of the strip that `finish` ends."""
+        across = self._grid.across
         shares = torch.from_numpy(across.weights[tile : tile + len(logits)])[:, None, None]  # N 1 1 w
-        weighted = (logits * shares * torch.from_numpy(along.weights[strip])[:, None]).numpy()
-        for start, one in zip(across.starts[tile : tile + len(logits)], weighted, strict=True):
-            self._sums[:, :, start : start + across.tile] += one
+        for start, one in zip(across.starts[tile : tile + len(logits)], (logits * shares).numpy(), strict=True):
+            self._strip[:, :, start : start + across.tile] += one
 
     def finish(self, strip: int) -> tuple[int, Floats]:
         """Return the first row and the probabilities K n W of the picture's rows that a strip completes."""
         along, across = self._grid.along, self._grid.across
         start, end = along.starts[strip], along.finished(strip + 1)
         ready = end - start
+        self._strip *= along.weights[strip][:, None]  # once for all tiles: they lie in a grid
+        self._sums += self._strip
+        self._strip[:] = 0
         canvas = _probabilities(self._sums[:, :ready])
         self._sums[:, : along.tile - ready] = self._sums[:, ready:]
         self._sums[:, along.tile - ready :] = 0
@@ -126,18 +134,30 @@ class Blender:
 
 def tile_batches(strip: Floats, grid: Grid, batch_size: int) -> Iterator[tuple[int, Tensor]]:
     """Yield the number of the first tile, and tiles N 1 H W, of the batches of a strip."""
-    starts, width = grid.across.starts, grid.across.tile
+    starts, width, values = grid.across.starts, grid.across.tile, torch.from_numpy(strip)
     for first in range(0, len(starts), batch_size):
-        tiles = np.stack([strip[:, start : start + width] for start in starts[first : first + batch_size]])
-        batch = torch.from_numpy(tiles)[:, None]
+        batch = torch.stack([values[:, start : start + width] for start in starts[first : first + batch_size]])[:, None]
         yield first, batch.transpose(-1, -2).contiguous() if grid.transposed else batch
 
 
 def logits_of(started: Started, grid: Grid, tiles: Tensor, scalar: Tensor | None) -> Tensor:
-    """Tiles N 1 H W in 0..1 -> logits N K h w on the CPU, where h lies along the strips' positions."""
+    """Tiles N 1 H W in 0..1 -> logits N K h w on the CPU, where h lies along the strips' positions.
+
+    Raises:
+        ValueError: if the network's maps have another size than its input.
+    """
     scalars = None if scalar is None else scalar.expand(len(tiles))
     logits = started.logits(tiles.to(started.device), scalars).cpu()
+    if logits.shape[-2:] != tiles.shape[-2:]:
+        raise ValueError(
+            f"the model must return maps of the size of its input, got {_told(logits)} for {_told(tiles)}: give another "
+            f"tile, or a preprocess with a multiple"
+        )
     return logits.transpose(-1, -2) if grid.transposed else logits
+
+
+def _told(maps: Tensor) -> str:
+    return f"{maps.shape[-2]} x {maps.shape[-1]}"
 
 
 def _probabilities(logits: Floats) -> Floats:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ._output import Output, Target, part_of
 from ._resume import Journal, digest_of
 from ._run import Run, Started
 from ._source import Normalize, Picture, Source
-from ._strips import Blender, Grid, StripReader, logits_of, tile_batches
+from ._strips import Blender, Floats, Grid, StripReader, logits_of, tile_batches
 from .inputs import scalars_of
 from .tta import Mean, Transform
 
@@ -134,61 +135,52 @@ def predict_tiled(
         "fill": str(fill),
     }
     with torch.inference_mode(), run.started(torch.device("cpu")) as started:
-        job = _Job(started, source, grid, number, batch_size, fill)
-        classes = job.classes(sides)
         journal = Journal(state_file, _described(run, source, options) if state_file else {})
+        finished, state = (0, ()) if resume is False else journal.read()
+        batches = _Batches(started, source, grid, number, batch_size).run(finished)
+        # The first logits tell the number of classes. Until then nothing is written.
+        opening = next(batches)
         if resume is False:
             journal.remove()
-        finished, state = journal.read()
-        output = Output(out, (classes, height, width), transposed=grid.transposed, resumed=finished > 0)
-        blender = Blender(grid, classes, state, finished)
-        job.run(blender, output, journal, finished, progress)
+        shape = (opening[2].shape[1], height, width)
+        output = Output(out, shape, transposed=grid.transposed, resumed=finished > 0)
+        blender = Blender(grid, shape[0], state, finished)
+        for strip, tile_number, logits in chain([opening], batches):
+            blender.add(tile_number, logits)
+            if tile_number + len(logits) == len(grid.across.starts):
+                _write(output, source, *blender.finish(strip), fill)
+                if strip + 1 < len(grid.along.starts):
+                    journal.write(strip + 1, blender.state(strip))
+                if progress is not None:
+                    progress(*grid.counts(strip + 1))
     result = output.finish()
     journal.remove()
     return result
 
 
 @dataclass(frozen=True)
-class _Job:
-    """A prediction that is ready to start."""
+class _Batches:
+    """What the logits of all tiles are computed from."""
 
     started: Started
     source: Source
     grid: Grid
     scalar: Tensor | None
     batch_size: int
-    fill: float
 
-    def classes(self, sides: tuple[int, int]) -> int:
-        """Return the number of classes, from a blank tile, so that a network that refuses the size does so first.
-
-        Raises:
-            ValueError: if the network's maps have another size than its input.
-        """
-        blank = torch.full((1, 1, *sides), self.source.neutral, device=self.started.device)
-        _, classes, height, width = self.started.logits(blank, self.scalar).shape
-        if (height, width) != sides:
-            raise ValueError(
-                f"the model must return maps of the size of its input, got {height} x {width} for {sides[0]} x "
-                f"{sides[1]}: give another tile, or a preprocess with a multiple"
-            )
-        return classes
-
-    def run(self, blender: Blender, output: Output, journal: Journal, finished: int, progress: Progress | None) -> None:
-        """Compute and write the strips that are not finished."""
-        reader, tiles = StripReader(self.source, self.grid), len(self.grid.across.starts)
-        strips = len(self.grid.along.starts)
-        for strip in range(finished, strips):
+    def run(self, finished: int) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield strip, number of the first tile, and logits of the batches after the first `finished` strips."""
+        reader = StripReader(self.source, self.grid)
+        for strip in range(finished, len(self.grid.along.starts)):
             for first, batch in tile_batches(reader.read(strip), self.grid, self.batch_size):
-                blender.add(strip, first, logits_of(self.started, self.grid, batch, self.scalar))
-            row, block = blender.finish(strip)
-            if block.shape[1]:
-                missing = self.source.missing(row, row + block.shape[1])
-                output.write(row, np.where(missing, np.float32(self.fill), block) if missing.any() else block)
-            if strip + 1 < strips:
-                journal.write(strip + 1, blender.state(strip))
-            if progress is not None:
-                progress((strip + 1) * tiles, strips * tiles)
+                yield strip, first, logits_of(self.started, self.grid, batch, self.scalar)
+
+
+def _write(output: Output, source: Source, row: int, block: Floats, fill: float) -> None:
+    """Write finished rows, with `fill` where the picture has no answer."""
+    if block.shape[1]:
+        missing = source.missing(row, row + block.shape[1])
+        output.write(row, np.where(missing, np.float32(fill), block) if missing.any() else block)
 
 
 def _described(run: Run, source: Source, options: Mapping[str, Any]) -> dict[str, Any]:
