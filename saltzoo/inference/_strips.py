@@ -150,8 +150,8 @@ def logits_of(started: Started, grid: Grid, tiles: Tensor, scalar: Tensor | None
     logits = started.logits(tiles.to(started.device), scalars).cpu()
     if logits.shape[-2:] != tiles.shape[-2:]:
         raise ValueError(
-            f"the model must return maps of the size of its input, got {_told(logits)} for {_told(tiles)}: give another "
-            f"tile, or a preprocess with a multiple"
+            f"the model must return maps of the size of its input, got {_told(logits)} for {_told(tiles)}: give "
+            f"another tile, or a preprocess with a multiple"
         )
     return logits.transpose(-1, -2) if grid.transposed else logits
 

@@ -114,26 +114,10 @@ def predict_tiled(
         Axis.of(width, tile=sides[1], overlap=overlap, blend=blend, scale=scale[1]),
     )
     means = run.preprocess.mean[: run.preprocess.image_chans]
-    source = Source.of(
-        picture,
-        normalize=normalize,
-        polarity=polarity,
-        mean=sum(means) / len(means),
-        transposed=grid.transposed,
-    )
-    options = {
-        "tile": sides,
-        "overlap": overlap,
-        "blend": blend,
-        "tta": repr(run.transforms),
-        "tta_mean": tta_mean,
-        "batch_size": batch_size,
-        "scale": scale,
-        "polarity": polarity,
-        "normalize": normalize,
-        "scalar": scalar,
-        "fill": str(fill),
-    }
+    mean = sum(means) / len(means)
+    source = Source.of(picture, normalize=normalize, polarity=polarity, mean=mean, transposed=grid.transposed)
+    options = {"tile": sides, "overlap": overlap, "blend": blend, "scale": scale, "batch_size": batch_size}
+    options |= {"polarity": polarity, "normalize": normalize, "scalar": scalar, "fill": str(fill)}
     with torch.inference_mode(), run.started(torch.device("cpu")) as started:
         journal = Journal(state_file, _described(run, source, options) if state_file else {})
         finished, state = (0, ()) if resume is False else journal.read()
@@ -188,6 +172,8 @@ def _described(run: Run, source: Source, options: Mapping[str, Any]) -> dict[str
     return {
         "model": digest_of(run.model),
         "preprocess": run.preprocess.to_dict(),
+        "tta": repr(run.transforms),
+        "tta_mean": run.mean,
         "picture": source.scan.digest,
         "shape": source.picture.shape,
         **options,
