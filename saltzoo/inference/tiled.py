@@ -58,7 +58,8 @@ def predict_tiled(
     With blend="crop", the result of a convolutional network whose receptive radius is at most tile * overlap / 2
     equals that on the whole picture, if its strides divide the tile, tile * (1 - overlap) and the picture's height and
     width. Squeeze and excitation, scSE, pyramid pooling and other layers that see the whole tile give results that
-    depend on the tile, so for them there is no such equality; the overlap and the weights make the transition smooth.
+    depend on the tile, so for them there is no such equality: blend="gaussian" makes the transition from tile to tile
+    smooth, and blend="crop" shows a step where the overlap is cut.
 
     Args:
         model: saltzoo model in any mode, or any module with `preprocess` and a forward from images to logits.

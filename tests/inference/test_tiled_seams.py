@@ -1,5 +1,7 @@
 """Seams of networks that look at the whole tile: the step of the probabilities where tiles begin and end."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -10,12 +12,16 @@ from saltzoo.inference._axis import tile_starts
 SIZE, TILE = 250, 101
 
 
-def step_at_borders(probabilities):
-    """Return the mean difference between the two samples on both sides of a tile's border, over both directions."""
-    starts = tile_starts(SIZE, TILE, 50)
-    borders = [start for start in starts if start] + [start + TILE for start in starts if start + TILE < SIZE]
-    steps = [np.abs(np.diff(one, axis=0))[np.array(borders) - 1].mean() for one in (probabilities, probabilities.T)]
-    return np.mean(steps)
+STARTS = tile_starts(SIZE, TILE, 50)
+BORDERS = [start for start in STARTS if start] + [start + TILE for start in STARTS if start + TILE < SIZE]
+MIDDLES = [(left + TILE + right) // 2 for left, right in pairwise(STARTS)]
+"""Middles of overlaps, where the weights of two tiles cross."""
+
+
+def step(probabilities, places):
+    """Return the mean difference between the two samples on both sides of the places, over both directions."""
+    both = (probabilities, probabilities.T)
+    return np.mean([np.abs(np.diff(one, axis=0))[np.array(places) - 1].mean() for one in both])
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -24,5 +30,8 @@ def test_the_step_at_borders_is_below_a_quarter_of_uniform_blending(seed):
     section, _ = synthetic_tile(seed, size=SIZE)
     uniform, gaussian = (saltzoo.predict_tiled(model, section, blend=blend) for blend in ("uniform", "gaussian"))
     assert uniform.max() - uniform.min() > 0.5
-    assert step_at_borders(uniform) > 0.01
-    assert step_at_borders(gaussian) < step_at_borders(uniform) / 4
+    assert step(uniform, BORDERS) > 0.01
+    assert step(gaussian, BORDERS) < step(uniform, BORDERS) / 4
+    assert step(gaussian, MIDDLES) < step(uniform, BORDERS) / 4
+    crop = saltzoo.predict_tiled(model, section, blend="crop")
+    assert step(crop, MIDDLES) > 4 * step(gaussian, MIDDLES)  # a cut shows what the weights smooth
