@@ -30,7 +30,7 @@ Index = npt.NDArray[np.int64]
 
 def rle_rows(count: int, rounds: int) -> Iterator[Row]:
     """Time the encoding of masks of 101 x 101."""
-    masks = np.tile(synthetic_tiles(200).require_masks(), (-(-count // 200), 1, 1))[:count]
+    masks = np.tile(synthetic_tiles(200).require_masks() == 1, (-(-count // 200), 1, 1))[:count]
     loop = [_encode(mask) for mask in masks]
     yield from _rows(
         "rle_encode",
