@@ -18,9 +18,23 @@ LINES = (21, 193, 17, 25, 5, 1)
 """First bytes of words that number the traces of a 2-D line: the number of the CDP first."""
 
 WORDS = {
-    1: "trace in line", 5: "trace in file", 9: "field record", 13: "trace in record", 17: "source point",
-    21: "CDP", 25: "trace in CDP", 37: "offset", 73: "source x", 77: "source y", 81: "group x", 85: "group y",
-    181: "CDP x", 185: "CDP y", 189: "inline", 193: "crossline", 197: "shot point",
+    1: "trace in line",
+    5: "trace in file",
+    9: "field record",
+    13: "trace in record",
+    17: "source point",
+    21: "CDP",
+    25: "trace in CDP",
+    37: "offset",
+    73: "source x",
+    77: "source y",
+    81: "group x",
+    85: "group y",
+    181: "CDP x",
+    185: "CDP y",
+    189: "inline",
+    193: "crossline",
+    197: "shot point",
     **dict.fromkeys(range(201, 238, 4), "no standard meaning"),
 }
 """Header words of 4 bytes that an error lists if they vary."""
@@ -141,7 +155,8 @@ def _check_poststack(layout: Layout, numbers: Numbers) -> None:
     if 2 * (different - places) >= layout.traces:
         raise ValueError(
             f"{layout.path} seems to be prestack: {layout.traces} traces at {places} places, with offsets "
-            f"{offsets.min()} to {offsets.max()} at byte {_OFFSET}: stack it, or write the traces of one offset to a file"
+            f"{offsets.min()} to {offsets.max()} at byte {_OFFSET}: stack it, or write the traces of one "
+            "offset to a file"
         )
 
 

@@ -179,8 +179,9 @@ def _byte_order(head: bytes, path: Path, sample_format: int | None) -> ByteOrder
     if sample_format is not None:  # the smaller of both readings is the likelier number of samples
         return min(orders, key=lambda order: _Words(head, order).get(3221, "u2") or 2**16)
     raise ValueError(
-        f"{path} seems to be no SEG-Y file: the format code at byte 3225 must be one of {', '.join(map(str, FORMATS))}, "
-        f"got {_Words(head, 'big').get(3225, 'i2')}. If it is one, pass sample_format=CODE (--sample-format CODE)"
+        f"{path} seems to be no SEG-Y file: the format code at byte 3225 must be one of "
+        f"{', '.join(map(str, FORMATS))}, got {_Words(head, 'big').get(3225, 'i2')}. If it is one, pass "
+        "sample_format=CODE (--sample-format CODE)"
     )
 
 
@@ -213,7 +214,8 @@ def _sizes(path: Path, size: int, code: int, declared: _Declared) -> tuple[int, 
         raise ValueError(f"{path} gives no number of samples, at byte 3221 or in its traces: correct its headers")
     samples, stride = declared.samples[0], HEADER * (1 + declared.extra[0]) + declared.samples[0] * width
     raise ValueError(
-        f"{path} ends within a trace: after {max(0, size) // stride} traces of {samples} samples ({format_name(code)}), "
-        f"{size % stride if size > 0 else 0} bytes of {stride} are left: copy the file again if it was cut, or pass "
+        f"{path} ends within a trace: after {max(0, size) // stride} traces of {samples} samples "
+        f"({format_name(code)}), {size % stride if size > 0 else 0} bytes of {stride} are left: "
+        "copy the file again if it was cut, or pass "
         "sample_format=CODE (--sample-format CODE) if its format code is wrong"
     )

@@ -55,8 +55,8 @@ def description_lines(found: dict[str, Any]) -> list[str]:
         f"inlines      {_range(found['inlines'])}",
         f"crosslines   {_range(found['crosslines'])}",
         f"samples      {_range(found['samples'])} {unit}".rstrip(),
-        f"traces       {traces['stored']} stored, {traces['live']} live of {traces['live'] + traces['without']} places, "
-        f"{traces['dead']} marked as dead, {traces['duplicates']} duplicates",
+        f"traces       {traces['stored']} stored, {traces['live']} live of {traces['live'] + traces['without']} "
+        f"places, {traces['dead']} marked as dead, {traces['duplicates']} duplicates",
         f"amplitudes   median {amplitudes['median']:.4g}, robust deviation {amplitudes['deviation']:.4g}, "
         f"percentiles 1 and 99 {amplitudes['percentiles'][0]:.4g} and {amplitudes['percentiles'][1]:.4g}",
     ]

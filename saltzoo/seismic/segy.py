@@ -115,7 +115,7 @@ def open_segy(
         path=path,
         inlines=grid.inlines,
         crosslines=grid.crosslines,
-        samples=layout.start + interval * np.arange(layout.samples),
+        samples=layout.start + interval * np.arange(layout.samples, dtype=np.float64),
         unit="ms" if layout.interval else "",
         live=live,
         source=SegySource(layout, grid, dead),

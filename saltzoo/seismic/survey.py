@@ -104,10 +104,10 @@ class Survey:
         values = self.source.read(*parts)
         return values[tuple(slice(None) if isinstance(index, slice) else 0 for index in axes)]
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("copy must be True or None: a survey is read from its file")
-        return self[:].astype(dtype or np.float32, copy=False)
+        return self[:].astype(np.float32 if dtype is None else dtype, copy=False)
 
     def line(self, direction: Direction, number: int) -> Amplitudes:
         """Return one vertical section as a picture.
