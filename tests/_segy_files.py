@@ -1,23 +1,17 @@
 """SEG-Y files written byte by byte, as the standard describes them, for tests of the reader and the writer."""
 
-import math
-
 import numpy as np
 
 TYPES = {1: "u4", 2: "i4", 3: "i2", 5: "f4", 8: "i1"}
 
 
-def ibm(value):
-    """Bits of one number in IBM's floating point, by its definition: sign, 16^(exponent - 64), 24 bits of fraction."""
-    if value == 0:
-        return 0
-    size = abs(value)
-    exponent = math.floor(math.log(size, 16)) + 1
-    while size / 16.0**exponent >= 1:
-        exponent += 1
-    while size / 16.0**exponent < 1 / 16:
-        exponent -= 1
-    return (int(value < 0) << 31) | ((exponent + 64) << 24) | int(size / 16.0**exponent * 2**24)
+def ibm(values):
+    """Bits of numbers in IBM's floating point, by its definition: sign, 16^(exponent - 64), 24 bits of fraction."""
+    fraction, twos = np.frexp(np.abs(np.asarray(values, np.float64)))
+    exponent = -(-twos // 4)
+    bits = (fraction * 2.0 ** (24 + twos - 4 * exponent)).astype(np.uint32)
+    sign = (np.asarray(values) < 0).astype(np.uint32)
+    return np.where(bits == 0, 0, (sign << 31) | ((exponent + 64).astype(np.uint32) << 24) | bits)
 
 
 def amplitudes(count, samples, seed=0, largest=100):
@@ -77,7 +71,7 @@ def write_segy(
     headers = np.zeros((count, 240 * (1 + extra)), np.uint8)
     headers[:, 200:] = rng.integers(0, 256, (count, 240 * (1 + extra) - 200))
     headers[:, 118:180] = rng.integers(0, 256, (count, 62))
-    stored = np.vectorize(ibm, otypes=[np.uint32])(values) if code == 1 else values
+    stored = ibm(values) if code == 1 else values
     stored = np.asarray(stored).astype(order + TYPES[code])
     with open(path, "wb") as file:
         file.write(text_header(text, ascii_text))

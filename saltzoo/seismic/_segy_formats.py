@@ -48,7 +48,7 @@ def decode(stored: npt.NDArray[Any], code: int) -> npt.NDArray[np.float32]:
         >>> decode(np.array([0x42640000, 0xC1100000, 0], ">u4"), 1).tolist()
         [100.0, -1.0, 0.0]
     """
-    with np.errstate(over="ignore"):  # IBM's numbers reach 7e75, and become infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # IBM's numbers reach 7e75, and become infinite
         if code == IBM:
             bits = stored.astype(np.uint32, copy=False)
             return (_IBM_SCALE[bits >> 24] * (bits & 0xFFFFFF)).astype(np.float32)
