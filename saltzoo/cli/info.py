@@ -16,6 +16,15 @@ from .options import command, json_option, survey_options
 SIZE = (101, 101)
 """Image size at which FLOPs are counted: a tile of the TGS Salt Identification Challenge."""
 
+SURVEY_SUFFIXES = (".sgy", ".segy", ".zarr")
+"""Suffixes of names that are surveys even if no such file is there, so that the error says so."""
+
+
+class _Refusal(click.ClickException):
+    """A survey cannot be read as it is."""
+
+    exit_code = 2
+
 
 @command("info", example="saltzoo info saltnet_s.tgs")
 @click.argument("name", metavar="MODEL[.TAG]|local-dir:PATH|SURVEY")
@@ -30,11 +39,13 @@ def info(name: str, *, as_json: bool, **reading: Any) -> int:
     from ..seismic import is_survey
     from ..zoo.sources import HubRepository, LocalFolder, has_tag, parse_source
 
-    if is_survey(name):
+    if is_survey(name) or Path(name).suffix.lower() in SURVEY_SUFFIXES:
         return _print_survey(name, as_json=as_json, **reading)
     if given := [option for option, value in reading.items() if value is not None]:
         option = f"--{given[0].replace('_', '-')}"
-        raise ValueError(f"SURVEY must be a file or a folder of zarr, got {name!r}: give its path, or leave out {option}")
+        raise ValueError(
+            f"SURVEY must be a file or a folder of zarr, got {name!r}: give its path, or leave out {option}"
+        )
     source = parse_source(name, pretrained=has_tag(name))
     if isinstance(source, HubRepository):
         raise ValueError(
@@ -57,9 +68,7 @@ def _print_survey(path: str, *, as_json: bool, **reading: Any) -> int:
     try:
         found = describe(open_survey(path, **reading))
     except (ValueError, ImportError) as error:
-        refusal = click.ClickException(str(error))
-        refusal.exit_code = 2
-        raise refusal from error
+        raise _Refusal(str(error)) from error
     print(json.dumps(found) if as_json else "\n".join(description_lines(found)))
     return 0
 

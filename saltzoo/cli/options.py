@@ -66,7 +66,9 @@ def survey_options(function: F) -> F:
     """Add the options that `open_survey` takes for a SEG-Y file."""
     for option in reversed(
         (
-            click.option("--iline", type=click.IntRange(0, 237), help="First byte of the inline number; 0: a 2-D line."),
+            click.option(
+                "--iline", type=click.IntRange(0, 237), help="First byte of the inline number; 0: a 2-D line."
+            ),
             click.option("--xline", type=click.IntRange(0, 237), help="First byte of the crossline number."),
             click.option("--sample-format", type=int, help="Format code of the samples, such as 1 (IBM) or 5 (IEEE)."),
             click.option("--byte-order", type=click.Choice(["big", "little"]), help="Byte order of a SEG-Y file."),

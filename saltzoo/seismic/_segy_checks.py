@@ -63,7 +63,8 @@ def _sample(layout: Layout) -> npt.NDArray[Any]:
 
 def _is_disordered(stored: npt.NDArray[Any], code: int) -> bool:
     """Return whether samples look like numbers whose bytes are in the wrong order."""
-    values = decode(stored, code).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # bytes in the wrong order may be NaN of the kind that signals
+        values = decode(stored, code).astype(np.float64)
     if stored.dtype.kind == "f" or code == IBM:
         sizes = np.abs(values[np.isfinite(values) & (values != 0)])
         return not sizes.size or float(np.log2(sizes).std()) > _WIDE or bool((~np.isfinite(values)).mean() > 0.002)

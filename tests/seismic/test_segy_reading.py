@@ -113,7 +113,9 @@ def test_a_missing_line_leaves_a_gap(tmp_path):
 def test_numbers_in_other_words_are_found(tmp_path, pair):
     words = grid_words(INLINES, CROSSLINES, pair=pair)
     values = amplitudes(len(words[pair[0]]), SAMPLES)
-    zero = {place: np.zeros(len(values), int) for place in (189, 193, 201, 205, 213, 217, 221, 225) if place not in pair}
+    zero = {
+        place: np.zeros(len(values), int) for place in (189, 193, 201, 205, 213, 217, 221, 225) if place not in pair
+    }
     write_segy(tmp_path / "a.sgy", values, {**zero, **words})
     survey = open_survey(tmp_path / "a.sgy")
     assert survey.source.details()["header_words"] == {"inline": pair[0], "crossline": pair[1]}
@@ -171,7 +173,16 @@ def test_revision_2_has_more_headers_and_a_trailer(tmp_path, little):
     path = tmp_path / "a.sgy"
     extended = [text_header(["more"]), text_header(["and more"])]
     write_segy(
-        path, values, words, little=little, revision=(2, 0), extra=2, extended=extended, trailer=1, delay=400, interval=2000
+        path,
+        values,
+        words,
+        little=little,
+        revision=(2, 0),
+        extra=2,
+        extended=extended,
+        trailer=1,
+        delay=400,
+        interval=2000,
     )
     survey = open_survey(path)
     np.testing.assert_array_equal(survey[:], cube_of(words, values, INLINES, CROSSLINES))

@@ -46,7 +46,7 @@ def test_a_file_without_traces(tmp_path):
 def test_a_file_of_another_kind(tmp_path):
     path = tmp_path / "a.sgy"
     path.write_bytes(b"P5 100 100 255\n" + bytes(10_000))
-    with pytest.raises(ValueError, match="no SEG-Y file: the format code at byte 3225 must be one of 1, 2.*got 0"):
+    with pytest.raises(ValueError, match=r"no SEG-Y file: the format code at byte 3225 must be one of 1, 2.*got 0"):
         open_survey(path)
     write_segy(path, VALUES, WORDS, binary=[(3225, 4, "i2")])
     with pytest.raises(ValueError, match=r"must be one of .*, got 4: pass sample_format=CODE"):
@@ -128,16 +128,18 @@ def test_more_cells_than_ten_times_the_traces(tmp_path):
     path = tmp_path / "a.sgy"
     numbers = np.arange(1, 81)
     write_segy(path, VALUES, {189: numbers, 193: numbers[::-1], 21: 0 * numbers})
-    with pytest.raises(ValueError, match=r"bytes 189 and 193 .* must number a grid, got 6400 cells for 80 traces: pass"):
+    with pytest.raises(
+        ValueError, match=r"bytes 189 and 193 .* must number a grid, got 6400 cells for 80 traces: pass"
+    ):
         open_survey(path, iline=189, xline=193)
 
 
 def test_no_grid_lists_the_words_that_look_like_one(tmp_path):
     path = tmp_path / "a.sgy"
     zero = np.zeros(80, int)
-    none = {place: zero for place in (181, 185, 189, 193, 197, *range(201, 238, 4))}
+    none = dict.fromkeys((181, 185, 189, 193, 197, *range(201, 238, 4)), zero)
     write_segy(path, VALUES, {**none, 73: WORDS[189], 77: WORDS[193]})
-    with pytest.raises(ValueError, match="byte 73 .source x. 1 to 8, 8 values; byte 77 .source y. 1 to 10, 10 values"):
+    with pytest.raises(ValueError, match=r"byte 73 .source x. 1 to 8, 8 values; byte 77 .source y. 1 to 10, 10 values"):
         open_survey(path)
     assert open_survey(path, iline=73, xline=77).shape == (8, 10, 60)
     assert open_survey(path, iline=0).shape == (1, 80, 60)
@@ -154,7 +156,7 @@ def test_options_that_are_wrong(tmp_path):
         open_survey(path, sample_format=7)
     with pytest.raises(ValueError, match="unknown byte_order 'middle'"):
         open_survey(path, byte_order="middle")
-    with pytest.raises(ValueError, match="byte 189 .* must number the traces of a 2-D line, each once, got 8 numbers"):
+    with pytest.raises(ValueError, match=r"byte 189 .* must number the traces of a 2-D line, each once, got 8 numbers"):
         open_survey(path, iline=0, xline=189)
 
 

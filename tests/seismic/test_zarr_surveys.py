@@ -169,7 +169,7 @@ def test_what_is_no_volume_is_refused(tmp_path):
     with pytest.raises(ValueError, match="iline must be None for zarr, got 189"):
         open_survey(tmp_path / "b.zarr", iline=189, xline=193)
     zarr.open_group(tmp_path / "c.zarr", mode="w")
-    with pytest.raises(ValueError, match="c.zarr"):
+    with pytest.raises(ValueError, match=r"c\.zarr"):
         open_survey(tmp_path / "c.zarr")
     (tmp_path / "d.zarr").mkdir()
     (tmp_path / "d.zarr" / "zarr.json").write_text("{")
@@ -202,7 +202,9 @@ except ImportError as error:
 
 def test_without_zarr_the_extra_is_named(tmp_path):
     mdio(tmp_path / "a.mdio")
-    done = subprocess.run([sys.executable, "-c", WITHOUT, tmp_path / "a.mdio"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, tmp_path / "a.mdio"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "zarr is needed for this: install it with `pip install 'saltzoo[zarr]'`"
 
 
