@@ -1,15 +1,17 @@
 """Reader of SEG-Y files, revisions 0 to 2.
 
-It maps the file with NumPy. segyio's reader refuses irregular grids, additional trace headers and contradicting sizes,
+It reads with NumPy. segyio's reader refuses irregular grids, additional trace headers and contradicting sizes,
 reads a trace at a time, and does not hand out headers as bytes; the tests compare the values with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +53,23 @@ class SegySource:
         stored = stored_dtype(layout.format, layout.order)
         return np.dtype([("header", f"V{HEADER + layout.extra}"), ("samples", stored, (layout.samples,))])
 
+    def runs(self, traces: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Yield (first, stop) of ascending traces that follow each other in the file, in blocks of 8 MiB."""
+        step = max(1, _SAMPLES // self.layout.samples)
+        bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
+        for begin, end in pairwise(bounds):
+            for first in range(begin, end, step):
+                yield first, min(first + step, end)
+
+    def read_records(self, file: BinaryIO, first: int, count: int) -> npt.NDArray[Any]:
+        """Read traces that follow each other, as `record`."""
+        # A map of the file would keep every page that was read in this process's memory, and fail hard if it is cut.
+        file.seek(self.layout.first + first * self.layout.stride)
+        read = np.fromfile(file, self.record, count)
+        if len(read) < count:
+            raise ValueError(f"{self.layout.path} has become shorter since it was opened: open it again")
+        return read
+
     def read(self, inlines: slice, crosslines: slice, samples: slice) -> Amplitudes:
         """Return a part of the volume; see `Source`."""
         width, length = len(self.grid.crosslines), len(range(samples.start, samples.stop, samples.step))
@@ -64,13 +83,11 @@ class SegySource:
         flat = result.reshape(-1, length)
         there = np.flatnonzero(traces >= 0)
         there = there[np.argsort(traces[there], kind="stable")]  # in the order of the file
-        step = max(1, _SAMPLES // self.layout.samples)
-        for first in range(0, len(there), step):
-            places = there[first : first + step]
-            wanted = traces[places]
-            low = int(wanted[0])
-            mapped = self.layout.map(self.record, low, int(wanted[-1]) + 1 - low)
-            flat[places] = decode(mapped["samples"][wanted - low, samples], self.layout.format)
+        wanted = traces[there]
+        with open(self.layout.path, "rb") as file:
+            for first, stop in self.runs(wanted):
+                read = self.read_records(file, int(wanted[first]), stop - first)
+                flat[there[first:stop]] = decode(read["samples"][:, samples], self.layout.format)
         return result
 
     def details(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,16 +44,18 @@ class SegyWriter:
         traces, cells = self.source.grid.traces_of_inlines(first, first + len(values))
         if not len(traces):
             return
-        cells = cells - first * values.shape[1]
+        order = np.argsort(traces)
+        traces, cells = traces[order], cells[order] - first * values.shape[1]
         flat = values.reshape(-1, values.shape[2])
-        record = replace(self.source, layout=self.layout).record
-        low, count = int(traces.min()), int(np.ptp(traces)) + 1
-        start = self.layout.first + low * self.layout.stride
-        mapped = np.memmap(self.path, record, "r+", start, (count,))
-        chosen = flat[cells]
-        chosen[self.source.dead[traces]] = 0
-        mapped["samples"][traces - low] = np.nan_to_num(chosen, copy=False, nan=0, posinf=None, neginf=None)
-        mapped.flush()
+        written = replace(self.source, layout=self.layout)
+        with open(self.path, "r+b") as file:
+            for start, stop in written.runs(traces):
+                records = written.read_records(file, int(traces[start]), stop - start)
+                chosen = flat[cells[start:stop]]
+                chosen[self.source.dead[traces[start:stop]]] = 0
+                records["samples"] = np.nan_to_num(chosen, copy=False, nan=0, posinf=None, neginf=None)
+                file.seek(self.layout.first + int(traces[start]) * self.layout.stride)
+                file.write(records.tobytes())
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def segy_like(
     source: SegySource, path: Path, *, mask: bool, notes: Sequence[str], overwrite: bool
 ) -> Iterator[SegyWriter]:
     """Write a file beside `path` with all headers and no samples, which gets its name at the end of the block."""
-    layout = replace(source.layout, path=path, format=INT8 if mask else IEEE)
+    layout = replace(source.layout, format=INT8 if mask else IEEE)
     with whole_file(path, overwrite=overwrite) as file:
         with open(source.layout.path, "rb") as given:
             head = given.read(source.layout.first)
@@ -78,7 +79,8 @@ def segy_like(
             file.write(traces.tobytes())
         file.write(trailer)
         file.flush()
-        yield SegyWriter(Path(os.fspath(file.name)), source, layout)
+        part = Path(file.name)
+        yield SegyWriter(part, source, replace(layout, path=part))
 
 
 def add_notes(text: bytes, notes: Sequence[str]) -> bytes:
