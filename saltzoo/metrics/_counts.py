@@ -16,7 +16,10 @@ PART = 1 << 20
 
 
 class Counts(NamedTuple):
-    """Numbers of valid pixels of each class in each image, int64 (N, K) each."""
+    """Numbers of valid pixels of each class in each image, int64 (N, K) each.
+
+    If a label is out of range where values cannot be read, `valid` is negative, and the others are arbitrary.
+    """
 
     intersection: Tensor
     pred: Tensor
@@ -36,7 +39,7 @@ class Counts(NamedTuple):
         """Return no pixel of a class in the images whose truth does not have it, if `empty` is "present"."""
         if empty != "present":
             return self
-        there = self.target > 0
+        there = (self.target > 0) | (self.valid < 0)
         return Counts(*(part * there for part in self))
 
 
@@ -66,7 +69,7 @@ def _all_counts(pred_masks: Mask, target_masks: Mask, num_classes: int | None, i
         return mask_counts(read_masks(pred_masks, target_masks, form="channels", ignore_index=ignore_index))
     labels = read_masks(pred_masks, target_masks, form="labels", ignore_index=ignore_index)
     matrices = confusion_counts(labels, num_classes)  # N C C
-    valid = matrices.sum((1, 2))[:, None].expand(-1, num_classes)
+    valid = matrices.sum((1, 2)).clamp(min=_on_device.OUT_OF_RANGE)[:, None].expand(-1, num_classes)
     return Counts(matrices.diagonal(dim1=1, dim2=2), matrices.sum(1), matrices.sum(2), valid)
 
 
@@ -82,12 +85,18 @@ def confusion_counts(labels: Masks, num_classes: int) -> Tensor:
     """Return the confusion matrix of each image, (N, C, C): rows are the truth, columns the prediction.
 
     Raises:
-        ValueError: on a CPU, if the label of a valid pixel is not 0 to `num_classes` - 1.
+        ValueError: if the label of a valid pixel is not 0 to `num_classes` - 1, where values can be read. Elsewhere the
+            counts of that image are negative.
     """
     count = _on_cpu.confusions if on_cpu(labels.pred) else _on_device.confusions
     pred, target = labels.pred.squeeze(1), labels.target.squeeze(1)  # N P
     valid = None if labels.valid is None else labels.valid.squeeze(1)
     return count(pred, target, valid, num_classes).unflatten(1, (num_classes, num_classes))
+
+
+def nan_if_out_of_range(score: Tensor, valid: Tensor) -> Tensor:
+    """Return NaN in place of a score if the numbers of valid pixels tell that a label is out of range."""
+    return score.masked_fill((valid < 0).any(), torch.nan)
 
 
 def histogram(index: Tensor, bins: int) -> Tensor:

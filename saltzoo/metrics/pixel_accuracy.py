@@ -35,7 +35,7 @@ def pixel_accuracy(
         target_masks: truth in the same form.
         average: "micro" for the accuracy over the pixels of all images, "per_image" for the mean over images. They
             differ only if pixels are ignored.
-        num_classes: number of classes C, if the masks hold labels 0 to C - 1.
+        num_classes: number of classes C, if the masks hold labels 0 to C - 1; others as in `iou_score`.
         ignore_index: value of the truth at pixels that are left out.
         reduction: "mean", or "none" for the scores before the mean.
 
