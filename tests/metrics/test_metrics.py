@@ -51,6 +51,7 @@ FORMS = {
     "dice": (DiceScore, BINARY, {"average": "per_image"}),
     "accuracy": (PixelAccuracy, BINARY, {}),
     "accuracy of labels": (PixelAccuracy, LABELS, {"average": "per_image", **LABELLED}),
+    "accuracy of some labels": (PixelAccuracy, LABELS, {"classes": (1, 2), **LABELLED}),
     "empty": (EmptyAccuracy, BINARY, {}),
     "confusion": (ConfusionMatrix, LABELS, LABELLED),
     "salt_map of salt": (SaltMAP, BINARY, {"empty": "present"}),
