@@ -453,6 +453,42 @@ def test_a_wrong_ignore_index_is_refused(ignore_index, error, message):
         Augment()(images, masks.to(torch.uint8), ignore_index=ignore_index)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "ignore_index", "limit"),
+    [
+        (torch.uint8, -1, "holds 0 to 255"),
+        (torch.uint8, 300, "holds 0 to 255"),
+        (torch.bool, 255, "holds 0 to 1"),
+        (torch.int8, 255, "holds -128 to 127"),
+        (torch.float16, 4097, "rounds it"),
+        (torch.float16, 70000, "rounds it"),
+        (torch.bfloat16, 257, "rounds it"),
+        (torch.float32, 2**24 + 1, "rounds it"),
+    ],
+)
+def test_an_ignore_index_that_the_masks_cannot_hold_is_refused(dtype, ignore_index, limit):
+    images, masks = batch()
+    masks = masks.to(dtype)
+    before = masks.clone()
+    with pytest.raises(ValueError, match=rf"ignore_index={ignore_index} cannot occur in a target of {dtype}.*{limit}"):
+        Augment()(images, masks, ignore_index=ignore_index)
+    with pytest.raises(ValueError, match=limit):
+        bce_loss(torch.zeros(masks.shape), masks, ignore_index=ignore_index)
+    assert torch.equal(masks, before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ignore_index"),
+    [(torch.float16, 4098), (torch.float16, -2048), (torch.bfloat16, 256), (torch.int8, -128), (torch.float32, 2**24)],
+)
+def test_an_ignore_index_that_the_masks_hold_comes_through(dtype, ignore_index):
+    images, masks = batch(6)
+    masks = masks.to(dtype)
+    masks[:, 3:9, 4:8] = ignore_index
+    _, out = Augment()(images, masks, generator=seeded(), ignore_index=ignore_index)
+    assert set(out.double().unique().tolist()) == {0, 1, ignore_index}
+
+
 def test_an_empty_batch_with_an_ignore_index_stays_empty():
     out, masks = Augment()(torch.zeros(0, 1, 8, 9), torch.zeros(0, 8, 9), ignore_index=UNKNOWN)
     assert out.shape == (0, 1, 8, 9)
