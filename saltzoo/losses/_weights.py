@@ -45,7 +45,7 @@ class Weights(MutableSequence[float]):
     def __setitem__(self, index: int, value: float) -> None: ...
     @overload
     def __setitem__(self, index: slice, value: Iterable[float]) -> None: ...
-    def __setitem__(self, index: int | slice, value: Any) -> None:
+    def __setitem__(self, index: Any, value: Any) -> None:
         numbers = self._numbers.copy()
         numbers[index] = _checked(self._name, value) if isinstance(index, slice) else value
         if len(numbers) != len(self):

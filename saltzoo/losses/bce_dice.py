@@ -86,7 +86,9 @@ def _chosen(inputs: MaskInputs, classes: Sequence[int] | None) -> MaskInputs:
     logits, target, valid = inputs
     if logits.ndim == 3 or classes is None:
         return inputs
-    return MaskInputs(chosen(logits, classes), chosen(target, classes), None if valid is None else chosen(valid, classes))
+    return MaskInputs(
+        chosen(logits, classes), chosen(target, classes), None if valid is None else chosen(valid, classes)
+    )
 
 
 def _check_options(

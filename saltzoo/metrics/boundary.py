@@ -177,7 +177,7 @@ def _distances(
 def _masks(
     pred_masks: Mask, target_masks: Mask, num_classes: int | None, ignore_index: int | None
 ) -> tuple[Masks, Tensor | None]:
-    """Return one bool mask a class, (N, K, P), and which images have a label out of range, (N,), if there are labels."""
+    """Return one bool mask a class, (N, K, P), and for labels which images have one out of range, (N,)."""
     if num_classes is None:
         given = read_masks(pred_masks, target_masks, form="channels", ignore_index=ignore_index)
         return Masks(as_salt(given.pred), as_salt(given.target), given.valid), None

@@ -266,7 +266,7 @@ def test_needs_no_value_of_the_device():
         (
             lambda: DeepSupervisionLoss(bce_loss, map_weight=math.nan),
             ValueError,
-            "map_weight[0] must be a finite number",
+            "map_weight must be a finite number",
         ),
         (lambda: DeepSupervisionLoss(bce_loss, map_weight=(1, math.inf)), ValueError, "map_weight[1] must be a finite"),
         (lambda: DeepSupervisionLoss(bce_loss, image_weight=math.nan), ValueError, "image_weight must be a finite"),

@@ -65,7 +65,7 @@ def test_a_module_is_its_function(name):
 
 OTHERS = {
     "bce_loss": {"pos_weight": 2.5, "label_smoothing": 0.2},
-    "bce_dice_loss": {"dice_weight": 0.3, "smooth": 2.0, "per_image": False, "empty": "skip"},
+    "bce_dice_loss": {"dice_weight": 0.3, "smooth": 2.0, "per_image": False, "empty": "skip", "classes": [0]},
     "bootstrapped_bce": {"k": 3},
     "bootstrapped_ce": {"k": 3},
     "ce_loss": {"weight": [1, 2, 3, 4], "label_smoothing": 0.2},
@@ -126,7 +126,7 @@ REFUSED = [
     ("dice_loss", {"smooth": float("inf")}, "smooth must be a finite number, got inf"),
     ("jaccard_loss", {"smooth": 0, "empty": "smooth"}, "empty='smooth' needs smooth above 0"),
     ("jaccard_loss", {"smooth": 0, "log": True}, "log=True needs smooth above 0"),
-    ("tversky_loss", {"alpha": float("nan"), "beta": 1}, "alpha and beta must be above 0, got nan and 1"),
+    ("tversky_loss", {"alpha": float("nan"), "beta": 1}, "alpha must be a finite number, got nan"),
     ("tversky_loss", {"beta": 0}, "alpha and beta must be above 0, got 0.3 and 0"),
     ("tversky_loss", {"alpha": float("inf")}, "alpha must be a finite number, got inf"),
     ("tversky_loss", {"smooth": -1}, "smooth must be 0 or more, got -1"),
