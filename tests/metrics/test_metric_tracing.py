@@ -8,7 +8,7 @@ import torch
 from test_metrics import FORMS, FUNCTIONS, LABELS, PROBABILITIES, batch, plain, score
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from saltzoo.metrics import ThresholdSearch, _counts, iou_score, search_threshold
+from saltzoo.metrics import ThresholdSearch, _counts, threshold_search, iou_score, search_threshold
 
 every_form = pytest.mark.parametrize("name", FORMS)
 
@@ -75,6 +75,24 @@ def test_fake_tensors_have_no_values(name):
         got = function(mode.from_tensor(pred), mode.from_tensor(target))
     want, got = ([*x] if isinstance(x, tuple) else [x] for x in (want, got))
     assert [x.shape for x in got] == [x.shape for x in want]
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, torch.nan, torch.inf])
+def test_probabilities_out_of_range_that_could_not_be_read_are_refused_by_compute(value, monkeypatch):
+    p, truth = batch(PROBABILITIES, ignored=0.2)
+    truth[2, 1, 1] = 0
+    spoilt = p.index_put((torch.tensor(2), torch.tensor(1), torch.tensor(1)), torch.tensor(value, dtype=p.dtype))
+    state = torch.vmap(lambda x, y: ThresholdSearch(ignore_index=255).update(x, y)._state)(spoilt[None], truth[None])
+    assert state[0, 0] < 0
+    search = ThresholdSearch(ignore_index=255)
+    want = plain(ThresholdSearch(ignore_index=255).update(p, truth).compute())
+    monkeypatch.setattr(threshold_search, "on_cpu", lambda tensor: False)
+    assert plain(search.update(p, truth).compute()) == want
+    with pytest.raises(ValueError, match=r"probabilities must be in 0\.\.1, got others: take the sigmoid"):
+        search.update(spoilt, truth).compute()
+    truth[2, 1, 1] = 255
+    search.reset()
+    search.update(spoilt, truth).compute()
 
 
 def test_rounding_may_carry_probabilities_above_1():
