@@ -204,7 +204,7 @@ def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype) -> Tensor:
     """Return one mask a class, N C H W, for labels N H W."""
     shape = (*labels.shape[:1], classes, *labels.shape[1:])
     masks = labels.new_zeros(shape, dtype=dtype)
-    if is_batched(labels):  # torch.vmap has no fast form in place
+    if is_batched(labels) or torch.compiler.is_compiling():  # torch.vmap has no fast form in place
         return masks.scatter(1, labels[:, None], 1)
     return masks.scatter_(1, labels[:, None], 1)
 
