@@ -4,7 +4,7 @@
 - multilabel: logits (N, C, H, W) and masks (N, C, H, W), each channel a separate binary problem;
 - multiclass: logits (N, C, H, W) and labels (N, H, W).
 
-Where values can be read, a target out of range is an error. Elsewhere the logits become NaN there, and so does the loss.
+Where values can be read, a target out of range is an error. Elsewhere its logits become NaN, and so does the loss.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class ThresholdSearch(Accumulator):
         grid = torch.tensor(self.thresholds, dtype=given).to(p.dtype).to(p.device, non_blocking=True)
         bins = len(self.thresholds) + 1
         # A pixel's bin is the number of thresholds below its probability, so each pixel is read once.
-        index = kind.mul_(bins).add_(torch.bucketize(p, grid))
+        index = torch.bucketize(p, grid).add(kind, alpha=bins)
         pixels = histogram(index, 3 * bins).unflatten(1, (3, bins))  # N 3 T+1: background, salt, ignored
         above = pixels[:, :2].flip(-1).cumsum(-1).flip(-1)
         pred, both = above.sum(1)[:, 1:], above[:, 1, 1:]

@@ -152,9 +152,7 @@ PAIRS = {
         -3,
         0,
         partial(bce_dice_loss, dice_weight=0.7),
-        lambda: (
-            lambda x, y: torch_bce(x, y) + 0.7 * monai("DiceLoss", -3, smooth_nr=1.0, smooth_dr=1.0)(x, y)
-        ),
+        lambda: lambda x, y: torch_bce(x, y) + 0.7 * monai("DiceLoss", -3, smooth_nr=1.0, smooth_dr=1.0)(x, y),
     ),
     "bce and dice of some": (
         -3,
@@ -171,9 +169,7 @@ PAIRS = {
         1,
         0,
         WeightedSum([BCELoss(), DiceLoss()], [0.3, 2]),
-        lambda: (
-            lambda x, y: 0.3 * torch_bce(x, y) + 2 * monai("DiceLoss", 1, smooth_nr=1.0, smooth_dr=1.0)(x, y)
-        ),
+        lambda: lambda x, y: 0.3 * torch_bce(x, y) + 2 * monai("DiceLoss", 1, smooth_nr=1.0, smooth_dr=1.0)(x, y),
     ),
     "lovasz hinge": (1, 0.2, lovasz_hinge, lambda: smp_lovasz("binary")),
     "lovasz softmax": (4, 0.2, lovasz_softmax, lambda: smp_lovasz("multiclass")),

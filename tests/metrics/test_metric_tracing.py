@@ -8,7 +8,7 @@ import torch
 from test_metrics import FORMS, FUNCTIONS, LABELS, PROBABILITIES, batch, plain, score
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from saltzoo.metrics import ThresholdSearch, _counts, threshold_search, iou_score, search_threshold
+from saltzoo.metrics import ThresholdSearch, _counts, iou_score, search_threshold, threshold_search
 
 every_form = pytest.mark.parametrize("name", FORMS)
 
@@ -26,6 +26,10 @@ def function_of(name):
 def same(got, want):
     got, want = ([*x] if isinstance(x, tuple) else [x] for x in (got, want))
     torch.testing.assert_close(got, want, equal_nan=True)
+
+
+def stacked(scores):
+    return tuple(map(torch.stack, zip(*scores, strict=True))) if isinstance(scores[0], tuple) else torch.stack(scores)
 
 
 @pytest.mark.slow
@@ -64,7 +68,12 @@ def test_vmap_scores_each_image(name):
     function, pred, target = function_of(name)
     got = torch.vmap(lambda p, t: function(p[None], t[None]))(pred, target)
     each = [function(p[None], t[None]) for p, t in zip(pred, target, strict=True)]
-    same(got, tuple(map(torch.stack, zip(*each, strict=True))) if isinstance(got, tuple) else torch.stack(each))
+    same(got, stacked(each))
+    for dims in ((0, None), (None, 0)):  # the predictions of several networks, or several interpretations
+        given = [x if dim == 0 else x[2] for x, dim in zip((pred, target), dims, strict=True)]
+        pairs = zip(*(x if dim == 0 else [x] * 6 for x, dim in zip(given, dims, strict=True)), strict=True)
+        got = torch.vmap(lambda p, t: function(p[None], t[None]), dims)(*given)
+        same(got, stacked([function(p[None], t[None]) for p, t in pairs]))
 
 
 @every_form
@@ -86,7 +95,7 @@ def test_probabilities_out_of_range_that_could_not_be_read_are_refused_by_comput
     assert state[0, 0] < 0
     search = ThresholdSearch(ignore_index=255)
     want = plain(ThresholdSearch(ignore_index=255).update(p, truth).compute())
-    monkeypatch.setattr(threshold_search, "on_cpu", lambda tensor: False)
+    monkeypatch.setattr(threshold_search, "on_cpu", lambda *tensors: False)
     assert plain(search.update(p, truth).compute()) == want
     with pytest.raises(ValueError, match=r"probabilities must be in 0\.\.1, got others: take the sigmoid"):
         search.update(spoilt, truth).compute()
@@ -153,7 +162,7 @@ def test_compute_refuses_labels_out_of_range_that_could_not_be_read(name, where,
     """As under torch.compile and on a GPU, where a check would wait for the device."""
     build, options, pred, target = with_wrong_label(name, where, label)
     other = batch(LABELS, seed=1)
-    monkeypatch.setattr(_counts, "on_cpu", lambda tensor: False)
+    monkeypatch.setattr(_counts, "on_cpu", lambda *tensors: False)
     before, after = build(**options).update(pred, target).update(*other), build(**options).update(*other)
     for metric in (before, after.update(pred, target), build(**options).merge(before)):
         with pytest.raises(ValueError, match=r"labels given to .* must be 0 to num_classes - 1"):
@@ -193,5 +202,5 @@ def test_ignored_labels_are_not_out_of_range(name, monkeypatch):
     build, options, pred, target = with_wrong_label(name, "pred", 99)
     target[3, 2, 2] = 255
     want = score(build, options, (pred, target))
-    monkeypatch.setattr(_counts, "on_cpu", lambda tensor: False)
+    monkeypatch.setattr(_counts, "on_cpu", lambda *tensors: False)
     assert score(build, options, (pred, target)) == want

@@ -213,7 +213,10 @@ def test_compile(name):
     torch._dynamo.reset()
     function, build, theirs, batches = pair(name)
     metric = build()
-    score, update = torch.compile(function, fullgraph=True, backend="aot_eager"), torch.compile(metric.update, backend="aot_eager")
+    score, update = (
+        torch.compile(function, fullgraph=True, backend="aot_eager"),
+        torch.compile(metric.update, backend="aot_eager"),
+    )
     for pred, target in batches:
         close(score(pred, target), theirs(pred.clone(), target.clone()))
         update(pred, target)
@@ -245,3 +248,7 @@ def test_threshold_search(metric):
     np.testing.assert_allclose(search_threshold(p, target, **options).scores[:, 0], want, rtol=1e-6)
     state = torch.vmap(lambda x, y: ThresholdSearch(**options).update(x, y)._state)(p[None], target[None])
     assert torch.equal(state[0], search._state)
+    for dims in ((0, None), (None, 0)):
+        given = [x if dim is None else x[None] for x, dim in zip((p, target), dims, strict=True)]
+        state = torch.vmap(lambda x, y: ThresholdSearch(**options).update(x, y)._state, dims)(*given)
+        assert torch.equal(state[0], search._state)
