@@ -1,6 +1,7 @@
 """Augmentation: exact geometry, aligned masks, repeatable draws."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -493,3 +494,17 @@ def test_an_empty_batch_with_an_ignore_index_stays_empty():
     out, masks = Augment()(torch.zeros(0, 1, 8, 9), torch.zeros(0, 8, 9), ignore_index=UNKNOWN)
     assert out.shape == (0, 1, 8, 9)
     assert masks.shape == (0, 8, 9)
+
+
+@pytest.mark.parametrize("dims", [(0, 0), (0, None), (None, 0)])
+def test_vmap_augments_each_batch_alike(dims):
+    images, masks = batch(6)[0].unflatten(0, (3, 2)), labels(6).unflatten(0, (3, 2))
+    config = partial(Augment(affine=1), ignore_index=UNKNOWN)
+    given = [x if dim == 0 else x[1] for x, dim in zip((images, masks), dims, strict=True)]
+    torch.manual_seed(0)
+    got = torch.vmap(config, dims, randomness="same")(*given)
+    for n in range(3):
+        torch.manual_seed(0)
+        want = config(*(x if dim is None else x[n] for x, dim in zip(given, dims, strict=True)))
+        torch.testing.assert_close(got[0][n], want[0])
+        assert torch.equal(got[1][n], want[1])
