@@ -132,7 +132,7 @@ class Augment:
             tiles = torch.where(_each(draws[9] < self.photometric), lit, tiles)
         # Tiles that were only warped need this too: interpolation weights may sum to slightly more than 1.
         tiles = tiles.clamp(0, 1).to(images.dtype)
-        if not is_readable(images):
+        if not _can_be_checked(images, masks):
             tiles = tiles.masked_fill(_each(_are_wrong(images, masks, known, num_classes)), torch.nan)
         return tiles.reshape(images.shape), mask
 
@@ -212,7 +212,7 @@ def _check_values(images: Tensor, masks: Tensor, ignore_index: int | None, num_c
             "ignore_index if a value marks unknown pixels"
         )
     known = None if ignore_index is None else valid_pixels(masks, ignore_index)
-    if is_readable(images) and images.numel() and _are_wrong(images, masks, known, num_classes).any():
+    if _can_be_checked(images, masks) and images.numel() and _are_wrong(images, masks, known, num_classes).any():
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):
             raise ValueError(f"images must be in 0..1, got {low:g} to {high:g}: divide by their full scale, or clip")
@@ -224,6 +224,10 @@ def _check_values(images: Tensor, masks: Tensor, ignore_index: int | None, num_c
             "pixels"
         )
     return known
+
+
+def _can_be_checked(images: Tensor, masks: Tensor) -> bool:
+    return is_readable(images) and is_readable(masks)
 
 
 def _are_wrong(images: Tensor, masks: Tensor, known: Tensor | None, num_classes: int) -> Tensor:
