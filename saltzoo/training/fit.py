@@ -18,6 +18,7 @@ from .artifacts import Artifacts
 from .evaluation import evaluate
 from .files import full_disk_explained
 from .opening import Run, open_run
+from .precision import with_amp_of
 from .process import Process
 from .recipe import Recipe
 from .resume import STATE, History, SavedRun, check_folder, minutes_to
@@ -94,6 +95,7 @@ def fit(
             tell(
                 f"the run of {saved.epochs} epochs gets {recipe.epochs - saved.epochs} more: its rate restarts for them"
             )
+    recipe = with_amp_of(recipe, process.device, tell=tell)
     tiles, unlabelled = in_order(tiles), None if unlabelled is None else in_order(unlabelled)
     folds = checked_folds(recipe, tiles)
     validation = tiles.select(folds == recipe.fold)

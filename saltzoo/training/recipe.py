@@ -34,7 +34,9 @@ class Recipe:
         model: model that is trained.
         epochs: number of passes over the training tiles.
         batch_size: tiles in a step, over all processes.
-        amp: "bf16" for autocast to bfloat16, or "off".
+        amp: "bf16" for autocast to bfloat16, "off" for float32, or "auto" for "bf16" where the processor or the GPU
+            multiplies in bfloat16, else "off". Where it is emulated, bfloat16 can take 8 times as long as float32.
+            Checkpoints hold what was chosen.
         compile: mode of torch.compile for the network, or "off". Compiling takes a minute or more, and makes each step
             faster; "reduce-overhead" uses CUDA graphs on a GPU.
         split: rule that assigns tiles to folds: "id" (`saltzoo.data.folds_by_id`, where tiles that `read_folder` cut
@@ -59,7 +61,7 @@ class Recipe:
     model: ModelPart
     epochs: Count = 40
     batch_size: Count = 32
-    amp: Literal["off", "bf16"] = "off"
+    amp: Literal["auto", "off", "bf16"] = "auto"
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
     split: Literal["id", "coverage"] = "id"
     folds: Annotated[int, Range(2)] = 5
@@ -110,8 +112,8 @@ class Recipe:
 
     @classmethod
     def from_saved(cls, table: Mapping[str, Any]) -> Recipe:
-        """Return the recipe in the card of a checkpoint. Version 0.1.0 saved no `split`: its folds were by coverage."""
-        return cls.from_dict({"split": "coverage", **table})
+        """Return the recipe in the card of a checkpoint. What is missing had another default when it was saved."""
+        return cls.from_dict({"split": "coverage", "amp": "off", **table})
 
     def split_tiles(self, tiles: Tiles) -> npt.NDArray[np.int64]:
         """Return the fold in which each tile validates, N numbers from 0. The order of the tiles has no influence."""

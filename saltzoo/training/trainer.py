@@ -14,6 +14,7 @@ from ..data import Tiles
 from ..models import Segmenter
 from ..preprocess import Preprocess
 from .assemble import build_average, build_initial_model, build_loss, build_optimizer
+from .precision import with_amp_of
 from .process import Process
 from .recipe import Recipe
 from .sampling import Sampler
@@ -68,7 +69,8 @@ class Trainer:
         if (pseudo is None) != (recipe.student is None):
             raise ValueError("a recipe with a student needs pseudo-labelled tiles, and one without takes none")
         pools = [tiles] if pseudo is None else [tiles, pseudo]
-        self.recipe, self._process = recipe, Process.current(device)
+        self._process = Process.current(device)
+        self.recipe = recipe = with_amp_of(recipe, self._process.device)
         self._sampler = Sampler.of(recipe, self._process, labelled=len(tiles), pseudo=sum(map(len, pools[1:])))
         self.steps = self._sampler.steps
         torch.manual_seed(recipe.seed)
