@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._config import Count, Fraction, Range, check_finite_table, check_limits, read_options, to_table
-from ..data import Augment, Tiles, folds_by_id, picture_of, stratified_folds
+from ..data import Augment, SurveyAugment, Tiles, folds_by_id, picture_of, stratified_folds
 from .recipe_parts import (
     BCE_INTO_LOVASZ,
     AveragePart,
@@ -22,6 +22,7 @@ from .recipe_parts import (
     RatePart,
     StudentPart,
     SupervisionPart,
+    SyntheticPart,
 )
 from .techniques.schedule import cycle_ends
 
@@ -51,11 +52,13 @@ class Recipe:
         losses: terms of the mask's loss.
         supervision: weights of the losses on the model's other outputs.
         augment: options of `saltzoo.data.Augment`.
+        survey: options of `saltzoo.data.SurveyAugment`, which comes before `augment`; None for tiles of one survey.
         average: average of the weights that checkpoints hold.
         dtype: type of the saved weights: "float16" halves the file. Final scores are of the saved weights.
         frozen_until: fraction of all steps by which the encoder is unfrozen, stage by stage; 0 freezes none.
         frozen_batch_norm: keep the batch norms of the encoder at their first values.
         student: unlabelled tiles that are learnt from; None for labelled tiles alone.
+        synthetic: synthetic tiles in each batch; None for none.
     """
 
     model: ModelPart
@@ -72,11 +75,13 @@ class Recipe:
     losses: tuple[LossPart, ...] = BCE_INTO_LOVASZ
     supervision: SupervisionPart = field(default_factory=SupervisionPart)
     augment: Augment = field(default_factory=Augment)
+    survey: SurveyAugment | None = None
     average: AveragePart = field(default_factory=AveragePart)
     dtype: Literal["float32", "float16"] = "float32"
     frozen_until: Fraction = 0.0
     frozen_batch_norm: bool = False
     student: StudentPart | None = None
+    synthetic: SyntheticPart | None = None
 
     def __post_init__(self) -> None:
         check_limits(self)
