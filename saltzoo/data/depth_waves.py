@@ -47,18 +47,23 @@ def band_gain(size: int, low_cut: Tensor, high_cut: Tensor) -> Tensor:
     return torch.rsqrt(1 + low) * torch.rsqrt(1 + high)
 
 
-def filter_depth(x: Tensor, gain: Tensor, phase: Tensor) -> Tensor:
-    """Multiply the waves along depth by a gain, and advance each by a phase.
+def to_waves(x: Tensor) -> Tensor:
+    """Return the amplitudes of the cosines that each trace is made of, N C K W for K = H frequencies, from N C H W."""
+    return waves(x.shape[-2], x.device, x.dtype)[0] @ x
+
+
+def from_waves(amplitude: Tensor, phase: Tensor, unturned: Tensor | None = None) -> Tensor:
+    """Return the traces of given amplitudes, with each wave advanced by a phase.
 
     Args:
-        x: N C H W.
-        gain: N H, factor of each frequency.
+        amplitude: N C K W.
         phase: N, radians. A wave cos(z) becomes cos(z + phase); a quarter of a turn is the Hilbert transform, negated.
+        unturned: amplitudes of further waves, N C K W, which are not advanced.
 
     Returns:
         N C H W.
     """
-    cos, sin = waves(x.shape[-2], x.device, x.dtype)
-    amplitude = (cos @ x) * gain[:, None, :, None]  # N C K W
+    cos, sin = waves(amplitude.shape[-2], amplitude.device, amplitude.dtype)
     turn = phase[:, None, None, None]
-    return cos.T @ (amplitude * turn.cos()) - sin.T @ (amplitude * turn.sin())
+    even = amplitude * turn.cos()
+    return cos.T @ (even if unturned is None else even + unturned) - sin.T @ (amplitude * turn.sin())

@@ -12,8 +12,8 @@ def source_positions(size: int, scale: Tensor, place: Tensor) -> Tensor:
     Args:
         size: pixels of the side.
         scale: N magnifications, 0.5 or more.
-        place: N numbers in -1..1. A magnified tile shows a part of the side, from its first pixels (-1) to its last (1);
-            a reduced tile shows all of it, at its end (-1) or at its beginning (1).
+        place: N numbers in -1..1. A magnified tile shows a part of the side, from its first pixels (-1) to its last
+            ones (1); a reduced tile shows all of it, at its end (-1) or at its beginning (1).
 
     Returns:
         N size, pixels. Positions beyond the side are those of its mirror images.
@@ -36,22 +36,31 @@ def interpolation_matrix(position: Tensor, scale: Tensor) -> Tensor:
 
     Args:
         position: N size, as `source_positions` returns them.
-        scale: N magnifications.
+        scale: N magnifications, 0.5 or more, so that a triangle covers four pixels at most.
 
     Returns:
         N size size; rows sum to 1.
     """
     size = position.shape[1]
-    source = torch.arange(-size, 2 * size, device=position.device, dtype=position.dtype)
+    source = position.floor()[:, :, None] + torch.arange(-1, 3, device=position.device)  # N size 4
     width = (1 / scale).clamp(min=1)[:, None, None]
-    weight = (1 - (source - position[:, :, None]).abs() / width).clamp(min=0)  # N size 3*size
-    before, inside, after = weight.chunk(3, dim=-1)
-    weight = before.flip(-1) + inside + after.flip(-1)
-    return weight / weight.sum(-1, keepdim=True)
+    weight = (1 - (source - position[:, :, None]).abs() / width).clamp(min=0)
+    weight = weight / weight.sum(-1, keepdim=True)
+    matrix = weight.new_zeros(*position.shape, size)
+    return matrix.scatter_add_(-1, mirrored(source.long(), size), weight)
 
 
 def nearest_pixel(position: Tensor) -> Tensor:
     """Return the pixel of a side, or of its mirror images, that is nearest to each position, N size integers."""
-    size = position.shape[1]
-    pixel = position.round().long() % (2 * size)
-    return torch.where(pixel < size, pixel, 2 * size - 1 - pixel)
+    return mirrored(position.round().long(), position.shape[1])
+
+
+def mirrored(pixel: Tensor, size: int) -> Tensor:
+    """Return the pixels of a side of which given ones, within or beyond it, are mirror images.
+
+    Example:
+        >>> mirrored(torch.tensor([-2, -1, 0, 2, 3, 6]), 3)
+        tensor([1, 0, 0, 2, 2, 0])
+    """
+    pixel = pixel % (2 * size)
+    return torch.minimum(pixel, 2 * size - 1 - pixel)

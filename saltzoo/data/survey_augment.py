@@ -13,7 +13,7 @@ from .._checks import check_finite, check_ranges
 from .._config import NonNegative, Positive, Probability, Range, check_limits, check_type, keys_of
 from .._torch import autocast_off, is_readable, rounding
 from .augment import check_batch
-from .depth_waves import band_gain, filter_depth
+from .depth_waves import band_gain, from_waves, to_waves
 from .rescale import interpolation_matrix, nearest_pixel, source_positions
 
 Scale = Annotated[float, Range(0.5)]
@@ -145,18 +145,23 @@ class SurveyAugment:
 
     def _filtered(self, tiles: Tensor, draws: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return tiles with another band, phase and noise, from draws of shape 7 N and the generator."""
-        height = tiles.shape[-2]
         band, phase, noisy = draws[0] < self.band, draws[1] < self.phase, draws[2] < self.noise
         mean, deviation = _statistics(tiles)
-        pass_ = band_gain(height, _between(draws[3], self.low_cut), _between(draws[4], self.high_cut))  # N H
-        angle = torch.deg2rad(_between(draws[5], (-self.turn, self.turn)))
-        x = filter_depth(tiles - mean, torch.where(band[:, None], pass_, 1), torch.where(phase, angle, 0))
-        restored = (deviation / _statistics(x)[1].clamp(min=1e-6)).clamp(max=LARGEST_GAIN)
-        x = torch.where(_each(band), x * restored, x)
+        cuts = _between(draws[3], self.low_cut), _between(draws[4], self.high_cut)
+        gain = band_gain(tiles.shape[-2], *cuts)[:, None, :, None]  # N 1 K 1
+        angle = torch.where(phase, torch.deg2rad(_between(draws[5], (-self.turn, self.turn))), 0)
+        amplitude = to_waves(tiles - mean)  # N C K W
+        # The cosines are orthonormal: amplitudes have the deviation of the tile.
+        passed = amplitude * gain
+        lost = passed.square().mean((1, 2, 3), keepdim=True).sqrt()
+        passed = passed * (deviation / lost.clamp(min=1e-6)).clamp(max=LARGEST_GAIN)
+        amplitude = torch.where(_each(band), passed, amplitude)
+        added = None
         if self.noise > 0:
             white = torch.randn(tiles.shape, device=tiles.device, dtype=tiles.dtype, generator=generator)
-            coloured = filter_depth(white, pass_ / pass_.square().mean(1, keepdim=True).sqrt(), torch.zeros_like(angle))
-            x = x + coloured * deviation * _each(_between(draws[6], self.noise_level) * noisy)
+            level = deviation * _each(_between(draws[6], self.noise_level) * noisy)
+            added = white * (level * gain / gain.square().mean(2, keepdim=True).sqrt())
+        x = from_waves(amplitude, angle, added)
         return torch.where(_each(band | phase | noisy), x + mean, tiles)
 
     def _displayed(self, tiles: Tensor, draws: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ def with_amp_of(recipe: Recipe, device: torch.device, *, tell: Callable[[str], N
 
     Args:
         recipe: recipe whose `amp` "auto" becomes "bf16" on a device that multiplies in bfloat16, else "off", which is
-            float32. "bf16" where it is emulated stays and warns once in a process: saltnet_s then trains 1.3 tiles/s on a core with AVX2
-            alone, and 10.8 in float32.
+            float32. "bf16" where it is emulated stays and warns once in a process: saltnet_s then trains 1.3 tiles/s on
+            a core with AVX2 alone, and 10.8 in float32.
         device: device that trains.
         tell: called with a line about the choice, if given.
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from .process import Process
 from .recipe import Recipe
 
-PSEUDO, SYNTHETIC = -1, -(2**62)
-"""Seeds of the permutations of a pool lie below these, those of the labelled tiles are not negative."""
+PSEUDO, SYNTHETIC = -1, -(2**31)
+"""Seeds of the permutations of a pool lie below these, those of the labelled tiles are not negative.
+
+The generator of a CPU reads the last 32 bits of a seed alone."""
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,10 @@ def check_synthetic(part: SyntheticPart | None, tiles: Tiles) -> None:
             f"tiles must be square, {SMALLEST} x {SMALLEST} pixels or more, for a recipe with [synthetic], got "
             f"{height} x {width}: crop them, or remove the table"
         )
-    if tiles.require_masks().dtype != np.bool_:
+    masks = tiles.require_masks()
+    if masks.dtype != np.bool_:
         raise ValueError(
-            f"masks must be bool for a recipe with [synthetic], whose tiles know salt alone, got {tiles.masks.dtype}: "
+            f"masks must be bool for a recipe with [synthetic], whose tiles know salt alone, got {masks.dtype}: "
             f"remove the table, or learn salt alone"
         )
     series = f"synthetic_{part.seed}_"

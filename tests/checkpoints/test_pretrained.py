@@ -2,11 +2,11 @@
 
 import csv
 import json
-from dataclasses import replace
 import logging
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saltzoo.data import SurveyAugment, synthetic_tiles
-from saltzoo.data.depth_waves import band_gain, filter_depth
+from saltzoo.data.depth_waves import band_gain, from_waves, to_waves
 from saltzoo.data.rescale import interpolation_matrix, nearest_pixel, source_positions
 
 PROBABILITIES = ("rescale", "band", "phase", "noise", "gain", "polarity", "stretch")
@@ -130,15 +130,15 @@ def test_rescaling_is_torchs_interpolation_with_antialias(scale, size):
 @pytest.mark.parametrize("place", [-1.0, 0.3, 1.0])
 @pytest.mark.parametrize("scale", [0.5, 0.8, 1.7])
 def test_beyond_the_border_is_the_mirror_image(scale, place):
-    """A side between its two mirror images gives the same where the kernel ends within them."""
+    """A side that goes on as its mirror image, and that as the mirror image of the mirror image, gives the same."""
     size, scales = 30, torch.tensor([scale])
     side = torch.rand(size, generator=seeded())
-    long = torch.cat([side.flip(0), side, side.flip(0)])
+    long = torch.cat([side, side.flip(0), side, side.flip(0), side])
     position = source_positions(size, scales, torch.tensor([place]))
     got = interpolation_matrix(position, scales)[0] @ side
     width = max(1, 1 / scale)
     for pixel, centre in enumerate(position[0].tolist()):
-        weights = np.clip(1 - np.abs(np.arange(-size, 2 * size) - centre) / width, 0, None)
+        weights = np.clip(1 - np.abs(np.arange(-2 * size, 3 * size) - centre) / width, 0, None)
         assert float(got[pixel]) == pytest.approx(float(weights @ long.numpy() / weights.sum()), abs=1e-5)
 
 
@@ -190,7 +190,7 @@ def test_masks_follow_nothing_else(name):
 def test_a_phase_advances_a_wave(turn):
     angle = torch.full((3,), math.radians(turn))
     for number in (1, 10, 47, 100):
-        got = filter_depth(wave(number) - 0.5, torch.ones(3, 101), angle)
+        got = from_waves(to_waves(wave(number) - 0.5), angle)
         torch.testing.assert_close(
             got, wave(number, phase=math.radians(turn)) - 0.5, rtol=0, atol=1e-4, msg=f"wave {number}"
         )
@@ -204,9 +204,7 @@ def test_a_quarter_turn_is_the_hilbert_transform():
     spectrum[1:64] *= 2
     spectrum[65:] = 0
     hilbert = torch.fft.ifft(spectrum).imag
-    got = filter_depth(
-        trace[None, None, :, None], torch.ones(1, 128, dtype=torch.float64), torch.tensor([math.pi / 2]).double()
-    )
+    got = from_waves(to_waves(trace[None, None, :, None]), torch.tensor([math.pi / 2]).double())
     torch.testing.assert_close(got[0, 0, :, 0], -hilbert, rtol=0, atol=2e-3)
 
 
