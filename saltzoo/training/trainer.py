@@ -43,6 +43,7 @@ class Trainer:
 
     Attributes:
         model: the network that learns.
+        loss: loss of the model's output; its weights follow the recipe.
         steps: number of steps in an epoch.
         parts: objects with a state_dict that a resumed run needs, by name.
 
@@ -87,8 +88,8 @@ class Trainer:
         self._unfreezing = None
         if recipe.frozen_until > 0:
             self._unfreezing = GradualUnfreezing(self.model, until=recipe.frozen_until)
-        self._loss, self._mask_loss = build_loss(recipe)
-        self._loss.to(self._process.device)
+        self.loss, self._mask_loss = build_loss(recipe)
+        self.loss.to(self._process.device)
         self._net: nn.Module = self._wrapped()
         # All tiles lie on the device as bytes; they are augmented there, batch by batch.
         part = recipe.synthetic
@@ -183,7 +184,7 @@ class Trainer:
         recipe, model = self.recipe, self.model
         with torch.autocast(self._process.device.type, dtype=torch.bfloat16, enabled=recipe.amp == "bf16"):
             output = self._net(model.preprocess(x))  # N 1 H W, or a SegOutput
-        loss = self._loss(output, y)
+        loss = self.loss(output, y)
         self.optimizer.zero_grad()
         loss.backward()
         if recipe.optimizer.clip_norm > 0:

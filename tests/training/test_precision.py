@@ -114,7 +114,7 @@ def test_nothing_warns_without_emulation(processor):
 def test_a_trainer_computes_in_the_chosen_format(processor, monkeypatch, flags, amp):
     processor(flags)
     trainer, seen = Trainer(recipe_of("auto"), TILES), []
-    monkeypatch.setattr(trainer, "_loss", lambda output, y: seen.append(output.dtype) or output.float().mean())
+    monkeypatch.setattr(trainer, "loss", lambda output, y: seen.append(output.dtype) or output.float().mean())
     trainer.epoch(0)
     assert trainer.recipe.amp == amp
     assert set(seen) == {torch.bfloat16 if amp == "bf16" else torch.float32}
