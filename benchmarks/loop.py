@@ -49,11 +49,12 @@ def rows(args: argparse.Namespace, device: torch.device) -> Iterator[Row]:
         table = {"model": {"name": name, "training_options": {"deep_supervision": True}}, "epochs": 10_000}
         table |= {"batch_size": args.batch, "amp": args.amp}
         trainers = {loop: Trainer(Recipe.from_dict(table | more), tiles, device=device) for loop, more in LOOPS.items()}
-        step = bare_step(Trainer(Recipe.from_dict(table), tiles, device=device), tiles, args.batch, device)
+        alone = Trainer(Recipe.from_dict(table), tiles, device=device)
+        step = bare_step(alone, tiles, args.batch, device)
         contenders: dict[str, Run] = {"bare step": partial(repeat, step, args.steps)}
         # The epoch is one in which the loss has all its terms.
         contenders |= {loop: partial(trainer.epoch, 2_000) for loop, trainer in trainers.items()}
-        for trainer in trainers.values():
+        for trainer in (alone, *trainers.values()):
             trainer.epoch(2_000)
         seconds = alternate(contenders, rounds=args.rounds, device=device)
         for contender, taken in seconds.items():
