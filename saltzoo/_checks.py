@@ -88,6 +88,20 @@ def check_finite(**numbers: float) -> None:
             raise ValueError(f"{name} must be a finite number, got {number}")
 
 
+def check_ranges(**ranges: tuple[float, float]) -> None:
+    """Raise ValueError if any range (low, high) is not in order or not finite.
+
+    Example:
+        >>> check_ranges(contrast=(1.1, 0.9))
+        Traceback (most recent call last):
+        ...
+        ValueError: contrast must be a range (low, high) with low <= high, finite, got (1.1, 0.9)
+    """
+    for name, (low, high) in ranges.items():
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError(f"{name} must be a range (low, high) with low <= high, finite, got {(low, high)}")
+
+
 def check_fraction(**fractions: float) -> None:
     """Raise ValueError unless 0 <= fraction < 1.
 

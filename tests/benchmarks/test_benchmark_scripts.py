@@ -234,3 +234,14 @@ def test_validate_splits_tiles_as_the_checkpoints_training_did(load_benchmark: L
     folds = load_benchmark("validate").folds
     assert folds(f"local-dir:{by_id}", tiles).tolist() == folds_by_id(tiles.ids).tolist()
     assert folds(f"local-dir:{older}", tiles).tolist() == stratified_folds(tiles.coverage).tolist()
+
+
+def test_the_loop_is_compared_with_a_bare_step(tmp_path: Path) -> None:
+    options = ["--models", "saltnet_s", "--amp", "off", "--batch", "2", "--steps", "1", "--rounds", "1"]
+    text = _run("loop.py", *options, "--out", str(tmp_path))
+    rows = _read(tmp_path / "loop_cpu.csv")
+    assert [row["contender"] for row in rows] == ["bare step", "loop", "loop with survey"]
+    assert all(float(row["tiles_per_s"]) > 0 for row in rows)
+    assert float(rows[0]["ratio"]) == 1
+    assert set(rows[0]) >= CONDITIONS
+    assert "| saltnet_s | loop | off |" in text
