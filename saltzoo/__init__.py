@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import convert, data, draw, layers, losses, metrics, seismic, training
+    from . import convert, data, draw, inference, layers, losses, metrics, seismic, training
     from .contracts import SegOutput
     from .inference import predict
     from .models import Segmenter
     from .models.cost import cost
     from .preprocess import Preprocess
     from .zoo import ModelSpec, WeightsSpec, is_model, list_models, register_model, register_weights
+    from .zoo.ensemble import Ensemble
     from .zoo.factory import create_model
     from .zoo.push import push_to_hub
     from .zoo.save import save_pretrained
 
 _MODULE_OF = {
+    "Ensemble": "zoo.ensemble",
     "ModelSpec": "zoo",
     "Preprocess": "preprocess",
     "SegOutput": "contracts",
@@ -36,9 +38,10 @@ _MODULE_OF = {
     "register_weights": "zoo",
     "save_pretrained": "zoo.save",
 }
-_SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics", "seismic", "training")
+_SUBPACKAGES = ("convert", "data", "draw", "inference", "layers", "losses", "metrics", "seismic", "training")
 
 __all__ = [
+    "Ensemble",
     "ModelSpec",
     "Preprocess",
     "SegOutput",
@@ -50,6 +53,7 @@ __all__ = [
     "create_model",
     "data",
     "draw",
+    "inference",
     "is_model",
     "layers",
     "list_models",
