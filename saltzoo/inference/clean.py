@@ -49,9 +49,9 @@ def clean(mask: Masks, *, min_size: int = 0, fill_holes: int = 0, connectivity: 
     _check_options(min_size, fill_holes, connectivity)
     given = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else mask
     salt, value = _read(given)
-    if min_size > 1:
+    if min_size > 1 and given.size:
         salt = salt & ~_small(salt, min_size, connectivity)
-    if fill_holes > 1:
+    if fill_holes > 1 and given.size:
         holes = _small(~salt, fill_holes, 3 - connectivity, keep_border=True)
         salt = salt | holes
     result = (salt * value).astype(given.dtype).reshape(given.shape)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .._checks import check_fraction
 from ..contracts import SegmentationModel, SegOutput
 from ..preprocess import Preprocess
+from ..zoo.ensemble import checked_model
 
 NO_SALT = -30.0
 """Logit of the pixels of a closed image: a probability of 1e-13, and finite, so that averages and exports work."""
@@ -62,9 +63,7 @@ class Gated(nn.Module):
     def __init__(self, model: SegmentationModel, *, threshold: float = 0.5) -> None:
         super().__init__()
         check_fraction(threshold=threshold)
-        if not isinstance(model, nn.Module) or not isinstance(model.preprocess, Preprocess):
-            raise TypeError(f"model must be a saltzoo model with preprocess, got a {type(model).__name__}")
-        self.model: nn.Module = model
+        self.model = checked_model(model, "model must be a saltzoo model")
         self.gate_threshold = threshold
         self.eval()
 

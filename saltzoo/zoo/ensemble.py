@@ -65,7 +65,10 @@ class Ensemble(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("mode", mode, get_args(Mode))
-        models = [_checked(member, position) for position, member in enumerate(members)]
+        models = [
+            checked_model(member, f"members[{position}] must be a saltzoo model")
+            for position, member in enumerate(members)
+        ]
         if not models:
             raise ValueError("an ensemble must have one member or more, got none: give a list of models")
         preprocesses = [cast(SegmentationModel, model).preprocess for model in models]
@@ -187,11 +190,9 @@ def _logits(member: nn.Module, images: Tensor, scalars: Tensor | None) -> Tensor
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _checked(member: object, position: int) -> nn.Module:
-    wrong = TypeError(
-        f"members must be saltzoo models, got a {type(member).__name__} without preprocess at position {position}. "
-        f"{wrapper_hint(member)}"
-    )
+def checked_model(member: object, what: str) -> nn.Module:
+    """Return a model, or raise TypeError if it is no module with a preprocess."""
+    wrong = TypeError(f"{what}, got a {type(member).__name__} without preprocess. {wrapper_hint(member)}")
     if not isinstance(member, nn.Module):
         raise wrong
     try:
