@@ -84,6 +84,19 @@ def read_ensemble(config: dict[str, Any], files: list[tuple[Path, Path]], *, sou
     )
 
 
+def members_in(config_file: Path, source: str) -> list[str]:
+    """Return the names of the members' folders, or none if a config is not that of an ensemble or cannot be read.
+
+    Raises:
+        ValueError: if the config is that of an ensemble and wrong.
+    """
+    try:
+        config = read_config(config_file, source=source)
+    except ValueError:  # reported when the checkpoint is read
+        return []
+    return members_of(config, source) if KEY in config else []
+
+
 def members_of(config: dict[str, Any], source: str) -> list[str]:
     """Return the names of the members' folders.
 

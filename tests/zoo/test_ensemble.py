@@ -3,7 +3,9 @@
 import json
 import shutil
 from math import exp
+from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 
 import saltzoo
 from saltzoo import Ensemble, Preprocess, SegOutput, create_model, predict, save_pretrained
+from saltzoo.checkpoints.hub import push_folder
 from saltzoo.inference import Gated, disagreement
 from saltzoo.zoo import sources
 from saltzoo.zoo.combine import COMBINE
@@ -366,6 +369,32 @@ def test_it_is_loaded_by_the_name_of_its_weights(saved, own_registry, monkeypatc
     folder.with_name("unet.tgs_folds").rename(folder.with_name("saltnet_s.tgs_folds"))
     with pytest.raises(ValueError, match=r"member0 holds a 'unet', not the weights of 'saltnet_s.tgs_folds'"):
         create_model("saltnet_s.tgs_folds", pretrained=True)
+
+
+def test_it_is_pushed_to_the_hub_and_pulled(saved, hub):
+    ensemble, folder = saved
+    push_folder(folder, "org/folds", token="secret")
+    model = create_model("hf-hub:org/folds")
+    assert np.array_equal(predict(model, IMAGES), predict(ensemble, IMAGES))
+    assert 'create_model("hf-hub:org/folds")' in hub.repos["org/folds"].files("main")["README.md"].decode()
+    assert len([name for name in hub.repos["org/folds"].files("main") if name.startswith("member1/")]) == 3
+    push_folder(folder, "org/folds", token="secret")  # the same weights again
+    half = save_pretrained(ensemble, folder.with_name("half"), dtype="float16")
+    with pytest.raises(FileExistsError, match="holds other weights"):
+        push_folder(half, "org/folds", token="secret")
+    create_model("hf-hub:org/folds")
+    (cached, *_) = (path for path in hub_cache().glob("**/snapshots/*/member1/model.safetensors"))
+    cached.resolve().write_bytes(b"damaged")
+    assert np.array_equal(predict(create_model("hf-hub:org/folds"), IMAGES), predict(ensemble, IMAGES))
+    files = dict(hub.repos["org/folds"].files("main"))
+    del files["member1/model.safetensors"]
+    hub.put("org/partial", files)
+    with pytest.raises(OSError, match=r"org/partial@main has no member1/model.safetensors"):
+        create_model("hf-hub:org/partial")
+
+
+def hub_cache():
+    return Path(huggingface_hub.constants.HF_HUB_CACHE)
 
 
 def test_one_kind_does_not_replace_the_other(saved, tmp_path):
