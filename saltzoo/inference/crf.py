@@ -53,7 +53,9 @@ def crf(
     The Gaussian kernel is separable and computed as two matrix products. The bilateral one is expanded in
     eigenvectors over 256 gray levels, so that it is a sum of separable ones. Nothing is approximated but that.
 
-    It is worth MEASURED.
+    It is worth nothing on tiles: of the 618 held-out tiles (fold 0 by id) of the TGS Salt Identification Challenge,
+    with the weights unet_efficientnet_lite0_scse_hc.tgs and `tta="hflip"`, the score is .8246 without it, .8223 with
+    the defaults, .8238 with `compat=1`, and .8172 with a bilateral kernel of the defaults besides; `sxy=1` gives .8248.
 
     Args:
         probabilities: (H, W) or (N, H, W) of one class, or (N, K, H, W) of K classes that sum to 1; floating point in
