@@ -93,6 +93,10 @@ def predict(
         batch = batch_of(images, preprocess)
         result = _like(run.predict(batch, scalars_of(scalars, len(batch), preprocess)), images)
         return result[0] if images.ndim == 2 else result
+    if not isinstance(images, Sequence) or isinstance(images, str):
+        raise TypeError(
+            f"images must be tiles as a numpy array or a torch tensor, or a list of them, got {type(images).__name__}"
+        )
     return _predict_list(run, images, scalars)
 
 

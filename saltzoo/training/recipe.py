@@ -15,6 +15,7 @@ from .._config import Count, Fraction, Range, check_finite_table, check_limits, 
 from ..data import Augment, Tiles, folds_by_id, picture_of, stratified_folds
 from .recipe_parts import (
     BCE_INTO_LOVASZ,
+    CE_INTO_LOVASZ,
     AveragePart,
     LossPart,
     ModelPart,
@@ -46,11 +47,15 @@ class Recipe:
         seed: seed of first weights, order, augmentation and dropout.
         optimizer: optimiser.
         rate: schedule of the learning rate.
-        losses: terms of the mask's loss.
+        losses: terms of the mask's loss. Without them cross-entropy first, then mostly the Lovász hinge, or the Lovász
+            softmax if the model has several classes.
+        ignore_index: value in the masks of unknown pixels, such as 255, which count in no loss and no score; None if
+            every pixel is known. Every loss gets it.
         supervision: weights of the losses on the model's other outputs.
         augment: options of `saltzoo.data.Augment`.
         average: average of the weights that checkpoints hold.
-        dtype: type of the saved weights: "float16" halves the file. Final scores are of the saved weights.
+        dtype: type of the saved weights: "float16" halves the file, "int8" quarters it. Final scores are of the saved
+            weights.
         frozen_until: fraction of all steps by which the encoder is unfrozen, stage by stage; 0 freezes none.
         frozen_batch_norm: keep the batch norms of the encoder at their first values.
         student: unlabelled tiles that are learnt from; None for labelled tiles alone.
@@ -68,10 +73,11 @@ class Recipe:
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)
     rate: RatePart = field(default_factory=RatePart)
     losses: tuple[LossPart, ...] = BCE_INTO_LOVASZ
+    ignore_index: Annotated[int, Range(0, 255)] | None = None
     supervision: SupervisionPart = field(default_factory=SupervisionPart)
     augment: Augment = field(default_factory=Augment)
     average: AveragePart = field(default_factory=AveragePart)
-    dtype: Literal["float32", "float16"] = "float32"
+    dtype: Literal["float32", "float16", "int8"] = "float32"
     frozen_until: Fraction = 0.0
     frozen_batch_norm: bool = False
     student: StudentPart | None = None
@@ -80,6 +86,9 @@ class Recipe:
         check_limits(self)
         if not 0 <= self.fold < self.folds:
             raise ValueError(f"fold must be 0 to {self.folds - 1}, got {self.fold}")
+        if self.losses is BCE_INTO_LOVASZ or self.losses is CE_INTO_LOVASZ:  # none was named
+            object.__setattr__(self, "losses", BCE_INTO_LOVASZ if self.num_classes == 1 else CE_INTO_LOVASZ)
+        self._check_classes()
         if not self.losses:
             raise ValueError("a recipe needs a loss: give [[losses]] with a name and a weight")
         for part in self.losses:
@@ -97,6 +106,32 @@ class Recipe:
             )
         self.cycle_ends  # noqa: B018  # raises if there are too few epochs for the cycles
         check_finite_table(self.to_dict())
+
+    def _check_classes(self) -> None:
+        classes, ignored = self.num_classes, self.ignore_index
+        if classes > 256:
+            raise ValueError(f"model.options.num_classes must be at most 256, as masks hold 8 bits, got {classes}")
+        if ignored is not None and ignored < max(classes, 2):
+            raise ValueError(
+                f"ignore_index must be no class, 0 to {max(classes, 2) - 1}, got {ignored}: mark unknown pixels by 255"
+            )
+        for part in self.losses:
+            if part.options.get("ignore_index", ignored) != ignored:
+                raise ValueError(
+                    f"ignore_index of loss {part.name!r} must be that of the recipe, {ignored}, got "
+                    f"{part.options['ignore_index']}: give the recipe ignore_index, which every loss gets"
+                )
+        if self.student is not None and classes > 1:
+            raise ValueError(
+                f"a student must have one class, salt, as teachers agree on masks, got num_classes={classes} in "
+                f"model.options: leave [student] out, or num_classes"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the model: 1 for salt alone."""
+        classes = self.model.options.get("num_classes", 1)
+        return classes if isinstance(classes, int) else 1  # create_model refuses what is no number
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Recipe:

@@ -14,6 +14,7 @@ from ..data import Tiles
 from ..models import Segmenter
 from ..preprocess import Preprocess
 from .assemble import build_average, build_initial_model, build_loss, build_optimizer
+from .classes import check_losses, with_labels
 from .process import Process
 from .recipe import Recipe
 from .sampling import Sampler
@@ -67,7 +68,7 @@ class Trainer:
     ) -> None:
         if (pseudo is None) != (recipe.student is None):
             raise ValueError("a recipe with a student needs pseudo-labelled tiles, and one without takes none")
-        pools = [tiles] if pseudo is None else [tiles, pseudo]
+        pools = [with_labels(recipe, pool) for pool in ([tiles] if pseudo is None else [tiles, pseudo])]
         self.recipe, self._process = recipe, Process.current(device)
         self._sampler = Sampler.of(recipe, self._process, labelled=len(tiles), pseudo=sum(map(len, pools[1:])))
         self.steps = self._sampler.steps
@@ -85,6 +86,7 @@ class Trainer:
         if recipe.frozen_until > 0:
             self._unfreezing = GradualUnfreezing(self.model, until=recipe.frozen_until)
         self._loss, self._mask_loss = build_loss(recipe)
+        check_losses(recipe, list(self._mask_loss.losses), (tiles.images.shape[1], tiles.images.shape[2]))
         self._loss.to(self._process.device)
         self._net: nn.Module = self._wrapped()
         # All tiles lie on the device as bytes; they are augmented there, batch by batch.
@@ -130,7 +132,13 @@ class Trainer:
         self._net.train()
         for step, index in enumerate(batches):
             self._advance((epoch * self.steps + step) / (recipe.stages[0] * self.steps))
-            x, y = recipe.augment(self._images[index].float() / 255, self._masks[index], generator=noise)  # N H W
+            x, y = recipe.augment(  # N H W
+                self._images[index].float() / 255,
+                self._masks[index],
+                generator=noise,
+                ignore_index=recipe.ignore_index,
+                num_classes=recipe.num_classes,
+            )
             total += self._step(network_images(self.model, x[:, None], self._depths_of(index)), y)
         if self.average is not None and recipe.average.takes_epoch(epoch, recipe.epochs):
             self.average.update_parameters(self.model)

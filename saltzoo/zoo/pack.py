@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,28 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._torch import names_without_wrappers
+from .._torch import same_results
 from ..checkpoints.card import model_card
 from ..checkpoints.config import config_of
 from ..checkpoints.folder import CARD, CONFIG, WEIGHTS, load_folder, tensors_to_bytes
+from ..checkpoints.quantized import dequantized
 from ..checkpoints.tensors import check_plain, shapes_of, tensors_of, to_stored
-from ..contracts import ModelConfig
 from .build import build_model
+from .differences import other_modules, patched
 from .registry import find_model
 from .restore import leave_out_heads
 
 _SHOWN = 3
-
-_SAME_AS = {
-    "PooledBatchNorm": "BatchNorm2d",
-    "SyncBatchNorm": "BatchNorm2d",
-    "BatchNorm1d": "BatchNorm2d",
-    "SyncBatchNormAct": "BatchNormAct2d",
-}
-"""Batch norms that compute the same in evaluation mode. Those of several processes replace the others in training."""
-
-_NO_EFFECT = re.compile(r"(, )?(inplace|momentum)=[^,]*")
-"""Settings that do not change what a network computes in evaluation mode."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class Packed:
     def check(self, folder: Path) -> None:
         """Raise OSError unless a folder reads as it was meant."""
         read = load_folder(folder)
-        if read.config != self.config or [*shapes_of(read.tensors)] != [*shapes_of(self.tensors)]:
+        if read.config != self.config or [*shapes_of(read.tensors)] != [*shapes_of(dequantized(self.tensors))]:
             raise OSError(f"{folder} does not read as it was written, and was removed: check the disk, and save again")
 
 
@@ -69,30 +58,32 @@ def pack(model: nn.Module, config: dict[str, Any], *, dtype: str) -> Packed:
     Args:
         model: made by `create_model`.
         config: what `describe` returned for it.
-        dtype: "float32" or "float16".
+        dtype: "float32", "float16" or "int8".
 
     Raises:
         ValueError: if the model was changed since `create_model`, or a tensor has no plain numbers.
     """
     tensors = tensors_of(model)
     check_plain(tensors, f"this {type(model).__name__} cannot be saved")
-    rebuilt = _rebuilt(model, config_of(model)[0])
+    rebuilt = _rebuilt(model, "meta")
     _check_same(model, tensors, rebuilt)
+    _check_results(model, tensors, rebuilt)
     parameters = {name for name, _ in rebuilt.named_parameters(remove_duplicate=False)}
-    return Packed(config, to_stored(tensors, halve=parameters if dtype == "float16" else set()))
+    return Packed(config, to_stored(tensors, parameters, dtype=dtype))
 
 
-def _rebuilt(model: nn.Module, config: ModelConfig) -> nn.Module:
-    """Return the model that `create_model` would build of a config, without values if its builder allows that.
+def _rebuilt(model: nn.Module, device: str) -> nn.Module:
+    """Return the model that `create_model` would build of a model's config; on "meta" it has no values if it can.
 
     Raises:
         ValueError: if it cannot be built.
     """
+    config = config_of(model)[0]
     try:
         with torch.random.fork_rng(devices=[]):
             spec = find_model(config.architecture)
             try:
-                with torch.device("meta"):
+                with torch.device(device):
                     built = build_model(spec, config.model_args)
             except (NotImplementedError, RuntimeError):  # a user's builder may compute with its tensors
                 built = build_model(spec, config.model_args)
@@ -107,13 +98,29 @@ def _rebuilt(model: nn.Module, config: ModelConfig) -> nn.Module:
 
 def _check_same(model: nn.Module, tensors: Mapping[str, Tensor], rebuilt: nn.Module) -> None:
     """Raise ValueError unless a model has the modules and tensors of the one that was built from its config."""
-    found = [*_other_tensors(tensors, rebuilt.state_dict()), *_other_modules(_modules(model), _modules(rebuilt))]
+    found = [*_other_tensors(tensors, rebuilt.state_dict()), *other_modules(model, rebuilt)]
     if found:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ValueError(
             f"this {type(model).__name__} cannot be saved, because create_model would build another model from its "
             f"config: {'; '.join(found[:_SHOWN])}{more}. It was changed after create_model: build it with the options "
             f"that give this model, or register a builder with saltzoo.register_model"
+        )
+
+
+def _check_results(model: nn.Module, tensors: Mapping[str, Tensor], rebuilt: nn.Module) -> None:
+    """Raise ValueError unless the model that was built from a model's config has the same results with its tensors."""
+    channels = config_of(model)[1].in_chans
+    same = same_results(model, rebuilt, channels=channels, tensors=tensors)
+    if not same:  # it may compute with more than its state dict, which has no values on "meta"
+        same = same_results(model, _rebuilt(model, "cpu"), channels=channels, tensors=tensors)
+    found = list(patched(model, rebuilt))
+    if same is False or (same is None and found):
+        what = "; ".join(found[:_SHOWN]) or "an attribute, or a tensor that is not in the state dict, has another value"
+        raise ValueError(
+            f"this {type(model).__name__} cannot be saved, because the model that create_model would build from its "
+            f"config has other results: {what}. A checkpoint holds tensors and options of create_model alone: undo the "
+            f"change before saving and make it again after loading, or register a builder with saltzoo.register_model"
         )
 
 
@@ -126,36 +133,3 @@ def _other_tensors(tensors: Mapping[str, Tensor], built: Mapping[str, Tensor]) -
             yield f"{key} is {tuple(value.shape)} and was built as {tuple(built[key].shape)}"
         elif value.dtype != built[key].dtype and not (value.is_floating_point() and built[key].is_floating_point()):
             yield f"{key} is {value.dtype} and was built as {built[key].dtype}"
-
-
-def _other_modules(modules: Mapping[str, nn.Module], built: Mapping[str, nn.Module]) -> Iterator[str]:
-    yield from (f"{name} is missing" for name in built if name not in modules)
-    for name, module in modules.items():
-        if name not in built:
-            yield f"{name} ({type(module).__name__}) is added"
-        elif _kind(module) != _kind(built[name]):
-            yield f"{name} is a {type(module).__name__} and was built as a {type(built[name]).__name__}"
-        elif _settings(module) != _settings(built[name]):
-            yield f"{name} is {_words(module)} and was built as {_words(built[name])}"
-
-
-def _modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the modules by name, as they are without wrappers inside the model."""
-    names = names_without_wrappers(model)
-    return {names[name]: module for name, module in model.named_modules(remove_duplicate=False)}
-
-
-def _kind(module: nn.Module) -> str:
-    name = type(module).__name__
-    return _SAME_AS.get(name, name)
-
-
-def _settings(module: nn.Module) -> str:
-    """Return what torch prints of a layer, without settings that matter in training only."""
-    if not type(module).extra_repr.__module__.startswith("torch.nn.") or "Drop" in type(module).__name__:
-        return ""
-    return _NO_EFFECT.sub("", module.extra_repr())
-
-
-def _words(module: nn.Module) -> str:
-    return f"{type(module).__name__}({module.extra_repr()})"

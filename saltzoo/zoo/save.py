@@ -39,9 +39,11 @@ def save_pretrained(
     Of a `saltzoo.Ensemble`, config.json and the card name the members, and each has a checkpoint in a folder of its
     own: member0, member1, ... A member that came from a checkpoint keeps its scores, licence and recipe.
 
-    The model of the config is built on "meta" and compared with the given one, so a model that was changed by hand
-    after `create_model` is refused. All files are written to a temporary folder, read back and then renamed, the config
-    last: a reader never sees part of a file, and an error while writing leaves the previous checkpoint.
+    The model of the config is built and compared with the given one, its modules and its results on random images, so
+    a model that was changed by hand after `create_model` is refused. Hooks and a replaced `forward` are not saved;
+    those that leave the results as they are may stay. All files are written to a temporary folder, read back and then
+    renamed, the config last: a reader never sees part of a file, and an error while writing leaves the previous
+    checkpoint.
 
     Args:
         model: made by `create_model`, or an ensemble of such models. Of a compiled model, DataParallel,
@@ -53,9 +55,11 @@ def save_pretrained(
         metrics: scores, each with name, value, data and the conditions of its measurement, such as fold and
             seed. "dataset" is the name of the data on the Hub, "org/name".
         recipe: description of the training.
-        dtype: "float32", or "float16" for half the size; loading always gives float32. With "float16", buffers
-            (running statistics of norms) stay in float32, as does a parameter that would overflow or lose more than a
-            thousandth of its norm.
+        dtype: "float32", "float16" for half the size, or "int8" for a quarter; loading always gives float32. With
+            "float16", buffers (running statistics of norms) stay in float32, as does a parameter that would overflow
+            or lose more than a thousandth of its norm. With "int8", filters of 64 values or more are stored in 8 bits
+            with a scale for each filter, which changes them by about a hundredth of their norm, and all others as
+            with "float16". Measure the score of what you saved.
         threshold: probability above which a pixel is salt, for models of one class, as
             `saltzoo.inference.search_clean` finds it; becomes `model.threshold` of the loaded model. None: that of the
             model.
@@ -72,7 +76,7 @@ def save_pretrained(
             ensemble is saved, or the reverse.
         OSError: if the directory cannot be written.
     """
-    check_choice("dtype", dtype, ("float32", "float16"))
+    check_choice("dtype", dtype, ("float32", "float16", "int8"))
     folder = Path(directory).expanduser()
     plain = unwrapped(model)
     _check_folder(folder, ensemble=isinstance(plain, Ensemble))
