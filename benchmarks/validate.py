@@ -33,18 +33,8 @@ from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
 from saltzoo.zoo.sources import load_weights
 
 COLUMNS = (
-    "model",
-    "data",
-    "fold",
-    "tta",
-    "tiles",
-    "unseen",
-    "salt_map",
-    "iou",
-    "dice",
-    "empty",
-    "nonempty",
-    "tiles_per_s",
+    *("model", "data", "fold", "tta", "tiles", "unseen"),
+    *("salt_map", "iou", "dice", "empty", "nonempty", "tiles_per_s"),
 )
 
 TGS = "TGS Salt Identification Challenge"

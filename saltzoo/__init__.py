@@ -11,7 +11,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import convert, data, draw, inference, layers, losses, metrics, seismic, training
     from .contracts import SegOutput
-    from .inference import predict
+    from .inference import predict, predict_tiled
     from .models import Segmenter
     from .models.cost import cost
     from .preprocess import Preprocess
@@ -33,6 +33,7 @@ _MODULE_OF = {
     "is_model": "zoo",
     "list_models": "zoo",
     "predict": "inference",
+    "predict_tiled": "inference",
     "push_to_hub": "zoo.push",
     "register_model": "zoo",
     "register_weights": "zoo",
@@ -60,6 +61,7 @@ __all__ = [
     "losses",
     "metrics",
     "predict",
+    "predict_tiled",
     "push_to_hub",
     "register_model",
     "register_weights",

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..seismic.pictures import SUFFIXES, as_uint8, check_one_meaning, read_labels, read_mask, read_picture
+from ..seismic.masks import check_one_meaning, read_labels, read_mask
+from ..seismic.pictures import SUFFIXES, as_uint8, read_picture
 from ._label_table import label_table
 from .tiles import Tiles
 

@@ -12,15 +12,26 @@ from ..contracts import SegmentationModel
 from ..zoo.ensemble import Ensemble
 from .inputs import Array, Scalars
 from .predict import predict
+from .tta import Transform
 
 
 @overload
 def disagreement(
-    ensemble: Ensemble, images: Array, *, scalars: Scalars | None = ..., tta: str | None = ..., batch_size: int = ...
+    ensemble: Ensemble,
+    images: Array,
+    *,
+    scalars: Scalars | None = ...,
+    tta: str | Sequence[Transform] | None = ...,
+    batch_size: int = ...,
 ) -> Array: ...
 @overload
 def disagreement(
-    ensemble: Ensemble, images: Tensor, *, scalars: Scalars | None = ..., tta: str | None = ..., batch_size: int = ...
+    ensemble: Ensemble,
+    images: Tensor,
+    *,
+    scalars: Scalars | None = ...,
+    tta: str | Sequence[Transform] | None = ...,
+    batch_size: int = ...,
 ) -> Tensor: ...
 @overload
 def disagreement(
@@ -28,7 +39,7 @@ def disagreement(
     images: Sequence[Array | Tensor],
     *,
     scalars: Scalars | None = ...,
-    tta: str | None = ...,
+    tta: str | Sequence[Transform] | None = ...,
     batch_size: int = ...,
 ) -> list[Array | Tensor]: ...
 def disagreement(
@@ -36,7 +47,7 @@ def disagreement(
     images: Array | Tensor | Sequence[Array | Tensor],
     *,
     scalars: Scalars | None = None,
-    tta: str | None = None,
+    tta: str | Sequence[Transform] | None = None,
     batch_size: int = 32,
 ) -> Array | Tensor | list[Array | Tensor]:
     """Return the standard deviation of the probabilities of an ensemble's members, for each pixel.

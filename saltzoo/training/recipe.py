@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._config import Count, Fraction, Range, check_finite_table, check_limits, read_options, to_table
-from ..data import Augment, Tiles, folds_by_id, picture_of, stratified_folds
+from ..data import Augment, Tiles, find_neighbours, folds_by_id, grouped_folds, picture_of, stratified_folds
 from .recipe_parts import (
     BCE_INTO_LOVASZ,
     CE_INTO_LOVASZ,
@@ -39,9 +39,9 @@ class Recipe:
         compile: mode of torch.compile for the network, or "off". Compiling takes a minute or more, and makes each step
             faster; "reduce-overhead" uses CUDA graphs on a GPU.
         split: rule that assigns tiles to folds: "id" (`saltzoo.data.folds_by_id`, where tiles that `read_folder` cut
-            from one picture are in one fold), or "coverage"
-            (`saltzoo.data.stratified_folds` with seed 0 of the tiles sorted by id, which depends on all tiles
-            together).
+            from one picture are in one fold), "coverage" (`saltzoo.data.stratified_folds` with seed 0 of the tiles
+            sorted by id), or "mosaic" (`saltzoo.data.grouped_folds` of the neighbours that are found among the tiles).
+            The last two depend on all tiles together.
         folds: number of folds that the tiles are split into.
         fold: number of the fold that validates, from 0.
         seed: seed of first weights, order, augmentation and dropout.
@@ -66,7 +66,7 @@ class Recipe:
     batch_size: Count = 32
     amp: Literal["off", "bf16"] = "off"
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
-    split: Literal["id", "coverage"] = "id"
+    split: Literal["id", "coverage", "mosaic"] = "id"
     folds: Annotated[int, Range(2)] = 5
     fold: int = 0
     seed: Annotated[int, Range(0)] = 0
@@ -152,6 +152,8 @@ class Recipe:
         """Return the fold in which each tile validates, N numbers from 0. The order of the tiles has no influence."""
         if self.split == "id":
             return folds_by_id(tiles.ids, n_folds=self.folds, group=picture_of)
+        if self.split == "mosaic":
+            return grouped_folds(find_neighbours(tiles), n_folds=self.folds)
         order = sorted(range(len(tiles)), key=tiles.ids.__getitem__)
         folds = np.empty(len(tiles), dtype=np.int64)
         folds[order] = stratified_folds(tiles.coverage[order], n_folds=self.folds, seed=0)

@@ -14,7 +14,7 @@ from torch import nn
 import saltzoo
 from saltzoo import Ensemble, Preprocess, SegOutput, create_model, predict, save_pretrained
 from saltzoo.checkpoints.hub import push_folder
-from saltzoo.inference import Gated, disagreement
+from saltzoo.inference import Gated, disagreement, predict_tiled
 from saltzoo.zoo import sources
 from saltzoo.zoo.combine import COMBINE
 
@@ -162,6 +162,15 @@ def test_disagreement_is_the_deviation_over_members():
     assert disagreement(Ensemble(models[:1]), IMAGES).max() == 0
     with pytest.raises(TypeError, match=r"must be a saltzoo.Ensemble, got a Segmenter"):
         disagreement(models[0], IMAGES)
+
+
+def test_pictures_are_predicted_tile_by_tile():
+    models = members()[:2]
+    picture = np.random.default_rng(3).integers(0, 256, (90, 130), dtype=np.uint8)
+    ensemble = Ensemble(models, mode="logit_mean")
+    found = predict_tiled(ensemble, picture, tile=64)
+    logits = [np.log(p / (1 - p)) for p in (predict_tiled(model, picture, tile=64).astype(float) for model in models)]
+    assert np.allclose(found, 1 / (1 + np.exp(-np.mean(logits, 0))), rtol=0, atol=1e-5)  # blending is linear
 
 
 def test_gated_models_empty_images_without_salt():
