@@ -111,8 +111,8 @@ def test_amplitudes_go_to_survey_normalisation_as_stored(capsys, tmp_path, monke
     np.save(tmp_path / "a.npy", amplitudes)
     given = []
 
-    def probabilities_of(model, picture, how):
-        given.append((picture, how.normalize))
+    def predict_tiled(model, picture, *, normalize, **how):
+        given.append((picture, normalize))
         return np.where(np.isnan(picture), np.nan, 1.0).astype(np.float32)
 
     monkeypatch.setattr(segmenting, "predict_tiled", predict_tiled)
