@@ -1,16 +1,18 @@
-"""Score a checkpoint on the fold of tiles that was held out from its training.
+"""Score a checkpoint on the fold of tiles that was held out from its training, and on synthetic tiles.
 
     python benchmarks/validate.py --model saltnet_s.tgs --data DIR --fold 0
     python benchmarks/validate.py --model local-dir:runs/fold0/model --data DIR --fold 0
 
 DIR is the competition's download. There are five folds: by id if the checkpoint's recipe says so, else stratified by
-coverage with seed 0. Masks are cut at .5, at the tiles' original size. Prints the competition's score, IoU and Dice
-(means over tiles; a tile that is empty in both masks scores 1), and the shares of empty and of non-empty tiles
-recognised as such, with and without mirrored tiles. Writes them with their conditions to results/validate_DEVICE.csv
-and replaces earlier scores of the same model.
+coverage with seed 0. The synthetic tiles are the first 200 of seed 2, of which examples/quickstart.py shows 24. Masks
+are cut at .5, at the tiles' original size. Prints the competition's score, IoU and Dice (means over tiles; a tile that
+is empty in both masks scores 1), and the shares of empty and of non-empty tiles recognised as such, with and without
+mirrored tiles. Writes them with their conditions to results/validate_DEVICE.csv and replaces earlier scores of the same
+model.
 
-*unseen* is "yes" if the checkpoint's card names exactly these tiles as held out; "no" if it names others, so that the
-model may have been trained on some of these and the score is too high; "unknown" if it names none.
+*unseen* is "yes" if the checkpoint's card names exactly these tiles as held out, or says that it was trained on other
+data; "no" if it names other tiles, so that the model may have been trained on some of these and the score is too high;
+"unknown" if it names none.
 """
 
 from __future__ import annotations
@@ -26,11 +28,17 @@ import torch
 from measure.report import Row, conditions, describe, markdown, slug, write_csv
 
 import saltzoo
-from saltzoo.data import Tiles, folds_by_id, read_tgs, stratified_folds
+from saltzoo.data import Tiles, folds_by_id, read_tgs, stratified_folds, synthetic_tiles
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
 from saltzoo.zoo.sources import load_weights
 
-COLUMNS = ("model", "fold", "tta", "tiles", "unseen", "salt_map", "iou", "dice", "empty", "nonempty", "tiles_per_s")
+COLUMNS = (
+    *("model", "data", "fold", "tta", "tiles", "unseen"),
+    *("salt_map", "iou", "dice", "empty", "nonempty", "tiles_per_s"),
+)
+
+TGS = "TGS Salt Identification Challenge"
+SYNTHETIC = "synthetic"
 
 
 def load(name: str, device: torch.device) -> saltzoo.Segmenter:
@@ -49,6 +57,8 @@ def folds(name: str, tiles: Tiles) -> npt.NDArray[np.int64]:
 def unseen(name: str, held_out: Tiles) -> str:
     """Return "yes", "no" or "unknown": whether the card says that these tiles were held out from training."""
     metrics = load_weights(name).config.get("metrics", [])
+    if any(SYNTHETIC in metric.get("data", "") for metric in metrics):
+        return "yes"
     named = {metric["held_out"] for metric in metrics if "held_out" in metric}
     if not named:
         return "unknown"
@@ -75,10 +85,13 @@ def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta:
 
 
 def rows(name: str, tiles: Tiles, fold: int, device: torch.device) -> Iterator[Row]:
-    """Yield the scores without and with mirrored tiles."""
-    model, known = load(name, device), unseen(name, tiles)
+    """Yield the scores without and with mirrored tiles, on a fold and on synthetic tiles."""
+    model = load(name, device)
+    own = {"model": name, "data": TGS, "fold": fold, "unseen": unseen(name, tiles)}
+    other = {"model": name, "data": SYNTHETIC, "fold": "", "unseen": "yes"}
     for tta in (None, "hflip"):
-        yield {"model": name, "fold": fold, "unseen": known, **scores(model, tiles, device, tta=tta)}
+        yield {**own, **scores(model, tiles, device, tta=tta)}
+        yield {**other, **scores(model, synthetic_tiles(200, seed=2), device, tta=tta)}
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ from saltzoo.zoo.sources import BUNDLED
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-"""Suffixes of the names of normalisation statistics, which are not parameters."""
+NOT_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "@scale")
+"""Ends of the names of statistics of norms, and of the scales of weights in 8 bits."""
 
 
 class Bundled(NamedTuple):
@@ -47,9 +47,9 @@ def bundled() -> Iterator[Bundled]:
 
 
 def _parameters(path: Path) -> int:
-    """Count all numbers except the running statistics of normalisation layers."""
+    """Count the numbers that are parameters."""
     with safe_open(path, "np") as file:
-        names = [name for name in file.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118  # not a dict
+        names = [name for name in file.keys() if not name.endswith(NOT_PARAMETERS)]  # noqa: SIM118  # not a dict
         return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 

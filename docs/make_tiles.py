@@ -31,7 +31,7 @@ def main() -> None:
         saltzoo.draw.overlay(image, mask, truth=truth)
         for image, mask, truth in zip(shown.images, masks, truths, strict=True)
     ]
-    saltzoo.draw.save_png(saltzoo.draw.contact_sheet([*plain, *found], columns=len(SHOWN)), PICTURE)
+    saltzoo.draw.save_png(saltzoo.draw.contact_sheet([*plain, *found], columns=len(SHOWN)), PICTURE, overwrite=True)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import unicodedata
 from pathlib import Path
 
 import numpy as np
 
 import saltzoo
+from saltzoo.cli.adapters import Prediction
+from saltzoo.cli.loading import load_model
+from saltzoo.cli.outputs import plan
+from saltzoo.cli.segmenting import Segmentation, segment_pictures
 from saltzoo.data import Tiles, read_tgs, stratified_folds, synthetic_tiles
-from saltzoo.seismic import as_uint8, read_picture
 
 COUNT = 24
 """Number of tiles in the picture."""
@@ -51,78 +53,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load(name: str) -> saltzoo.Segmenter:
-    """Load a model by the name of its weights, or a checkpoint.
-
-    Raises:
-        ValueError: if the model has several classes.
-    """
-    model = saltzoo.create_model(name, pretrained=True)
-    classes = model.config.model_args["num_classes"] if model.config else 1
-    if classes > 1:
-        raise ValueError(f"{name} has {classes} classes: use a model with one class, salt")
-    return model
-
-
-def masks_and_overlays(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Return the files to write for each image.
-
-    Raises:
-        ValueError: if two images would have the same files, also where capitals make no difference, or an image would
-            be replaced.
-    """
-    of_name: dict[str, Path] = {}
-    for path in paths:
-        other = of_name.setdefault(unicodedata.normalize("NFC", path.stem).casefold(), path)
-        if other is not path:
-            raise ValueError(
-                f"two of the --images have the same name, {other} and {path}, so their masks would too: rename one, "
-                "or run twice with two --out"
-            )
-    files = [(out / f"{path.stem}_mask.png", out / f"{path.stem}_overlay.png") for path in paths]
-    for file in sum(files, ()):
-        if file.exists() and any(path.exists() and file.samefile(path) for path in paths):
-            raise ValueError(f"{file} is one of the --images and would be replaced: choose another --out")
-    return files
-
-
-def check_absent(files: list[Path], *, overwrite: bool) -> None:
+def check_absent(file: Path, *, overwrite: bool) -> None:
     """Raise FileExistsError if a file is there already, unless it is to be replaced."""
-    there = [] if overwrite else [str(file) for file in files if os.path.lexists(file)]
-    if there:
-        raise FileExistsError(f"already there: {', '.join(there)}. Choose another --out, or replace with --overwrite")
+    if os.path.lexists(file) and not overwrite:
+        raise FileExistsError(f"already there: {file}. Choose another --out, or replace with --overwrite")
 
 
-def segment_pictures(
-    model: saltzoo.Segmenter,
-    paths: list[Path],
-    out: Path,
-    *,
-    value_range: tuple[float, float] | None = None,
-    page: int | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Write NAME_mask.png (255 where there is salt) and NAME_overlay.png for each image, of any size.
-
-    Raises:
-        ValueError: if two images have the same name, the meaning of an image's samples is not clear, or the model
-            cannot take an image.
-        OSError: if a file is there already, or cannot be read or written.
-    """
-    files = masks_and_overlays(paths, out)
-    check_absent([file for pair in files for file in pair], overwrite=overwrite)
-    for path in paths:
-        read_picture(path, value_range=value_range, page=page)  # nothing is written if one cannot be read
-    for path, (mask_file, overlay_file) in zip(paths, files, strict=True):
-        picture = read_picture(path, value_range=value_range, page=page)
-        try:
-            mask = saltzoo.predict(model, picture, tta="hflip") > 0.5
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        overlay = saltzoo.draw.overlay(as_uint8(picture), mask)
-        saltzoo.draw.save_png(mask.astype(np.uint8) * 255, mask_file, overwrite=overwrite)
-        saltzoo.draw.save_png(overlay, overlay_file, overwrite=overwrite)
-        print(f"{path}: {mask.mean():.0%} salt -> {mask_file}, {overlay_file.name}")
+def segment_images(model: saltzoo.Segmenter, args: argparse.Namespace) -> None:
+    """Write NAME_mask.png (255 where there is salt) and NAME_overlay.png for each image, as `saltzoo predict` does."""
+    how = Segmentation(
+        Prediction(tta="hflip"),
+        value_range=tuple(args.value_range) if args.value_range else None,
+        page=args.page,
+        overwrite=args.overwrite,
+    )
+    jobs = plan(args.images, args.out, overlay=True, overwrite=args.overwrite)
+    failed = segment_pictures(model, jobs, how).failed
+    if failed:
+        raise ValueError("; ".join(one["error"] for one in failed))
 
 
 def held_out_tiles(folder: str) -> Tiles:
@@ -151,19 +99,12 @@ def main(argv: list[str] | None = None) -> None:
     sheet = args.out / "quickstart.png"
     try:
         if not args.images:
-            check_absent([sheet], overwrite=args.overwrite)
+            check_absent(sheet, overwrite=args.overwrite)
         if not args.images and (args.value_range or args.page is not None):
             raise ValueError("--value-range and --page say how to read --images: give these too")
-        model = load(args.model)
+        model = load_model(args.model)
         if args.images:
-            segment_pictures(
-                model,
-                args.images,
-                args.out,
-                value_range=tuple(args.value_range) if args.value_range else None,
-                page=args.page,
-                overwrite=args.overwrite,
-            )
+            segment_images(model, args)
         else:
             tiles = held_out_tiles(args.data) if args.data else synthetic_tiles(COUNT, seed=2)
             segment_tiles(model, tiles, sheet, overwrite=args.overwrite)

@@ -4,12 +4,14 @@
     python examples/train.py --recipe examples/recipes/saltnet_s.tgs.toml --data DIR --out runs/fold0
     python examples/train.py --data DIR --model unet_resnet34_scse --epochs 40 --out runs/mine
     python examples/train.py --images PICTURES --masks MASKS --out runs/own       # your own pictures, cut into tiles
+    python examples/train.py --images PICTURES --masks LABELS --classes 3 --ignore-index 255 --out runs/three
     torchrun --nproc-per-node 2 examples/train.py ...               # several processes (gloo on CPUs, nccl on GPUs)
 
 DIR is the competition's download: train.zip, or train/images and train/masks; a recipe with a [student] also reads the
 unlabelled tiles, test.zip or test/images. PICTURES and MASKS are folders of gray pictures of any sizes and of their
 masks, with the same names (see saltzoo.data.read_folder); all tiles of a picture are in one fold, so give several
-pictures. Options of the command line override the recipe.
+pictures. With --classes K the samples of the masks are 0 to K - 1, the class of each pixel, or the number of
+--ignore-index where it is unknown. Options of the command line override the recipe.
 
 A run writes to the folder --out: `model/` (the checkpoint: saltzoo.create_model("local-dir:OUT/model")),
 `predictions.png`, `log.csv`, and `last.pt`, from which --resume continues with the same options; more --epochs add a
@@ -20,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +30,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-import saltzoo
 from saltzoo.training import Recipe, cross_validate, fit, read_recipe
+from saltzoo.training.launch import launched
+from saltzoo.training.tile_source import read_tiles
 
 DEFAULTS: dict[str, Any] = {"model": {"name": "unet_resnet18"}, "epochs": 8}
 ALL_FOLDS = "all"
@@ -46,6 +48,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--value-range", type=float, nargs=2, metavar=("BLACK", "WHITE"), help="samples of --images, if not 8 bits"
     )
+    parser.add_argument("--classes", type=int, metavar="K", help="number of classes in --masks, 2 or more")
+    parser.add_argument("--ignore-index", type=int, metavar="VALUE", help="sample of --masks that marks unknown pixels")
     parser.add_argument("--model", help="name from saltzoo.list_models()")
     parser.add_argument(
         "--options", nargs="*", default=[], metavar="KEY=VALUE", help="options of the model, such as encoder=resnet50"
@@ -93,11 +97,16 @@ def build_recipe(args: argparse.Namespace) -> Recipe:
     model = replace(
         recipe.model,
         name=args.model or recipe.model.name,
-        options={**recipe.model.options, **model_options(args.options)},
+        options={
+            **recipe.model.options,
+            **({} if args.classes is None else {"num_classes": args.classes}),
+            **model_options(args.options),
+        },
         pretrained_encoder=args.pretrained_encoder or recipe.model.pretrained_encoder,
     )
     optimizer = recipe.optimizer if args.lr is None else replace(recipe.optimizer, lr=args.lr)
     changes = {"epochs": args.epochs, "batch_size": args.batch_size, "amp": args.amp, "seed": args.seed}
+    changes["ignore_index"] = args.ignore_index
     if args.fold != ALL_FOLDS:
         changes["fold"] = args.fold
     changes = {key: value for key, value in changes.items() if value is not None}
@@ -120,41 +129,34 @@ def model_options(words: list[str]) -> dict[str, Any]:
 
 def train(args: argparse.Namespace, device: torch.device) -> None:
     """Read or generate tiles, and train."""
-    recipe, unlabelled = build_recipe(args), None
-    if (args.images is None) != (args.masks is None) or (args.images and args.data):
-        raise ValueError("own pictures need both --images and --masks, and no --data")
-    if args.value_range and not args.images:
-        raise ValueError("--value-range is of --images, which are missing: give --images and --masks, or leave it out")
-    if args.images:
-        value_range = tuple(args.value_range) if args.value_range else None
-        tiles, data = saltzoo.data.read_folder(args.images, args.masks, value_range=value_range), str(args.images)
-    elif args.data:
-        tiles, data = saltzoo.data.read_tgs(args.data), "TGS Salt Identification Challenge"
-        if recipe.student is not None:
-            given = Path(args.data)
-            unlabelled = saltzoo.data.read_tgs(given.parent if given.suffix == ".zip" else given, split="test")
-    else:
-        tiles = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=recipe.seed)
-        data = f"{args.synthetic_tiles} synthetic tiles of saltzoo"
-        if recipe.student is not None:
-            unlabelled = saltzoo.data.synthetic_tiles(args.synthetic_tiles, seed=recipe.seed + 1)
+    if not args.images and not (args.classes is None and args.ignore_index is None):
+        raise ValueError("--classes and --ignore-index are of --masks, which are missing: give --images and --masks")
+    recipe = build_recipe(args)
+    source = read_tiles(
+        recipe,
+        data=args.data,
+        images=args.images,
+        masks=args.masks,
+        value_range=tuple(args.value_range) if args.value_range else None,
+        synthetic=args.synthetic_tiles,
+    )
     run = cross_validate if args.fold == ALL_FOLDS else fit
     scores = run(
         recipe,
-        tiles,
+        source.tiles,
         args.out,
-        unlabelled=unlabelled,
+        unlabelled=source.unlabelled,
         device=device,
-        data=data,
-        # The competition's rules forbid commercial use of its data and of models trained on it.
-        license="cc-by-nc-4.0" if args.data else "other" if args.images else "apache-2.0",
+        data=source.data,
+        license=source.license,
         resume=args.resume,
         save_every=args.save_every,
         tell=lambda line: print(line, flush=True),
     )
     if not dist.is_initialized() or dist.get_rank() == 0:
         what = f"{args.out}, all folds" if args.fold == ALL_FOLDS else str(args.out / "model")
-        print(f"{what}: score {scores['salt_map']:.4f}, with hflip TTA {scores['salt_map_hflip']:.4f}")
+        name = "salt_map" if "salt_map" in scores else "mean_iou"
+        print(f"{what}: score {scores[name]:.4f}, with hflip TTA {scores[f'{name}_hflip']:.4f}")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -164,24 +166,15 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit("error: torch finds no GPU: use --device cpu")
     if args.device.partition(":")[0] not in ("cpu", "cuda"):
         sys.exit(f"error: --device must be cpu, cuda or cuda:N, got {args.device!r}")
-    device = torch.device(args.device)
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    if world > 1:
-        if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        train(args, device)
-    except (ValueError, TypeError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        kept = f"{args.out} holds the last epoch that was written; continue with --resume"
-        print(f"\nstopped: {kept if any(args.out.rglob('last.pt')) else 'nothing was written'}", flush=True)
-        sys.exit(130)
-    finally:
-        if world > 1:
-            dist.destroy_process_group()
+    with launched(args.device) as device:
+        try:
+            train(args, device)
+        except (ValueError, TypeError, OSError) as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            kept = f"{args.out} holds the last epoch that was written; continue with --resume"
+            print(f"\nstopped: {kept if any(args.out.rglob('last.pt')) else 'nothing was written'}", flush=True)
+            sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import convert, data, draw, layers, losses, metrics, seismic, training
+    from . import convert, data, draw, inference, layers, losses, metrics, seismic, training
     from .contracts import SegOutput
-    from .inference import predict
+    from .inference import predict, predict_tiled
     from .models import Segmenter
     from .models.cost import cost
     from .preprocess import Preprocess
@@ -31,12 +31,13 @@ _MODULE_OF = {
     "is_model": "zoo",
     "list_models": "zoo",
     "predict": "inference",
+    "predict_tiled": "inference",
     "push_to_hub": "zoo.push",
     "register_model": "zoo",
     "register_weights": "zoo",
     "save_pretrained": "zoo.save",
 }
-_SUBPACKAGES = ("convert", "data", "draw", "layers", "losses", "metrics", "seismic", "training")
+_SUBPACKAGES = ("convert", "data", "draw", "inference", "layers", "losses", "metrics", "seismic", "training")
 
 __all__ = [
     "ModelSpec",
@@ -50,12 +51,14 @@ __all__ = [
     "create_model",
     "data",
     "draw",
+    "inference",
     "is_model",
     "layers",
     "list_models",
     "losses",
     "metrics",
     "predict",
+    "predict_tiled",
     "push_to_hub",
     "register_model",
     "register_weights",

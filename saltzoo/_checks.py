@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 def check_counts(**counts: int | Sequence[int]) -> None:
     """Raise ValueError if any count is below 1, or a sequence of counts is empty or holds one below 1.
 
+    A count that is no whole number raises TypeError.
+
     Example:
         >>> check_counts(in_channels=8, stride=0)
         Traceback (most recent call last):
@@ -18,6 +20,9 @@ def check_counts(**counts: int | Sequence[int]) -> None:
     """
     for name, count in counts.items():
         values = tuple(count) if isinstance(count, Sequence) else (count,)
+        for value in values:
+            if isinstance(value, float | bool | str | None):
+                raise TypeError(f"{name} must be a whole number of at least 1, got {count!r}")
         if not values:
             raise ValueError(f"{name} must hold one or more counts, got {count!r}")
         if min(values) < 1:

@@ -183,7 +183,7 @@ def _items(value: Any, hint: Any) -> list[tuple[str, Any, Any]] | None:
 
 
 def check_limits(options: Any, *, prefix: str = "") -> None:
-    """Raise if a number in a dataclass is not within its `Range`, a value no choice of its Literal, or a bool none.
+    """Raise if a number in a dataclass is not in its `Range`, a value no choice of its Literal, or an int or bool none.
 
     A number that is None is not checked. The name of the field in the message comes after `prefix`.
 
@@ -202,7 +202,8 @@ def check_limits(options: Any, *, prefix: str = "") -> None:
 
 def _check_limit(hint: Any, value: Any, name: str, or_none: str = "") -> None:
     origin, inner = get_origin(hint), get_args(hint)
-    if bool in (hint, *inner):
+    base = inner[0] if origin is Annotated else hint
+    if bool in (hint, *inner) or (base is int and value is not None) or (base is float and isinstance(value, bool)):
         check_type(hint, value, name)
     if origin is Annotated and value is not None:
         for limit in inner[1:]:

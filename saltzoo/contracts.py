@@ -57,7 +57,8 @@ class FeatureSpec:
 class SegOutput(NamedTuple):
     """Output of a model that returns more than a mask: deep supervision, image classifier or auxiliary head.
 
-    Which of them a model returns is decided when it is built, and is the same in training and evaluation.
+    Which of them a model returns is decided when it is built, and is the same in training and evaluation. torch.vmap
+    must be told of those that are None, as in `out_dims=SegOutput(0, 0, None, None)` for deep supervision alone.
 
     Attributes:
         logits: logits of each pixel, N K H W.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,17 @@ Picture = npt.NDArray[np.uint8]
 
 SALT: Color = (255, 128, 0)
 TRUTH: Color = (0, 200, 255)
+UNKNOWN: Color = (255, 255, 255)
+CLASSES: tuple[Color, ...] = (
+    (0, 0, 0),
+    SALT,
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
 
 
 def overlay(
@@ -59,6 +71,45 @@ def overlay(
     return picture
 
 
+def overlay_labels(
+    image: Picture, labels: npt.NDArray[np.uint8], *, ignore_index: int | None = None, opacity: float = 0.4
+) -> Picture:
+    """Return a gray tile with a colour for each class but 0, and white where the class is unknown.
+
+    Args:
+        image: H W, uint8.
+        labels: H W, uint8, class of each pixel. Class 1 is orange, as salt is in `overlay`.
+        ignore_index: value in the labels of unknown pixels; None if there is none.
+        opacity: opacity of the colours.
+
+    Returns:
+        H W 3, uint8.
+
+    Raises:
+        ValueError: if the shapes differ, an array is not uint8, or the opacity goes beyond 0..1.
+    """
+    for name, array in {"image": image, "labels": labels}.items():
+        if array.dtype != np.uint8 or array.ndim != 2 or array.shape != image.shape:
+            raise ValueError(f"{name} must be H W uint8, both of one shape, got {array.shape} {array.dtype}")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be in 0..1, got {opacity}")
+    colors = np.array([_class_color(c) for c in range(256)], np.float32)
+    alpha = np.full((256, 1), opacity, np.float32)
+    alpha[0] = 0
+    if ignore_index is not None and 0 <= ignore_index <= 255:
+        colors[ignore_index], alpha[ignore_index] = UNKNOWN, opacity
+    blended = image[..., None] * (1 - alpha[labels]) + colors[labels] * alpha[labels]
+    return blended.round().astype(np.uint8)
+
+
+def _class_color(label: int) -> Color:
+    """Return the colour of a class: those of Okabe and Ito, which the colour-blind can tell apart, then any hue."""
+    if label < len(CLASSES):
+        return CLASSES[label]
+    red, green, blue = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.8, 0.9)  # the golden angle: neighbours are far apart
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
 def contact_sheet(pictures: Sequence[Picture], *, columns: int, scale: int = 2, gap: int = 4) -> Picture:
     """Return one picture, uint8, of pictures of one size in rows on white.
 
@@ -92,7 +143,7 @@ def contact_sheet(pictures: Sequence[Picture], *, columns: int, scale: int = 2, 
     return sheet
 
 
-def save_png(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
+def save_png(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write H W or H W 3, uint8, as a PNG file, and return its path. Missing folders are created.
 
     The file gets its name when it is complete, so an error leaves the old one.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saltzoo.draw import SALT, TRUTH, contact_sheet, overlay, save_png
+from saltzoo.draw import SALT, TRUTH, contact_sheet, overlay, overlay_labels, save_png
 
 GRAY = np.full((4, 5), 100, np.uint8)
 
@@ -103,11 +103,11 @@ def test_pictures_without_pixels_have_empty_overlays():
 def test_a_file_that_is_there_is_replaced_only_if_allowed(tmp_path):
     path = save_png(GRAY, tmp_path / "a.png")
     with pytest.raises(FileExistsError, match=r"a\.png is there already"):
-        save_png(GRAY // 2, path, overwrite=False)
+        save_png(GRAY // 2, path)
     assert (np.asarray(Image.open(path)) == GRAY).all()
-    save_png(GRAY // 2, path)
+    save_png(GRAY // 2, path, overwrite=True)
     assert (np.asarray(Image.open(path)) == GRAY // 2).all()
-    save_png(GRAY, tmp_path / "b.png", overwrite=False)
+    save_png(GRAY, tmp_path / "b.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 
@@ -123,6 +123,37 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = save_png(GRAY, str(tmp_path / "picture.png"))
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        save_png(np.zeros((2, 2, 7), np.uint8), path)
+        save_png(np.zeros((2, 2, 7), np.uint8), path, overwrite=True)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_labels_have_a_colour_each_and_background_none():
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    opaque = overlay_labels(image, labels, opacity=1.0).reshape(-1, 3)
+    assert opaque[0].tolist() == [0, 0, 0]  # the image
+    assert tuple(opaque[1]) == SALT
+    assert len(np.unique(opaque[1:], axis=0)) == 255
+    np.testing.assert_array_equal(overlay_labels(image, labels * 0), np.repeat(image[..., None], 3, 2))
+    salt = labels % 2
+    np.testing.assert_array_equal(overlay_labels(image, salt), overlay(image, salt > 0))
+    unknown = overlay_labels(image, labels, ignore_index=255, opacity=0.5).reshape(-1, 3)
+    assert unknown[255].tolist() == [255, 255, 255]
+    blended = (image.reshape(-1, 1) * 0.5 + opaque * 0.5)[1:255]
+    np.testing.assert_allclose(unknown[1:255], blended, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "words"),
+    [
+        (np.zeros((4, 4)), np.zeros((4, 4), np.uint8), "image must be H W uint8"),
+        (np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.int64), "labels must be H W uint8, .* int64"),
+        (np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), r"labels must .*\(4, 5\)"),
+    ],
+)
+def test_labels_that_cannot_be_drawn_are_refused(image, labels, words):
+    with pytest.raises(ValueError, match=words):
+        overlay_labels(image, labels)
+    with pytest.raises(ValueError, match=r"opacity must be in 0\.\.1"):
+        overlay_labels(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8), opacity=2)

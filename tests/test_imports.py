@@ -32,7 +32,7 @@ MAY = {
     "inference": set(),
     "convert": {"checkpoints", "models", "zoo"},
     "training": {"checkpoints", "data", "draw", "inference", "layers", "losses", "metrics", "models", "zoo"},
-    "cli": {"checkpoints", "models", "zoo"},
+    "cli": {"checkpoints", "data", "draw", "inference", "metrics", "models", "seismic", "training", "zoo"},
 }
 """The folders that a folder may import besides itself and GROUND. A new folder needs a row."""
 

@@ -2,6 +2,7 @@
 
 from .helpers import autocast_off, device_name, valid_pixels
 from .transforms import is_channels_last_only, memory_layout, transforms_active
+from .trial import same_results
 from .values import is_batched, is_readable, rounding
 from .view import evaluating, evaluation_view
 from .wrappers import names_without_wrappers, unwrapped, wrapper_hint
@@ -17,6 +18,7 @@ __all__ = [
     "memory_layout",
     "names_without_wrappers",
     "rounding",
+    "same_results",
     "transforms_active",
     "unwrapped",
     "valid_pixels",

@@ -55,6 +55,24 @@ def names_without_wrappers(model: nn.Module) -> dict[str, str]:
     return names
 
 
+def without_wrappers(view: nn.Module) -> nn.Module:
+    """Remove the wrappers from an `evaluation_view`, in place, and return the module inside: nothing is compiled.
+
+    Example:
+        >>> without_wrappers(nn.Sequential(nn.DataParallel(nn.ReLU())))
+        Sequential(
+          (0): ReLU()
+        )
+    """
+    view = unwrapped(view)
+    if view._compiled_call_impl is not None:
+        view._compiled_call_impl = None
+    for name, child in list(view._modules.items()):
+        if child is not None and (inside := without_wrappers(child)) is not child:
+            setattr(view, name, inside)
+    return view
+
+
 def _name_of_wrapped(model: nn.Module) -> str:
     if isinstance(model, (DataParallel, DistributedDataParallel, AveragedModel)):
         return "module"

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .._version import __version__
 from ..preprocess import Preprocess
+from .quantized import dequantized
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -143,8 +144,8 @@ def read_tensors(weights_file: Path) -> dict[str, Tensor]:
         DamagedFileError: if the file is damaged, or is not a safetensors file.
     """
     try:
-        return load_file(weights_file)
-    except SafetensorError as error:
+        return dequantized(load_file(weights_file))
+    except (SafetensorError, ValueError) as error:
         raise DamagedFileError(weights_file, f"is damaged or cut short ({error})") from error
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._torch import names_without_wrappers
+from .quantized import quantized
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -34,14 +35,16 @@ def check_plain(tensors: Mapping[str, Any], what: str) -> None:
             raise ValueError(f"{what}: {key} {reason}")
 
 
-def to_stored(tensors: Mapping[str, Tensor], halve: frozenset[str] | set[str]) -> dict[str, Tensor]:
-    """Return tensors as safetensors needs them: on the CPU, contiguous, in float32, with a memory of their own.
+def to_stored(tensors: Mapping[str, Tensor], parameters: frozenset[str] | set[str], *, dtype: str) -> dict[str, Tensor]:
+    """Return tensors as safetensors needs them: on the CPU, contiguous, with a memory of their own.
 
     Tied weights are stored once for each of their keys.
 
     Args:
         tensors: result of `tensors_of`.
-        halve: keys to store in float16 if that keeps their values.
+        parameters: keys of parameters, whose storage `dtype` chooses; other tensors are stored in float32.
+        dtype: "float32"; "float16" for parameters that keep their values in it; or "int8" for large parameters in 8
+            bits (see `quantized.py`) and small ones in float16.
     """
     stored: dict[str, Tensor] = {}
     memory: set[int] = set()
@@ -49,7 +52,11 @@ def to_stored(tensors: Mapping[str, Tensor], halve: frozenset[str] | set[str]) -
         tensor = value.detach().cpu().contiguous()
         if tensor.is_floating_point():
             tensor = tensor.float()
-            if key in halve:
+            if key in parameters and dtype != "float32":
+                eight_bits = quantized(key, tensor) if dtype == "int8" else None
+                if eight_bits:
+                    stored |= eight_bits
+                    continue
                 tensor = _halved(tensor)
         storage = tensor.untyped_storage()
         if storage.nbytes() != tensor.nbytes or storage.data_ptr() in memory:

@@ -2,61 +2,115 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import click
 
 from ..zoo.registry import find_model
 from ..zoo.spec import WeightsSpec
+from .options import command, json_option
 
 SIZE = (101, 101)
 """Image size at which FLOPs are counted: a tile of the TGS Salt Identification Challenge."""
 
 
-def add_parser(commands: Any) -> None:
-    """Add the subcommand."""
-    parser = commands.add_parser("info", help="show options, parameters and FLOPs of a model, and scores of weights")
-    parser.add_argument("name", help="MODEL or MODEL.TAG")
-    parser.set_defaults(run=run)
+@command("info", example="saltzoo info saltnet_s.tgs")
+@click.argument("name", metavar="MODEL[.TAG]|local-dir:PATH")
+@json_option
+def info(name: str, *, as_json: bool) -> int:
+    """Describe a model or weights: options, parameters, FLOPs, licence and scores."""
+    from ..zoo.sources import HubRepository, LocalFolder, has_tag, parse_source
 
-
-def run(args: argparse.Namespace) -> int:
-    """Print a description of the model, and of its weights if a tag was given."""
-    import torch  # here, so that other commands start without it
-
-    from ..models.cost import cost
-    from ..zoo.factory import create_model
-    from ..zoo.sources import has_tag, parse_source
-
-    source = parse_source(args.name, pretrained=has_tag(args.name))
-    weights = source if isinstance(source, WeightsSpec) else None
-    spec = find_model(weights.model if weights else args.name)
-    with torch.device("meta"):
-        model = create_model(spec.name)
-    found = cost(model, SIZE)
-    size = " x ".join(map(str, SIZE))
-    print(f"{spec.name}: {found.parameters:,} parameters, {found.flops / 1e9:.3g} GFLOP per image of {size}")
-    for label, text in (("paper", spec.paper), ("source", spec.source)):
-        if text:
-            print(f"{label}: {text}")
-    for option, value in (model.config.model_args if model.config else {}).items():
-        print(f"  {option} = {value!r}")
-    if weights:
-        print("\n".join(_describe(weights)))
+    source = parse_source(name, pretrained=has_tag(name))
+    if isinstance(source, HubRepository):
+        raise ValueError(
+            f"NAME must be a model, weights or a folder, got {name!r} on the Hub: download it, or read its card at "
+            f"https://huggingface.co/{source.repo_id}"
+        )
+    if isinstance(source, LocalFolder):
+        found = _of_folder(Path(source.path).expanduser(), name)
+    elif isinstance(source, WeightsSpec):
+        found = {**_of_model(source.model, {}), "weights": _of_weights(source)}
+    else:
+        found = _of_model(source.name, {})
+    print(json.dumps(found) if as_json else "\n".join(_lines(found)))
     return 0
 
 
-def _describe(weights: WeightsSpec) -> Iterator[str]:
-    """Yield lines that say where weights are, with licence and scores if they are bundled."""
-    from ..checkpoints.card import conditions
-    from ..checkpoints.folder import CONFIG, read_config
+def _of_model(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from ..models.cost import cost
+    from ..zoo.factory import create_model
+
+    spec = find_model(name)
+    with torch.device("meta"):
+        model = create_model(name, **options)
+    found = cost(model, SIZE)
+    return {
+        "model": name,
+        "parameters": found.parameters,
+        "flops": found.flops,
+        "size": list(SIZE),
+        "paper": spec.paper,
+        "source": spec.source,
+        "options": model.config.model_args if model.config else {},
+    }
+
+
+def _of_folder(folder: Path, name: str) -> dict[str, Any]:
+    """Describe a checkpoint on disk: the model that its config names, with its options."""
+    from ..checkpoints.folder import CONFIG, load_folder
+
+    if not (folder / CONFIG).is_file():
+        load_folder(folder)  # raises, and says what is there
+    config = _config(folder, name)
+    options = {key: value for key, value in config["model_args"].items() if key != "mask_only"}
+    return {**_of_model(config["architecture"], options), "weights": {"name": name, **_described(folder, config)}}
+
+
+def _of_weights(weights: WeightsSpec) -> dict[str, Any]:
+    """Describe published weights: where they are, with licence and scores if they are bundled."""
+    from ..checkpoints.folder import CONFIG
     from ..zoo.sources import BUNDLED
 
     folder = BUNDLED / weights.name
     if not (folder / CONFIG).is_file():
-        yield f"weights {weights.name}: on the Hugging Face Hub, {weights.repo_id}@{weights.revision}"
+        return {"name": weights.name, "hub": f"{weights.repo_id}@{weights.revision}"}
+    return {"name": weights.name, **_described(folder, _config(folder, weights.name))}
+
+
+def _config(folder: Path, name: str) -> dict[str, Any]:
+    from ..checkpoints.folder import CONFIG, read_config
+
+    return read_config(folder / CONFIG, source=name)
+
+
+def _described(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    return {"folder": str(folder), "license": config["license"], "metrics": config["metrics"]}
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    from ..checkpoints.card import conditions
+
+    size = " x ".join(map(str, found["size"]))
+    yield (
+        f"{found['model']}: {found['parameters']:,} parameters, {found['flops'] / 1e9:.3g} GFLOP per image of {size}"
+    )
+    for label in ("paper", "source"):
+        if found[label]:
+            yield f"{label}: {found[label]}"
+    for option, value in found["options"].items():
+        yield f"  {option} = {value!r}"
+    weights = found.get("weights")
+    if weights is None:
         return
-    config = read_config(folder / CONFIG, source=weights.name)
-    yield f"weights {weights.name}: {folder}, licence {config['license']}"
-    for metric in config["metrics"]:
+    if "hub" in weights:
+        yield f"weights {weights['name']}: on the Hugging Face Hub, {weights['hub']}"
+        return
+    yield f"weights {weights['name']}: {weights['folder']}, licence {weights['license']}"
+    for metric in weights["metrics"]:
         yield f"  {metric['name']} = {metric['value']:.4f} ({conditions(metric)})"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+import json
+
+import click
 
 from ..zoo import list_models
+from .options import command, json_option
 
 
-def add_parser(commands: Any) -> None:
-    """Add the subcommand."""
-    parser = commands.add_parser("list", help="list the names of models")
-    parser.add_argument("filter", nargs="?", default="*", help='shell pattern, such as "*scse*"')
-    parser.add_argument("--pretrained", action="store_true", help="list names of weights instead")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print the names."""
-    names = list_models(args.filter, pretrained=args.pretrained)
-    print("\n".join(names) or f"no name matches {args.filter!r}")
+@command("list", example="saltzoo list '*scse*' --pretrained")
+@click.argument("pattern", metavar="[PATTERN]", default="*")
+@click.option("--pretrained", is_flag=True, help="List names of weights instead.")
+@json_option
+def list_names(pattern: str, *, pretrained: bool, as_json: bool) -> int:
+    """List names of models, all or those that match a shell PATTERN."""
+    names = list_models(pattern, pretrained=pretrained)
+    if as_json:
+        print(json.dumps(names))
+    else:
+        print("\n".join(names) or f"no name matches {pattern!r}")
     return 0 if names else 1

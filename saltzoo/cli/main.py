@@ -2,40 +2,82 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
+import traceback
+
+import click
 
 from .._version import __version__
-from . import info, list_models, push
+from . import info, list_models, predict, push, submit, train, validate
+from .options import Session, debug_option
+
+
+@click.group("saltzoo", no_args_is_help=False, epilog="Example: saltzoo predict --help")
+@click.version_option(__version__, message="saltzoo %(version)s")
+@debug_option
+def saltzoo() -> None:
+    """Segment salt in seismic images with the models of saltzoo."""
+
+
+for _command in (
+    predict.predict,
+    train.train,
+    validate.validate,
+    submit.submit,
+    list_models.list_names,
+    info.info,
+    push.push,
+):
+    saltzoo.add_command(_command)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv`, by default that of the process.
 
     Returns:
-        The exit status: 0 if all went well, 1 after an error, 130 after Ctrl-C. As in argparse, a wrong command line
-        exits with 2. If the reader of the output stops early, as `head` does, the command ends with 1 and no message.
+        The exit status: 0 if all went well, 1 after an error or if some pictures failed, 2 for a wrong command line,
+        130 after Ctrl-C. If the reader of the output stops early, as `head` does, the command ends with 1 and no
+        message.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a letter gets its escape
         sys.stdout.reconfigure(errors="backslashreplace")
+    session = Session()
     try:
         try:
-            args = _parser().parse_args(argv)
-            return int(args.run(args))
+            return _run(sys.argv[1:] if argv is None else argv, session)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, because an error at the interpreter's end is printed with a traceback
     except BrokenPipeError:
         _discard_output()
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _print_error("interrupted", session)
         return 130
-    except (ValueError, TypeError, OSError) as error:
+    except click.ClickException as error:
+        if session.debug:
+            traceback.print_exc()
+        error.show()
+        return error.exit_code
+    except (ValueError, TypeError, OSError, MemoryError) as error:
         _discard_output()
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(f"error: {error or 'out of memory'}", session)
     return 1
+
+
+def _run(argv: list[str], session: Session) -> int:
+    try:
+        with saltzoo.make_context("saltzoo", list(argv), obj=session) as context:
+            return int(saltzoo.invoke(context))
+    except click.exceptions.Exit as done:  # --help and --version
+        return done.exit_code
+
+
+def _print_error(line: str, session: Session) -> None:
+    if session.debug:
+        traceback.print_exc()
+    print(line, file=sys.stderr)
 
 
 def _discard_output() -> None:
@@ -45,12 +87,3 @@ def _discard_output() -> None:
             sys.stdout.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="saltzoo", description="A model zoo for segmenting salt in seismic images.")
-    parser.add_argument("--version", action="version", version=f"saltzoo {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (list_models, info, push):
-        command.add_parser(commands)
-    return parser

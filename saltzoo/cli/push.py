@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
-from typing import Any
+
+import click
 
 from ..zoo import list_models
+from .options import command
 
 
-def add_parser(commands: Any) -> None:
-    """Add the subcommand."""
-    parser = commands.add_parser("push", help="publish weights on the Hugging Face Hub")
-    parser.add_argument("weights", help="MODEL.TAG of bundled weights, or a checkpoint's folder")
-    parser.add_argument("--to", required=True, metavar="ORG/NAME", help="repository; created if it does not exist")
-    parser.add_argument("--private", action="store_true", help="create a private repository")
-    parser.add_argument("--revision", help="branch; created if it does not exist")
-    parser.add_argument("--replace", action="store_true", help="replace other weights in the branch")
-    parser.set_defaults(run=run)
+@command("push", example="saltzoo push runs/new/model --to ORG/NAME --private")
+@click.argument("weights", metavar="MODEL.TAG|FOLDER")
+@click.option("--to", "repository", required=True, metavar="ORG/NAME", help="Repository; created if it does not exist.")
+@click.option("--private", is_flag=True, help="Create a private repository.")
+@click.option("--revision", help="Branch; created if it does not exist.")
+@click.option("--replace", is_flag=True, help="Replace other weights in the branch.")
+def push(weights: str, *, repository: str, private: bool, revision: str | None, replace: bool) -> int:
+    """Publish weights on the Hugging Face Hub.
 
-
-def run(args: argparse.Namespace) -> int:
-    """Push a folder, after building its model."""
-    folder = _folder_of(args.weights)
+    The weights are bundled ones, or those of a checkpoint's folder, as save_pretrained writes it.
+    """
+    folder = _folder_of(weights)
     from ..checkpoints.folder import WEIGHTS
     from ..checkpoints.hub import push_folder
     from ..zoo.factory import create_model
@@ -32,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     megabytes = (folder / WEIGHTS).stat().st_size / 1e6
     what = f"{folder}: {type(model).__name__ if model.config is None else model.config.architecture}"
-    print(f"{what}, {parameters:,} parameters, {megabytes:.1f} MB", flush=True)
-    print(f"to {args.to}@{args.revision or 'main'}", flush=True)
-    commit = push_folder(folder, args.to, private=args.private, revision=args.revision, replace=args.replace)
-    print(f"{commit.url}\nhf-hub:{args.to}@{commit.sha}")
+    print(f"{what}, {parameters:,} parameters, {megabytes:.1f} MB")
+    print(f"to {repository}@{revision or 'main'}")
+    commit = push_folder(folder, repository, private=private, revision=revision, replace=replace)
+    print(f"{commit.url}\nhf-hub:{repository}@{commit.sha}")
     return 0
 
 

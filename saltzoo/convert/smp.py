@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from .._torch import unwrapped
+from .._torch import same_results, unwrapped
 from ..checkpoints.state_dict import without_prefixes
 from ..checkpoints.tensors import check_plain, tensors_of
 from ..models import Segmenter
+from ..zoo.differences import modules_of, other_modules
 from ..zoo.factory import create_model
 
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -26,6 +29,12 @@ _SUPPORTED: dict[str, tuple[object, ...]] = {
     "aux_params": (None,),
 }
 """Options of an SMP Unet and their values that have a counterpart here, all of which mean the same."""
+
+_CONVERTED = (
+    *("encoder_name", "encoder_weights", "in_channels", "classes"),
+    *("decoder_channels", "decoder_attention_type", "decoder_interpolation"),
+)
+"""Options of an SMP Unet that become options here, and that which names first weights."""
 
 _INTERPOLATIONS = ("nearest", "bilinear")
 
@@ -55,12 +64,14 @@ def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] 
             writes.
 
     Returns:
-        A model in training mode, on the CPU, with copies of the weights in their dtypes. Its preprocess has the
-        statistics of seismic tiles: set `model.preprocess` if the weights were trained with others.
+        A model in training mode, on the CPU, with copies of the weights in their dtypes and the momentum of the norms.
+        Its preprocess has the statistics of seismic tiles: set `model.preprocess` if the weights were trained with
+        others.
 
     Raises:
         TypeError: if `model` is neither a module with a config nor a state dict given with one.
-        ValueError: if it is not a Unet, has options without a counterpart here, or has no values ("meta").
+        ValueError: if it is not a Unet, has options without a counterpart here, was changed since it was built (other
+            layers or settings, a hook, a `forward` of its own), or has no values ("meta").
     """
     if isinstance(model, nn.Module):
         model = unwrapped(model)
@@ -92,7 +103,36 @@ def from_smp(model: nn.Module | Mapping[str, Tensor], config: Mapping[str, Any] 
     # SMP's channel branch is two 1x1 convolutions, ours two linear layers with the same numbers in the same order.
     # Assigned and not copied, since copying would turn float64 into float32.
     ours.load_state_dict({key: _copied(value, own[key]) for key, value in renamed.items()}, strict=True, assign=True)
+    if isinstance(model, nn.Module):
+        _copy_momentum(model, ours)
+        _check_same(model, given, ours)
     return ours
+
+
+def _copy_momentum(model: nn.Module, ours: Segmenter) -> None:
+    """Give the batch norms the momentum of theirs, which no weight and no option holds."""
+    modules = dict(ours.named_modules())
+    for name, module in modules_of(model).items():
+        norm = modules.get(_rename(f"{name}.weight").rpartition(".")[0])
+        if isinstance(module, _BatchNorm) and isinstance(norm, _BatchNorm):
+            norm.momentum = module.momentum
+
+
+def _check_same(model: nn.Module, config: Mapping[str, Any], ours: Segmenter) -> None:
+    """Raise ValueError if a Unet was changed after it was built, or its results are not those of the converted model.
+
+    It is compared with another of its class and config, where this can be built.
+    """
+    options = {key: value for key, value in config.items() if not key.startswith("_")}
+    changed: list[str] = []
+    with suppress(Exception), torch.device("meta"), torch.random.fork_rng(devices=[]):  # of a class with other options
+        changed = list(other_modules(model, type(model)(**{**options, "encoder_weights": None}), dropout=True))
+    if changed or same_results(model, ours, channels=ours.in_chans, dtype=torch.float64) is False:
+        what = "; ".join(changed[:3]) or "its results differ, as a hook or a replaced forward makes them"
+        raise ValueError(
+            f"this {type(model).__name__} was changed after it was built, and has no counterpart here: {what}. Undo "
+            f"the change, or convert its state dict and config and change the converted model"
+        )
 
 
 def _copied(value: Tensor, own: Tensor) -> Tensor:
@@ -111,6 +151,9 @@ def _model_args(config: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(
                 f"an SMP Unet with {key}={config[key]!r} has no counterpart here: only {values[0]!r} can be converted"
             )
+    for key, value in config.items():
+        if key not in (*_SUPPORTED, *_CONVERTED) and not key.startswith("_") and value is not None:
+            raise ValueError(f"an SMP Unet with {key}={value!r} has no counterpart here: build it without this option")
     interpolation = config.get("decoder_interpolation", "nearest")
     if interpolation not in _INTERPOLATIONS:
         raise ValueError(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._checks import check_finite, check_ignore_index, check_ranges
+from .._checks import check_counts, check_finite, check_ignore_index, check_ranges
 from .._config import NonNegative, Positive, Probability, check_limits, check_type, keys_of
 from .._torch import is_readable, rounding, valid_pixels
 
@@ -19,8 +19,9 @@ class Augment:
 
     Tile and mask are warped together, in one bilinear interpolation with reflection at the border; the mask is then
     cut at one half. Where pixels of `ignore_index` have a part in a pixel of the mask, it is the nearest pixel instead,
-    so a mask keeps its values. A tile for which nothing is drawn is returned bit for bit, and one for which only the
-    flip is drawn is exactly `images.flip(-1)`. Nothing synchronises with a GPU.
+    so a mask keeps its values; so is every pixel of masks of several classes. A tile for which nothing is drawn is
+    returned bit for bit, and one for which only the flip is drawn is exactly `images.flip(-1)`. Nothing synchronises
+    with a GPU.
 
     Attributes:
         flip: probability of a left-right flip. Tiles are never flipped up-down, because depth has a direction.
@@ -73,17 +74,19 @@ class Augment:
         *,
         generator: torch.Generator | None = None,
         ignore_index: int | None = None,
+        num_classes: int = 1,
     ) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
         Args:
             images: N C H W or N H W, floating point in 0..1, not yet normalised.
             masks: N H W, bool, or floating point with the values 0, 1 and `ignore_index`, or integers with these values
-                if `ignore_index` is given.
+                if `ignore_index` is given; for several classes integers, 0 to K - 1 and `ignore_index`.
             generator: source of the random numbers, on the device of the images; None for torch's default generator.
                 The count of numbers drawn depends on N alone, so two configurations get the same numbers.
             ignore_index: value in the masks of pixels whose label is unknown, as the losses take it; None if every
                 pixel is labelled.
+            num_classes: number K of classes in the masks; 1 for masks of salt.
 
         Returns:
             New images and masks with the shapes and dtypes of the given ones. On a GPU, where a check would wait, a
@@ -91,16 +94,17 @@ class Augment:
 
         Raises:
             TypeError: if `ignore_index` is neither an integer nor None.
-            ValueError: if a shape, dtype or device does not fit; if `ignore_index` is 0 or 1, or cannot occur in the
+            ValueError: if a shape, dtype or device does not fit; if `ignore_index` is a class, or cannot occur in the
                 masks; on a CPU, if an image is not in 0..1, or a mask holds another value.
         """
         check_batch(images, masks)
-        known = _check_values(images, masks, ignore_index)
+        known = _check_values(images, masks, ignore_index, num_classes)
+        several = num_classes > 1
         tiles = images if images.ndim == 4 else images.unsqueeze(1)  # N C H W
         # A grid in bfloat16 is off by a tenth of a pixel, so compute in float32 or better.
         dtype = torch.promote_types(images.dtype, torch.float32)
-        salt = (masks if known is None else masks.masked_fill(~known, 0)).unsqueeze(1)
-        unknown = [] if known is None else [~known.unsqueeze(1)]
+        salt = (masks if several or known is None else masks.masked_fill(~known, 0)).unsqueeze(1)
+        unknown = [] if several or known is None else [~known.unsqueeze(1)]
         both = torch.cat([layer.to(dtype) for layer in (tiles, *unknown, salt)], dim=1)  # N C+1 H W or N C+2 H W
 
         draws = torch.rand(12, len(images), device=images.device, dtype=dtype, generator=generator)
@@ -108,13 +112,15 @@ class Augment:
         if self.affine > 0:
             matrix, shift = self._matrix(draws[2:6], draws[6]), (draws[7:9].T * 2 - 1) * self.shift
             warped = warp(both, matrix, shift)
-            warped[:, -1] = (warped[:, -1] > 0.5).to(dtype)
-            if known is not None:
+            warped[:, -1:] = (
+                warp(both[:, -1:], matrix, shift, mode="nearest") if several else (warped[:, -1:] > 0.5).to(dtype)
+            )
+            if unknown:
                 nearest = warp(both[:, -2:], matrix, shift, mode="nearest")
                 warped[:, -2:] = torch.where(warped[:, -2:-1] > 0, nearest, warped[:, -2:])
             both = torch.where(_each(draws[1] < self.affine), warped, both)
         tiles, mask = both[:, : tiles.shape[1]], both[:, -1].to(masks.dtype)  # N C H W, N H W
-        if known is not None and ignore_index is not None:
+        if unknown and ignore_index is not None:
             mask = mask.masked_fill(both[:, -2] > 0.5, ignore_index)
         if self.photometric > 0:
             mean = tiles.mean(dim=(1, 2, 3), keepdim=True)
@@ -124,7 +130,7 @@ class Augment:
         # Tiles that were only warped need this too: interpolation weights may sum to slightly more than 1.
         tiles = tiles.clamp(0, 1).to(images.dtype)
         if not is_readable(images):
-            tiles = tiles.masked_fill(_each(_are_wrong(images, masks, known)), torch.nan)
+            tiles = tiles.masked_fill(_each(_are_wrong(images, masks, known, num_classes)), torch.nan)
         return tiles.reshape(images.shape), mask
 
     def _matrix(self, draws: Tensor, rotated: Tensor) -> Tensor:
@@ -188,39 +194,43 @@ def check_batch(images: Tensor, masks: Tensor) -> None:
         raise ValueError(f"images are on {images.device} but masks on {masks.device}: move them to one device")
 
 
-def _check_values(images: Tensor, masks: Tensor, ignore_index: int | None) -> Tensor | None:
+def _check_values(images: Tensor, masks: Tensor, ignore_index: int | None, num_classes: int) -> Tensor | None:
     """Return where masks do not hold `ignore_index`, N H W, or None without one."""
     check_ignore_index(ignore_index)
-    if ignore_index in (0, 1):
-        raise ValueError(
-            f"ignore_index must not be 0 (background) or 1 (salt), got {ignore_index}: mark unknown pixels by 255"
-        )
-    if ignore_index is None and masks.dtype != torch.bool and not masks.is_floating_point():
+    check_counts(num_classes=num_classes)
+    several = num_classes > 1
+    if ignore_index in (range(num_classes) if several else (0, 1)):
+        classes = f"a class, 0 to {num_classes - 1}" if several else "0 (background) or 1 (salt)"
+        raise ValueError(f"ignore_index must not be {classes}, got {ignore_index}: mark unknown pixels by 255")
+    if several and (masks.dtype == torch.bool or masks.is_floating_point()):
+        raise ValueError(f"masks of {num_classes} classes must be integers, got {masks.dtype}: use masks.long()")
+    if not several and ignore_index is None and masks.dtype != torch.bool and not masks.is_floating_point():
         raise ValueError(
             f"masks must be bool, or floating point with the values 0 and 1, got {masks.dtype}: use masks > 0, or pass "
             "ignore_index if a value marks unknown pixels"
         )
     known = None if ignore_index is None else valid_pixels(masks, ignore_index)
-    if is_readable(images) and images.numel() and _are_wrong(images, masks, known).any():
+    if is_readable(images) and images.numel() and _are_wrong(images, masks, known, num_classes).any():
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):
             raise ValueError(f"images must be in 0..1, got {low:g} to {high:g}: divide by their full scale, or clip")
         found = ", ".join(f"{value:g}" for value in masks.unique()[:6].tolist())
         also = "" if ignore_index is None else f", or ignore_index={ignore_index}"
+        wanted, do = (f"0 to {num_classes - 1}", "") if several else ("0 and 1", "use masks > 0.5, or ")
         raise ValueError(
-            f"masks must hold 0 and 1{also}, got the values {found}: use masks > 0.5, or pass as ignore_index the "
-            "value of unknown pixels"
+            f"masks must hold {wanted}{also}, got the values {found}: {do}pass as ignore_index the value of unknown "
+            "pixels"
         )
     return known
 
 
-def _are_wrong(images: Tensor, masks: Tensor, known: Tensor | None) -> Tensor:
-    """Return which tiles have an image beyond 0..1, or a mask with a value that is neither 0, 1 nor ignored, N."""
+def _are_wrong(images: Tensor, masks: Tensor, known: Tensor | None, num_classes: int) -> Tensor:
+    """Return which tiles have an image beyond 0..1, or a mask with a value that is neither a class nor ignored, N."""
     each = tuple(range(1, images.ndim))
     low, high = images.amin(each), images.amax(each)
     slack = rounding(images.dtype)
     wrong = ~((low >= -slack) & (high <= 1 + slack))  # NaN fails too
     if masks.dtype == torch.bool:
         return wrong
-    other = (masks != 0) & (masks != 1)
+    other = (masks < 0) | (masks >= num_classes) if num_classes > 1 else (masks != 0) & (masks != 1)
     return wrong | (other if known is None else other & known).flatten(1).any(1)

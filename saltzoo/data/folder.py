@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ..seismic.pictures import SUFFIXES, as_uint8, check_one_meaning, read_mask, read_picture
+from ..seismic.masks import check_one_meaning, read_labels, read_mask
+from ..seismic.pictures import SUFFIXES, as_uint8, read_picture
+from ._label_table import label_table
 from .tiles import Tiles
 
 T = TypeVar("T", bound=np.generic)
@@ -23,6 +26,8 @@ def read_folder(
     size: int = 101,
     stride: int | None = None,
     value_range: tuple[float, float] | None = None,
+    classes: int | Mapping[int, int] | None = None,
+    ignore_index: int | None = None,
 ) -> Tiles:
     """Read a folder of gray pictures, and one of their masks, and cut them into square tiles.
 
@@ -36,21 +41,26 @@ def read_folder(
 
     Args:
         images: folder of pictures, in the formats of `saltzoo.seismic.read_picture`.
-        masks: folder of masks, 0 for background and 1, 255 or 65535 for salt; None for unlabelled tiles.
+        masks: folder of masks, 0 for background and 1, 255 or 65535 for salt, or with `classes`; None for unlabelled
+            tiles.
         size: height and width of a tile, pixels, at most those of the smallest picture.
         stride: pixels between neighbouring tiles, 1 to `size`; None for `size`.
         value_range: samples (black, white) of all pictures, as in `saltzoo.seismic.read_picture`.
+        classes: number K of classes in the masks, whose samples are then 0 to K - 1; or the class of each sample, such
+            as {0: 0, 128: 1, 255: 2}. None for masks of salt.
+        ignore_index: sample of unknown pixels in the masks, such as 255, which tiles keep; it needs `classes`.
 
     Returns:
-        Tiles without depths, sorted by the name of the picture, then by row and column. Pictures of more than 8 bits
-        are rounded to 8.
+        Tiles without depths, sorted by the name of the picture, then by row and column. Masks are bool, or uint8 with
+        `classes`. Pictures of more than 8 bits are rounded to 8.
 
     Raises:
         OSError: if a folder or file cannot be opened, or `images` holds no picture.
-        TypeError: if `size` or `stride` is no whole number, or `value_range` no pair of numbers.
-        ValueError: if a picture or mask cannot be read, or its samples have no clear meaning; if two pictures have one
-            name before the suffix; if the names or sizes of pictures and masks differ; if a picture is smaller than a
-            tile; if `stride` is not in 1..`size`.
+        TypeError: if `size`, `stride`, `ignore_index` or a class is no whole number, or `value_range` no pair of
+            numbers.
+        ValueError: if a picture or mask cannot be read, or its samples have no clear meaning or no class; if two
+            pictures have one name before the suffix; if the names or sizes of pictures and masks differ; if a picture
+            is smaller than a tile; if `stride` is not in 1..`size`.
 
     Example:
         >>> import tempfile
@@ -62,6 +72,7 @@ def read_folder(
     """
     stride = size if stride is None else stride
     _check_sizes(size, stride)
+    labels = _labels(classes, ignore_index, masks)
     pictures = _files_by_name(Path(images))
     if not pictures:
         raise FileNotFoundError(f"{images} holds no picture: give a folder of files {', '.join(sorted(SUFFIXES))}")
@@ -70,7 +81,7 @@ def read_folder(
         _check_same_names(pictures, mask_files, f"{images}", f"{masks}")
     ids: list[str] = []
     parts: list[npt.NDArray[np.uint8]] = []
-    mask_parts: list[npt.NDArray[np.bool_]] = []
+    mask_parts: list[npt.NDArray[np.bool_ | np.uint8]] = []
     salt_of: dict[str, int] = {}
     for name, path in pictures.items():
         picture = as_uint8(read_picture(path, value_range=value_range))
@@ -78,7 +89,7 @@ def read_folder(
         ids += [f"{name}_r{row:06d}_c{column:06d}" for row, column in corners]
         parts += _cut(picture, corners, size)
         if mask_files is not None:
-            mask, salt_of[str(mask_files[name])] = read_mask(mask_files[name])
+            mask = _read_mask(mask_files[name], labels, salt_of)
             if mask.shape != picture.shape:
                 raise ValueError(
                     f"{mask_files[name]} must have the size of {path}, {picture.shape[0]} x {picture.shape[1]}, got "
@@ -97,6 +108,23 @@ def picture_of(id_: str) -> str:
         ('line7', 'synthetic_0_000017')
     """
     return re.sub(r"_r\d{6,}_c\d{6,}\Z", "", id_)
+
+
+def _labels(classes: int | Mapping[int, int] | None, ignore_index: int | None, masks: object) -> dict[int, int] | None:
+    """Return the class of each sample of a mask, or None for masks of salt."""
+    if classes is not None and masks is None:
+        raise ValueError("classes are those of masks, got masks=None: give the folder of masks, or leave classes out")
+    if classes is None and ignore_index is not None:
+        raise ValueError(f"ignore_index={ignore_index} needs classes: pass classes=2 for background and salt")
+    return None if classes is None else label_table(classes, ignore_index)
+
+
+def _read_mask(path: Path, labels: Mapping[int, int] | None, salt_of: dict[str, int]) -> npt.NDArray[Any]:
+    """Read a mask of classes, or of salt; the value of salt is then added to `salt_of`."""
+    if labels is not None:
+        return read_labels(path, labels)
+    mask, salt_of[str(path)] = read_mask(path)
+    return mask
 
 
 def _check_sizes(size: int, stride: int) -> None:

@@ -1,4 +1,4 @@
-"""Folds for cross-validation: by the id of a tile, or stratified by the fraction of a tile that is salt."""
+"""Folds for cross-validation: by the id of a tile, by mosaic, or stratified by the fraction of a tile that is salt."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from .mosaic import groups_of
+from .neighbours import NeighbourPairs
 
 
 def coverage_classes(coverage: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -81,6 +84,57 @@ def folds_by_id(
     prefix = f"{seed}:" if seed else ""
     digests = [hashlib.sha256(f"{prefix}{id_}".encode()).hexdigest() for id_ in names]
     return np.array([int(digest[:8], 16) % n_folds for digest in digests], dtype=np.int64)
+
+
+def grouped_folds(
+    pairs: NeighbourPairs, ids: Sequence[str] | None = None, *, n_folds: int = 5, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """Return the fold in which each tile is validated, with no neighbour of it in another fold.
+
+    All tiles that pairs connect, directly or through other tiles, are one group, and a group is in one fold. The
+    largest group comes first, each into the fold that is smallest so far; groups of one size follow each other by a
+    hash. With many tiles without neighbours, sizes of folds differ by at most 1.
+
+    Neither the order of the tiles nor that of the pairs has an influence, but a fold depends on all pairs together.
+
+    Args:
+        pairs: pairs of N tiles, from `find_neighbours`. Search unlabelled tiles too: they connect labelled ones.
+        ids: names of the tiles that are to be split, such as the labelled ones; None for all N.
+        n_folds: number of folds, 2 or more.
+        seed: number of the split, 0 or more.
+
+    Returns:
+        A fold in 0..n_folds - 1 for each of `ids`.
+
+    Raises:
+        ValueError: if a name is not among those of the pairs, or `n_folds` or `seed` is out of its range.
+
+    Example:
+        >>> pairs = NeighbourPairs(tuple("abcd"), *np.array([[0], [3], [0], [0], [2]]))
+        >>> folds = grouped_folds(pairs, n_folds=2)
+        >>> bool(folds[0] == folds[3]), bool(folds[1] == folds[2]), np.bincount(folds).tolist()
+        (True, True, [2, 2])
+    """
+    if n_folds < 2:
+        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
+    _check_seed(seed)
+    names = pairs.ids if ids is None else tuple(ids)
+    group_of = dict(zip(pairs.ids, groups_of(pairs).tolist(), strict=True))
+    missing = [name for name in names if name not in group_of]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(names)} ids were not searched for neighbours (the first: {missing[0]!r}): call "
+            "find_neighbours with all tiles"
+        )
+    members: dict[int, list[str]] = {}
+    for name in names:
+        members.setdefault(group_of[name], []).append(name)
+    digests = {key: hashlib.sha256(f"{seed}:{min(group)}".encode()).hexdigest() for key, group in members.items()}
+    sizes, fold_of = [0] * n_folds, {}
+    for key in sorted(members, key=lambda key: (-len(members[key]), digests[key])):
+        fold_of[key] = fold = sizes.index(min(sizes))
+        sizes[fold] += len(members[key])
+    return np.array([fold_of[group_of[name]] for name in names], dtype=np.int64)
 
 
 def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0) -> npt.NDArray[np.int64]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .._checks import check_choice
-from ..seismic.pictures import check_one_meaning, mask_of
+from ..seismic.masks import check_one_meaning, mask_of
 from .tiles import Tiles
 
 TILE_SIZE = 101  # height and width, pixels

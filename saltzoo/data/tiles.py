@@ -10,6 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+Masks = npt.NDArray[np.bool_ | np.uint8]
+
+_DEEPEST = 1e8
+"""Feet that no depth exceeds, more than the earth's diameter."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
@@ -18,7 +23,8 @@ class Tiles:
     Attributes:
         ids: N unique names.
         images: N H W, uint8.
-        masks: N H W, bool, True for salt; None for unlabelled tiles.
+        masks: N H W, bool, True for salt; or uint8, the class of each pixel, 0 for background, where a value that is no
+            class, such as 255, may mark unknown pixels; None for unlabelled tiles.
         depths: N, float32, depth below the surface in feet, NaN if unknown; None if no depth is known.
 
     Raises:
@@ -28,7 +34,7 @@ class Tiles:
 
     ids: tuple[str, ...]
     images: npt.NDArray[np.uint8]
-    masks: npt.NDArray[np.bool_] | None = None
+    masks: Masks | None = None
     depths: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
@@ -43,24 +49,28 @@ class Tiles:
             )
         if len(self.images) != count:
             raise ValueError(f"ids and images must have one length, got {count} ids and {len(self.images)} images")
-        if self.masks is not None and (self.masks.shape != self.images.shape or self.masks.dtype != np.bool_):
+        if self.masks is not None and (
+            self.masks.shape != self.images.shape or self.masks.dtype not in (np.bool_, np.uint8)
+        ):
             raise ValueError(
-                f"masks must be bool of the images' shape {self.images.shape}, "
-                f"got {self.masks.shape} {self.masks.dtype}"
+                f"masks must be bool of the images' shape {self.images.shape}, or uint8 with the class of each pixel, "
+                f"got {self.masks.shape} {self.masks.dtype}: use masks > 0 for salt, or labels.astype(np.uint8)"
             )
         if self.depths is not None and self.depths.shape != (count,):
             raise ValueError(f"depths must have shape ({count},), got {self.depths.shape}")
-        if self.depths is not None and (self.depths.dtype.kind != "f" or np.isinf(self.depths).any()):
+        if self.depths is not None and self.depths.dtype.kind != "f":
+            raise ValueError(f"depths must be floating point, got {self.depths.dtype}: use depths.astype(np.float32)")
+        if self.depths is not None and len(beyond := np.flatnonzero(np.abs(self.depths) > _DEEPEST)):
             raise ValueError(
-                f"depths must be floating point, NaN if unknown and never infinite, got {self.depths.dtype}: "
-                "use depths.astype(np.float32), and NaN for infinity"
+                f"depths must be feet below the surface, at most {_DEEPEST:g}, got {self.depths[beyond[0]]:g} for tile "
+                f"{self.ids[beyond[0]]!r}: give NaN where a depth is unknown"
             )
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def require_masks(self) -> npt.NDArray[np.bool_]:
-        """Return the masks, N H W.
+    def require_masks(self) -> Masks:
+        """Return the masks, N H W, bool or uint8.
 
         Raises:
             ValueError: if the tiles are unlabelled.
@@ -71,8 +81,8 @@ class Tiles:
 
     @property
     def coverage(self) -> npt.NDArray[np.float64]:
-        """Fraction of salt in each tile, N values in 0..1. The tiles must have masks."""
-        return self.require_masks().mean(axis=(1, 2))
+        """Fraction of each tile that is not 0, which is salt or any class, N values in 0..1. It needs masks."""
+        return (self.require_masks() != 0).mean(axis=(1, 2))
 
     @property
     def fingerprint(self) -> str:

@@ -86,6 +86,12 @@ def scalars_of(scalars: Scalars | None, count: int, preprocess: Preprocess) -> T
     return values
 
 
+def unit_scale(images: Tensor) -> Tensor:
+    """uint8, uint16 or floating point -> float32 in 0..1."""
+    scale = 1 if images.is_floating_point() else torch.iinfo(images.dtype).max
+    return images.float() / scale
+
+
 def _numbers(scalars: Any) -> npt.NDArray[np.float64]:
     try:
         array = np.asarray(scalars)
@@ -104,7 +110,7 @@ def _values(images: Array | Tensor) -> Tensor:
             low, high = batch.min().item(), batch.max().item()
             raise ValueError(
                 f"floating-point images must be in 0..1 without NaN, got {_told(low)} to {_told(high)}: "
-                f"{_range_hint(low, high)}"
+                f"{range_hint(low, high)}"
             )
     elif batch.dtype not in (torch.uint8, torch.uint16):
         raise ValueError(f"images must be uint8, uint16 or floating point in 0..1, got {batch.dtype}")
@@ -128,7 +134,7 @@ def _told(value: float) -> str:
     return short if 0 <= value <= 1 or not 0 <= float(short) <= 1 else repr(value)
 
 
-def _range_hint(low: float, high: float) -> str:
+def range_hint(low: float, high: float) -> str:
     """Return how images of another range become images in 0..1."""
     if not (np.isfinite(low) and np.isfinite(high)):
         return "replace NaN and infinite samples, for instance by the mean of the others"

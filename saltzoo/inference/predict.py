@@ -8,13 +8,13 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._checks import check_counts
-from .._torch import evaluating, wrapper_hint
-from ..contracts import SegmentationModel, SegOutput
-from ..preprocess import Preprocess
-from .inputs import Array, Scalars, batch_of, image_of, scalars_of
+from ..contracts import SegmentationModel
+from ._run import Run
+from .inputs import Array, Scalars, batch_of, image_of, scalars_of, unit_scale
+from .tta import Mean, Transform
 
 
 @overload
@@ -23,7 +23,8 @@ def predict(
     images: Array,
     *,
     scalars: Scalars | None = ...,
-    tta: str | None = ...,
+    tta: str | Sequence[Transform] | None = ...,
+    tta_mean: Mean = ...,
     batch_size: int = ...,
 ) -> Array: ...
 @overload
@@ -32,7 +33,8 @@ def predict(
     images: Tensor,
     *,
     scalars: Scalars | None = ...,
-    tta: str | None = ...,
+    tta: str | Sequence[Transform] | None = ...,
+    tta_mean: Mean = ...,
     batch_size: int = ...,
 ) -> Tensor: ...
 @overload
@@ -41,7 +43,8 @@ def predict(
     images: Sequence[Array | Tensor],
     *,
     scalars: Scalars | None = ...,
-    tta: str | None = ...,
+    tta: str | Sequence[Transform] | None = ...,
+    tta_mean: Mean = ...,
     batch_size: int = ...,
 ) -> list[Array | Tensor]: ...
 def predict(
@@ -49,7 +52,8 @@ def predict(
     images: Array | Tensor | Sequence[Array | Tensor],
     *,
     scalars: Scalars | None = None,
-    tta: str | None = None,
+    tta: str | Sequence[Transform] | None = None,
+    tta_mean: Mean = "probabilities",
     batch_size: int = 32,
 ) -> Array | Tensor | list[Array | Tensor]:
     """Return the probabilities of tiles, computed with the model's preprocessing on the model's device.
@@ -65,7 +69,11 @@ def predict(
             numpy or torch, uint8, uint16, or floating point in 0..1.
         scalars: number of each image for a model that reads one, such as its depth; N numbers in the unit with which
             the model was trained, or one for one tile. None for other models.
-        tta: "hflip" averages the probabilities of each tile and its mirror image. None: no averaging.
+        tta: test-time augmentation, which averages the results of transformed tiles. "hflip": the tile and its mirror
+            image; "flips": horizontal and vertical, 4 in all; "d4": the flips of the tile and of its transpose, 8;
+            "scales": 0.8, 1 and 1.25 times its size. Or a sequence of transforms of `saltzoo.inference`, or of your
+            own, that are averaged; a `Compose()` without transforms is the tile itself. None: no averaging.
+        tta_mean: what is averaged, "probabilities" or "logits".
         batch_size: number of tiles per batch. Tiles in a batch have the same size.
 
     Returns:
@@ -74,7 +82,8 @@ def predict(
         for K classes.
 
     Raises:
-        TypeError: if the model has no preprocess, the images are not arrays, or the scalars are not numbers.
+        TypeError: if the model has no preprocess, the images are not arrays, the scalars are not numbers, or an item
+            of `tta` is no transform.
         ValueError: if the shape, dtype or range of the images is wrong, scalars are missing, not finite or not read by
             the model, or an option is unknown.
 
@@ -84,39 +93,25 @@ def predict(
         >>> predict(model, np.zeros((3, 101, 101), dtype=np.uint8)).shape
         (3, 101, 101)
     """
-    module, preprocess = _parts_of(model)
-    if tta not in (None, "hflip"):
-        raise ValueError(f'tta must be None or "hflip", got {tta!r}')
     check_counts(batch_size=batch_size)
-    run = _Run(module, preprocess, tta, batch_size)
+    run = _Batches(Run.of(model, tta, tta_mean), batch_size)
+    preprocess = run.run.preprocess
     if isinstance(images, (np.ndarray, Tensor)):
         batch = batch_of(images, preprocess)
         result = _like(run.predict(batch, scalars_of(scalars, len(batch), preprocess)), images)
         return result[0] if images.ndim == 2 else result
+    if not isinstance(images, Sequence) or isinstance(images, str):
+        raise TypeError(
+            f"images must be tiles as a numpy array or a torch tensor, or a list of them, got {type(images).__name__}"
+        )
     return _predict_list(run, images, scalars)
 
 
-def _parts_of(model: SegmentationModel) -> tuple[nn.Module, Preprocess]:
-    """Return a model as a module, and its preprocess, which a wrapper of torch.compile passes on."""
-    wrong = TypeError(f"{type(model).__name__} is not a saltzoo model: it has no preprocess. {wrapper_hint(model)}")
-    if not isinstance(model, nn.Module):
-        raise wrong
-    try:
-        preprocess = model.preprocess
-    except AttributeError:
-        raise wrong from None
-    if not isinstance(preprocess, Preprocess):
-        raise TypeError(f"model.preprocess must be a saltzoo.Preprocess, got {type(preprocess).__name__}")
-    return model, preprocess
-
-
 @dataclass(frozen=True)
-class _Run:
-    """A model and how it predicts."""
+class _Batches:
+    """A run and the number of tiles that it takes at a time."""
 
-    model: nn.Module
-    preprocess: Preprocess
-    tta: str | None
+    run: Run
     batch_size: int
 
     def predict(self, images: Tensor, scalars: Tensor | None) -> Tensor:
@@ -129,30 +124,20 @@ class _Run:
 
     @torch.inference_mode()
     def _predict(self, images: Tensor, scalars: Tensor | None) -> Tensor:
-        weight = next(self.model.parameters(), torch.empty(0, device=images.device))
         results = []
-        with evaluating(self.model) as view:
+        with self.run.started(images.device) as started:
             for first in range(0, len(images), self.batch_size):
                 part = slice(first, first + self.batch_size)
-                tiles = _unit_scale(images[part].to(weight.device))
-                prepared = self.preprocess(self.preprocess.assemble(tiles, None if scalars is None else scalars[part]))
-                probabilities = self._mirrored(view, prepared.to(weight.dtype))
-                unpadded = self.preprocess.unpad(probabilities, (images.shape[-2], images.shape[-1]))
-                results.append(unpadded.to(images.device))
+                tiles = unit_scale(images[part].to(started.device))
+                maps = started.probabilities(tiles, None if scalars is None else scalars[part])  # N K H W
+                results.append((maps[:, 0] if maps.shape[1] == 1 else maps).to(images.device))
         return torch.cat(results)
 
-    def _mirrored(self, view: nn.Module, prepared: Tensor) -> Tensor:
-        """Return the probabilities of a batch, which `tta` averages with those of its mirror image."""
-        probabilities = _probabilities(view(prepared))
-        if self.tta is None:
-            return probabilities
-        return (probabilities + _probabilities(view(prepared.flip(-1))).flip(-1)) / 2
 
-
-def _predict_list(run: _Run, images: Sequence[Array | Tensor], scalars: Scalars | None) -> list[Array | Tensor]:
+def _predict_list(run: _Batches, images: Sequence[Array | Tensor], scalars: Scalars | None) -> list[Array | Tensor]:
     """Predict tiles of one size and dtype together, in full batches."""
-    tiles = [image_of(image, run.preprocess, position) for position, image in enumerate(images)]
-    values = scalars_of(scalars, len(tiles), run.preprocess)
+    tiles = [image_of(image, run.run.preprocess, position) for position, image in enumerate(images)]
+    values = scalars_of(scalars, len(tiles), run.run.preprocess)
     groups: dict[Any, list[int]] = {}
     for position, tile in enumerate(tiles):
         groups.setdefault((tile.shape, tile.dtype, tile.device), []).append(position)
@@ -163,18 +148,6 @@ def _predict_list(run: _Run, images: Sequence[Array | Tensor], scalars: Scalars 
         for position, one in zip(positions, probabilities, strict=True):
             results[position] = _like(one, images[position])
     return results
-
-
-def _unit_scale(images: Tensor) -> Tensor:
-    """uint8, uint16 or floating point -> float32 in 0..1."""
-    scale = 1 if images.is_floating_point() else torch.iinfo(images.dtype).max
-    return images.float() / scale
-
-
-def _probabilities(output: Tensor | SegOutput) -> Tensor:
-    """Logits N 1 H W -> N H W; N K H W -> N K H W."""
-    logits = (output.logits if isinstance(output, SegOutput) else output).float()
-    return logits[:, 0].sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 
 def _like(result: Tensor, images: Array | Tensor) -> Any:

@@ -41,24 +41,23 @@ class Samples:
         values: H W.
         bits: bits of an unsigned sample, whose white is 2^bits - 1; None if the format defines no white.
         inverted: whether the smallest sample is white.
+        difference: largest difference between the colours of a pixel; above 0, the values are their luminance.
     """
 
     values: npt.NDArray[Any]
     bits: int | None
     inverted: bool = False
+    difference: int = 0
 
 
-def read_samples(path: str | os.PathLike[str], page: int | None) -> Samples:
-    """Read one page of a gray picture.
+def read_image_samples(path: str | os.PathLike[str], page: int | None, *, to_gray: bool) -> Samples:
+    """Read one page of a gray picture; with `to_gray`, the luminance of one in colours.
 
     Raises:
         OSError: if the file cannot be opened.
-        TypeError: if `page` is no whole number.
-        ValueError: if the file is damaged or no picture, has too many pixels, is in colours or partly transparent, or
-            has several pages and `page` is None, or no such page.
+        ValueError: if the file is damaged or no picture, has too many pixels, is in colours without `to_gray`, or
+            partly transparent, or has several pages and `page` is None, or no such page.
     """
-    if page is not None and (not isinstance(page, int) or isinstance(page, bool)):
-        raise TypeError(f"page must be a whole number or None, got {page!r}")
     try:
         # From a path, Pillow maps a TIFF file into memory, and version 13.0 scrambles one that is stored on its side.
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as picture:
@@ -70,7 +69,8 @@ def read_samples(path: str | os.PathLike[str], page: int | None) -> Samples:
                 layout = _Layout.of(picture)
                 picture.load()
                 # A camera or scanner may store the picture on its side. Pillow turns TIFF files itself.
-                return _samples(picture if layout.name == "TIFF" else ImageOps.exif_transpose(picture), layout)
+                turned = picture if layout.name == "TIFF" else ImageOps.exif_transpose(picture)
+                return _samples(turned, layout, to_gray=to_gray)
     except _Refusal as refusal:
         raise ValueError(f"{path} {refusal}") from None
     except Image.DecompressionBombError as error:
@@ -155,7 +155,7 @@ def _count_pages(picture: Image.Image) -> int:
     return count
 
 
-def _samples(picture: Image.Image, layout: _Layout) -> Samples:
+def _samples(picture: Image.Image, layout: _Layout, *, to_gray: bool) -> Samples:
     mode = picture.mode
     if layout.cut:
         raise _Refusal(f"has 16-bit samples in the mode {mode}, of which 8 bits can be read: save it in gray, 16 bits")
@@ -178,12 +178,22 @@ def _samples(picture: Image.Image, layout: _Layout) -> Samples:
         return Samples(values.view(np.int8), None) if layout.signed else Samples(values, 8)
     if mode not in ("1", "L", "P", "LA", "La", "PA", "RGB", "RGBA", "RGBa"):
         raise _Refusal(f"is in the colour space {mode}: save it in gray")
-    colours = np.asarray(picture if mode == "RGB" and plain else picture.convert("RGBA"))
+    return _of_colours(np.asarray(picture if mode == "RGB" and plain else picture.convert("RGBA")), to_gray=to_gray)
+
+
+def _of_colours(colours: npt.NDArray[np.uint8], *, to_gray: bool) -> Samples:
+    """H W 3, or H W 4 with opacity -> gray samples."""
     if colours.shape[-1] == 4 and (colours[..., 3] < 255).any():
         raise _Refusal("is partly transparent: fill the transparent pixels with gray")
-    if (colours[..., :3] != colours[..., :1]).any():
+    red, green, blue = (colours[..., channel] for channel in range(3))
+    if (red == green).all() and (red == blue).all():
+        return Samples(np.ascontiguousarray(red), 8)
+    if not to_gray:
         raise _Refusal(
             "is in colours: save it in gray, and undo a colour map by its inverse, because the luminance of its "
-            "colours is no amplitude"
+            "colours is no amplitude; or take the luminance with to_gray=True"
         )
-    return Samples(np.ascontiguousarray(colours[..., 0]), 8)
+    channels = colours[..., :3]
+    difference = int((channels.max(-1) - channels.min(-1)).max())
+    luminance = np.asarray(Image.fromarray(np.ascontiguousarray(channels)).convert("L"))
+    return Samples(luminance, 8, difference=difference)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+import warnings
 from numbers import Real
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ._samples import Samples, read_samples
+from ._arrays import is_array_file, read_array_samples
+from ._samples import Samples, read_image_samples
 
 Gray = npt.NDArray[np.uint8 | np.uint16 | np.float32]
 
 SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    {
+        *(".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".npz", ".pbm", ".pfm", ".pgm", ".png", ".ppm"),
+        *(".tif", ".tiff", ".webp"),
+    }
 )
 """Names of files in these formats end with these suffixes, in lower case."""
 
@@ -25,27 +28,35 @@ _DARK = {8: 1, 16: 4095}
 
 
 def read_picture(
-    path: str | os.PathLike[str], *, value_range: tuple[float, float] | None = None, page: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    value_range: tuple[float, float] | None = None,
+    page: int | None = None,
+    to_gray: bool = False,
 ) -> Gray:
     """Read a gray picture, so that `predict` sees the gray levels that the file means.
 
-    BMP, GIF, JPEG, PNG, PPM, TIFF and WEBP files are read. Without `value_range`, samples of 1, 8, 12 or 16 unsigned
-    bits are gray levels from 0 to 2^bits - 1. No format defines black and white for signed, 32-bit and floating-point
+    BMP, GIF, JPEG, PNG, PPM, TIFF and WEBP files are read, and NumPy's .npy and .npz without pickled objects. The
+    content of a file tells its format, not its suffix. Without `value_range`, samples of 1, 8, 12 or 16 unsigned bits
+    are gray levels from 0 to 2^bits - 1. No format defines black and white for signed, 32-bit and floating-point
     samples. A palette, or RGB, is read if all its colours are gray; an alpha channel, if every pixel is opaque.
 
     Args:
         path: file.
         value_range: samples (black, white), for instance (-3000.0, 3000.0), of which every sample is one or lies
             between; None for the full scale of unsigned samples.
-        page: page of a file of several, from 0; None for a file of one page.
+        page: page of a file of several, from 0; None for a file of one page. The pages of an .npy file are the first
+            axis of an array N H W, those of an .npz file its arrays.
+        to_gray: whether colours are replaced by their luminance (ITU-R BT.601), with a UserWarning if the colours of a
+            pixel differ. False raises for them.
 
     Returns:
         H W: uint8, or uint16 from 16-bit samples; float32 in 0..1 with `value_range`, or from 12-bit samples.
 
     Raises:
         OSError: if the file cannot be opened.
-        TypeError: if `value_range` is not a pair of numbers.
-        ValueError: if the file is damaged or no picture, or has too many pixels; if it is in colours or partly
+        TypeError: if `value_range` is not a pair of numbers, or `page` no whole number.
+        ValueError: if the file is damaged or no picture, or has too many pixels or none; if it is in colours or partly
             transparent; if it has several pages and `page` is None, or no such page; if `value_range` is missing or
             does not hold every sample, or a sample is NaN; if all 16-bit samples are below 4096, or all 8-bit samples
             below 2, but not all 0.
@@ -59,7 +70,13 @@ def read_picture(
         [[0.0, 0.5, 1.0]]
     """
     _check_range(value_range)
-    samples = read_samples(path, page)
+    samples = read_samples(path, page, to_gray=to_gray)
+    if samples.difference:
+        warnings.warn(
+            f"{path} is in colours that differ by up to {samples.difference} of 255: their luminance is used. If they "
+            "are a colour map, undo it by its inverse, because the luminance is no amplitude",
+            stacklevel=2,
+        )
     values, bits = samples.values, samples.bits
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
@@ -91,57 +108,30 @@ def read_picture(
     return full - values if samples.inverted else values
 
 
-def read_mask(path: str | os.PathLike[str]) -> tuple[npt.NDArray[np.bool_], int]:
-    """Read a mask of one page: 0 for background, and 1, 255 or 65535 for salt.
+def read_amplitudes(path: str | os.PathLike[str], *, page: int | None = None) -> npt.NDArray[np.float32]:
+    """Read the samples of a gray picture or array as stored, without a meaning of black and white.
+
+    They are for `predict_tiled(..., normalize="survey")`, which takes its statistics from them. NaN samples stay.
 
     Args:
         path: file in one of the formats of `read_picture`, gray.
+        page: page of a file of several, from 0; None for a file of one page.
 
     Returns:
-        H W, True for salt; and the value of salt, 0 without salt. 255 stands for the white of any number of bits.
+        H W, float32. An .npy file of such samples is mapped into memory, and not read as a whole.
 
     Raises:
         OSError: if the file cannot be opened.
-        ValueError: if the file is damaged, no picture, or not gray, or holds another value, or two for salt.
+        TypeError: if `page` is no whole number.
+        ValueError: if the file is damaged, no picture or not gray, or its smallest sample is white, or it has several
+            pages and `page` is None, or no such page.
     """
-    samples = read_samples(path, None)
-    mask, salt = mask_of(samples.values, str(path))
+    samples = read_samples(path, page, to_gray=False)
     if samples.inverted:
-        mask, salt = ~mask, 255
-    return mask, salt * 255 if samples.bits == 1 else min(salt, 255)
-
-
-def mask_of(values: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.bool_], int]:
-    """Return where the samples of a mask are salt, and the value of salt, 0 without salt.
-
-    Raises:
-        ValueError: if `values` holds others than 0 and one of 1, 255 and 65535; `where` names the file.
-    """
-    salt = values.max().item() if values.size else 0
-    mask = values == salt if salt else np.zeros(values.shape, np.bool_)
-    if salt not in (0, 1, 255, 65535) or not (mask | (values == 0)).all():
-        found = np.unique(values)
-        listed = ", ".join(f"{value:g}" for value in found[:6].tolist()) + (", ..." if len(found) > 6 else "")
         raise ValueError(
-            f"{where} must hold 0 for background and one of 1, 255 and 65535 for salt, got the values {listed}: "
-            "write masks with two values"
+            f"{path} must store amplitudes, but says that its smallest sample is white: read it as a picture"
         )
-    return mask, int(salt)
-
-
-def check_one_meaning(salt: Mapping[str, int]) -> None:
-    """Raise ValueError if some masks mark salt by 1 and others by 255 or 65535, which may be unknown pixels there.
-
-    Args:
-        salt: by file, the value of salt, 0 without salt.
-    """
-    ones = [name for name, value in salt.items() if value == 1]
-    whites = [name for name, value in salt.items() if value > 1]
-    if ones and whites:
-        raise ValueError(
-            f"masks must mark salt by one value, got 1 in {ones[0]} and {salt[whites[0]]} in {whites[0]}: write 0 and "
-            "255 in every mask (if 255 marks unknown pixels, decide for each whether it is salt)"
-        )
+    return samples.values.astype(np.float32, copy=False)
 
 
 def as_uint8(picture: Gray) -> npt.NDArray[np.uint8]:
@@ -156,6 +146,15 @@ def as_uint8(picture: Gray) -> npt.NDArray[np.uint8]:
     if picture.dtype == np.uint16:
         return ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.rint(picture * np.float32(255)).astype(np.uint8)
+
+
+def read_samples(path: str | os.PathLike[str], page: int | None, *, to_gray: bool) -> Samples:
+    """Return the samples of a file with what the file says about them; see `read_picture`."""
+    if page is not None and (not isinstance(page, int) or isinstance(page, bool)):
+        raise TypeError(f"page must be a whole number or None, got {page!r}")
+    if is_array_file(path):
+        return read_array_samples(path, page)
+    return read_image_samples(path, page, to_gray=to_gray)
 
 
 def _check_range(value_range: tuple[float, float] | None) -> None:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import draw
 from ..data import Tiles
 from ..models import Segmenter
 from ..zoo.save import save_pretrained
+from .evaluation import Score
+from .history import History
 from .recipe import Recipe
-from .resume import MODEL, PICTURE, History
+from .resume import MODEL, PICTURE
 from .scalars import predict_tiles
 from .training_only import without_training_options
 
@@ -58,13 +61,12 @@ class Artifacts:
 
     def save(self, model: Segmenter, history: History, scores: Mapping[str, float] | None = None) -> None:
         """Write the checkpoint and the picture, with given scores or that of the last epoch."""
-        self._write(model, self.folder, history, scores or {"salt_map": history[-1][2]})
+        self._write(model, self.folder, history, scores or _scores_of(history))
         self._draw(model)
 
     def save_snapshot(self, model: Segmenter, history: History) -> None:
         """Write a separate checkpoint at the end of a cycle."""
-        epoch, _, score, _ = history[-1]
-        self._write(model, self.out / f"snapshot_{epoch}", history, {"salt_map": score})
+        self._write(model, self.out / f"snapshot_{history[-1].number}", history, _scores_of(history))
 
     def _write(self, model: Segmenter, folder: Path, history: History, scores: Mapping[str, float]) -> None:
         save_pretrained(
@@ -84,7 +86,7 @@ class Artifacts:
             **self.held_out,
             "seed": self.recipe.seed,
             "epoch": f"{len(history)} of {self.recipe.epochs}",
-            "minutes": round(sum(seconds for *_, seconds in history) / 60, 1),
+            "minutes": round(sum(epoch.seconds for epoch in history) / 60, 1),
             "machine": self.machine,
         }
 
@@ -95,8 +97,19 @@ class Artifacts:
         count = min(SHOWN, len(choice))
         shown = self.validation.select(choice[np.linspace(0, len(choice) - 1, count).astype(int)])
         device = next(model.parameters()).device
-        guesses = (predict_tiles(model, shown, device) > 0.5).cpu().numpy()
+        probabilities = predict_tiles(model, shown, device)  # N H W or N K H W
+        several = probabilities.ndim == 4
+        guesses = (probabilities.argmax(1).byte() if several else probabilities > 0.5).cpu().numpy()
         pictures = []
         for image, guess, truth in zip(shown.images, guesses, shown.require_masks(), strict=True):
-            pictures += [draw.overlay(image, guess), draw.overlay(image, truth)]
-        draw.save_png(draw.contact_sheet(pictures, columns=6), self.out / PICTURE)
+            pictures += [self._overlay(image, guess), self._overlay(image, truth)]
+        draw.save_png(draw.contact_sheet(pictures, columns=6), self.out / PICTURE, overwrite=True)
+
+    def _overlay(self, image: draw.Picture, mask: npt.NDArray[Any]) -> draw.Picture:
+        if mask.dtype == np.bool_:
+            return draw.overlay(image, mask)
+        return draw.overlay_labels(image, mask, ignore_index=self.recipe.ignore_index)
+
+
+def _scores_of(history: History) -> dict[str, float]:
+    return Score(history[-1].score, history[-1].class_iou).named()

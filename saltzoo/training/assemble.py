@@ -62,7 +62,8 @@ def build_optimizer(part: OptimizerPart, model: nn.Module) -> torch.optim.Optimi
 
 def build_loss(recipe: Recipe) -> tuple[DeepSupervisionLoss, WeightedSum]:
     """Return the loss of the model's output, and the sum within it, whose weights follow the recipe's curves."""
-    losses = [create_loss(part.name, **part.options) for part in recipe.losses]
+    unknown = {} if recipe.ignore_index is None else {"ignore_index": recipe.ignore_index}
+    losses = [create_loss(part.name, **{**part.options, **unknown}) for part in recipe.losses]
     mask = WeightedSum(losses, [part.curve(0.0) for part in recipe.losses])
     weights = recipe.supervision
     loss = DeepSupervisionLoss(
@@ -70,6 +71,7 @@ def build_loss(recipe: Recipe) -> tuple[DeepSupervisionLoss, WeightedSum]:
         map_weight=weights.map_weight,
         image_weight=weights.image_weight,
         auxiliary_weight=weights.auxiliary_weight,
+        ignore_index=recipe.ignore_index,
     )
     return loss, mask
 

@@ -12,6 +12,7 @@ import torch
 from .._checks import check_flags
 from ..data import Tiles
 from .artifacts import Artifacts
+from .classes import with_labels
 from .fit import fit
 from .leakage import check_leakage
 from .process import Process
@@ -51,13 +52,15 @@ def cross_validate(
         tell: called with lines of text.
 
     Returns:
-        The scores of `fit` over all tiles, each scored by the network of its fold.
+        The scores of `fit` over all tiles, each scored by the network of its fold: the mean over folds, weighted by
+        their numbers of tiles. That of a class's IoU is over the folds that have one.
 
     Raises:
         ValueError, OSError: as `fit` does. Folds without tiles, folders that hold other runs, and weights that have
             seen tiles of a fold are refused before the first run.
     """
     check_flags(resume=resume)
+    tiles = with_labels(recipe, tiles)
     folds = checked_folds(recipe, tiles, validating=range(recipe.folds))
     folders = [Path(out) / f"fold{fold}" for fold in range(recipe.folds)]
     started = [resume and (folder / STATE).exists() for folder in folders]
@@ -68,6 +71,7 @@ def cross_validate(
         if not started[fold]:
             check_leakage(one, Artifacts(one, held_out, folder, data=data, license=license, machine="").held_out)
     sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
     for fold in range(recipe.folds):
         tell(f"fold {fold} of {recipe.folds}")
         scores = fit(
@@ -84,6 +88,7 @@ def cross_validate(
             save_every=save_every,
             tell=tell,
         )
+        count = int(np.count_nonzero(folds == fold))
         for name, score in scores.items():
-            sums[name] = sums.get(name, 0.0) + score * int(np.count_nonzero(folds == fold))
-    return {name: total / len(tiles) for name, total in sums.items()}
+            sums[name], counts[name] = sums.get(name, 0.0) + score * count, counts.get(name, 0) + count
+    return {name: total / counts[name] for name, total in sums.items()}

@@ -6,22 +6,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from .._checks import check_flags
+from .._checks import check_counts, check_flags
 from ..data import Tiles
+from ..models import Segmenter
 from ..zoo.factory import create_model
 from .artifacts import Artifacts
-from .evaluation import evaluate
+from .classes import with_labels
+from .evaluation import Score, evaluate
 from .files import full_disk_explained
+from .history import EpochRecord, History, minutes_to
 from .opening import Run, open_run
 from .precision import with_amp_of
 from .process import Process
 from .recipe import Recipe
-from .resume import STATE, History, SavedRun, check_folder, minutes_to
+from .resume import STATE, SavedRun, check_folder
 from .tile_checks import checked_folds, in_order
 
 Tell = Callable[[str], None]
@@ -55,7 +59,7 @@ def fit(
 
     Args:
         recipe: the recipe.
-        tiles: tiles with masks, of all folds.
+        tiles: tiles with masks, of all folds; labels 0 to K - 1 for a model of K classes.
         out: folder of the run, created if it is missing.
         unlabelled: tiles for the recipe's student, which needs them.
         fold: number of the fold that validates; None for the recipe's.
@@ -72,18 +76,19 @@ def fit(
 
     Returns:
         Scores of the checkpoint as a user loads it, in float32: "salt_map", and "salt_map_hflip" with horizontal flips.
+        For K classes "mean_iou", "mean_iou_hflip", and "iou_class_0" to that of class K - 1, over all validation
+        pixels; a class in neither truth nor prediction has none.
 
     Raises:
-        ValueError: if recipe and tiles do not fit together (no tile validates, too few train, depths are missing),
-            weights that the recipe names may have seen validation tiles, or `out` holds another run. All of this is
-            checked before the first epoch.
+        ValueError: if recipe and tiles do not fit together (no tile validates, too few train, depths are missing, a
+            mask holds other values than the model's classes, a loss does not take them), weights that the recipe names
+            may have seen validation tiles, or `out` holds another run. All of this is checked before the first epoch.
         OSError: if weights that the recipe names are missing or cannot be reached, or the disk is full; files that were
             there before are then unchanged.
         KeyboardInterrupt: if the run is interrupted; `out` then holds the last saved epoch.
     """
     check_flags(resume=resume)
-    if save_every < 1:
-        raise ValueError(f"save_every must be at least 1 epoch, got {save_every}")
+    check_counts(save_every=save_every)
     recipe = replace(recipe, fold=recipe.fold if fold is None else fold, seed=recipe.seed if seed is None else seed)
     process, out = Process.current(device), Path(out)
     check_folder(out, resume=resume)
@@ -96,7 +101,7 @@ def fit(
                 f"the run of {saved.epochs} epochs gets {recipe.epochs - saved.epochs} more: its rate restarts for them"
             )
     recipe = with_amp_of(recipe, process.device, tell=tell)
-    tiles, unlabelled = in_order(tiles), None if unlabelled is None else in_order(unlabelled)
+    tiles, unlabelled = with_labels(recipe, in_order(tiles)), None if unlabelled is None else in_order(unlabelled)
     folds = checked_folds(recipe, tiles)
     validation = tiles.select(folds == recipe.fold)
     artifacts = Artifacts(recipe, validation, out, data=data, license=license, machine=process.machine)
@@ -113,11 +118,21 @@ def _epochs(run: Run, history: History, save_every: int) -> dict[str, float]:
         _write(run, history, save=True)  # a kill may have come between the state and the other files
     for epoch in range(len(history), recipe.epochs):
         loss, seconds = _train(run, epoch)
-        score = evaluate(run.trainer.kept, run.artifacts.validation, process, amp=recipe.amp == "bf16")
-        history.append((epoch + 1, round(loss, 5), round(score, 5), round(seconds, 1)))
+        score = _evaluate(run, run.trainer.kept, amp=recipe.amp == "bf16")
+        ious = tuple(round(iou, 5) for iou in score.class_iou)
+        history.append(EpochRecord(epoch + 1, round(loss, 5), round(score.value, 5), round(seconds, 1), ious))
         if process.main:
             _record(run, history, save=(epoch + 1) % save_every == 0 or epoch + 1 == recipe.epochs)
     return _finish(run, history)
+
+
+def _evaluate(run: Run, model: Segmenter, *, tta: str | None = None, amp: bool = False) -> Score:
+    """Score a model on the validation tiles."""
+    recipe = run.artifacts.recipe
+    classes, ignored = recipe.num_classes, recipe.ignore_index
+    return evaluate(
+        model, run.artifacts.validation, run.process, num_classes=classes, ignore_index=ignored, tta=tta, amp=amp
+    )
 
 
 def _train(run: Run, epoch: int) -> tuple[float, float]:
@@ -133,7 +148,7 @@ def _train(run: Run, epoch: int) -> tuple[float, float]:
 
 def _record(run: Run, history: History, *, save: bool) -> None:
     """Write the files of an epoch, and report it."""
-    epoch, loss, score, seconds = history[-1]
+    epoch, loss, score, seconds, ious = history[-1]
     recipe = run.artifacts.recipe
     try:
         _write(run, history, save=save)
@@ -141,7 +156,8 @@ def _record(run: Run, history: History, *, save: bool) -> None:
         _write(run, history, save=save)  # state and checkpoint are of one epoch
         raise
     speed = run.trainer.steps * recipe.batch_size / seconds if seconds else 0.0
-    run.tell(f"epoch {epoch}: loss {loss:.4f}  score {score:.4f}  {seconds:.1f} s  {speed:.1f} tiles/s")
+    of_classes = f" (IoU {' '.join('-' if isnan(iou) else f'{iou:.3f}' for iou in ious)})" if ious else ""
+    run.tell(f"epoch {epoch}: loss {loss:.4f}  score {score:.4f}{of_classes}  {seconds:.1f} s  {speed:.1f} tiles/s")
 
 
 def _write(run: Run, history: History, *, save: bool) -> None:
@@ -159,10 +175,8 @@ def _finish(run: Run, history: History) -> dict[str, float]:
     if process.world > 1:
         dist.barrier()  # the main process may still be writing
     model = create_model(f"local-dir:{artifacts.folder}").to(process.device)
-    scores = {
-        "salt_map": evaluate(model, artifacts.validation, process),
-        "salt_map_hflip": evaluate(model, artifacts.validation, process, tta="hflip"),
-    }
+    (name, value), *of_classes = _evaluate(run, model).named().items()
+    scores = {name: value, f"{name}_hflip": _evaluate(run, model, tta="hflip").value, **dict(of_classes)}
     if process.main:
         artifacts.save(run.trainer.kept, history, scores)
         reached = [(score, minutes_to(history, score)) for score in MILESTONES]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ..data import Tiles
 from .artifacts import Artifacts
 from .digests import TileDigests
 from .evaluation import evaluate
+from .history import History
 from .leakage import check_leakage
 from .process import Process
-from .resume import History, Identity, SavedRun, save_state
+from .resume import Identity, SavedRun, save_state
 from .scalars import check_depths, reads_scalar
-from .stored_labels import digest_of, read_labels, write_labels
+from .stored_labels import LABELS, digest_of, read_labels, write_labels
 from .student import check_unlabelled, pseudo_label
 from .synthetic_pool import check_synthetic
 from .trainer import Trainer
@@ -125,13 +131,42 @@ def _labelled(
 
     A resumed run reads them from its folder, and needs teachers only if the file is gone.
     """
-    recipe = artifacts.recipe
     if saved is not None and saved.labels is None:
         return identity, None
     if saved is not None and saved.labels is not None and unlabelled is not None:
         stored = read_labels(artifacts.out, unlabelled, saved.labels)
         if stored is not None:
             return replace(identity, labels=saved.labels, teachers=tuple(saved.identity["teachers"])), stored
+    if saved is not None:
+        with _loss_explained(artifacts.out / LABELS):
+            return _labels_made(artifacts, identity, unlabelled, saved, process, tell)
+    return _labels_made(artifacts, identity, unlabelled, saved, process, tell)
+
+
+@contextmanager
+def _loss_explained(labels: Path) -> Iterator[None]:
+    """Say that pseudo-labels are made again because the file that holds them is lost, if that fails."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        lost = "is damaged or of another run" if labels.exists() else "is missing"
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(
+            f"{labels} {lost}, and the pseudo-labels cannot be made again: {error}. Put back this file, or the "
+            f"teachers with which the run began"
+        ) from error
+
+
+def _labels_made(
+    artifacts: Artifacts,
+    identity: Identity,
+    unlabelled: Tiles | None,
+    saved: SavedRun | None,
+    process: Process,
+    tell: Tell,
+) -> tuple[Identity, Tiles | None]:
+    """Return the tiles that the teachers label, after a check of all weights that the recipe names."""
+    recipe = artifacts.recipe
     start = recipe if saved is None else replace(recipe, model=replace(recipe.model, grow_from=None))
     weights = check_leakage(start, artifacts.held_out)
     for line in weights.warnings:
@@ -151,9 +186,26 @@ def _rehearse(artifacts: Artifacts, trainer: Trainer, process: Process) -> None:
     """Score one tile: what cannot be scored fails before the first epoch and not after it."""
     model, recipe = trainer.model, artifacts.recipe
     classes = 1 if model.config is None else model.config.model_args.get("num_classes", 1)
-    if classes != 1:
+    if classes != recipe.num_classes:
         raise ValueError(
-            f"fit trains models of one class, salt, as masks of Tiles are bool, got num_classes={classes} in "
-            f"model.options: leave it out, or write a loop of your own for several classes"
+            f"model.options must name the classes of {recipe.model.name!r}: write num_classes = {classes}, or another"
         )
-    evaluate(trainer.kept, artifacts.validation.select([0]), process, amp=recipe.amp == "bf16")
+    known = range(1) if recipe.ignore_index is None else _known(artifacts.validation, recipe.ignore_index)
+    if not len(known):
+        raise ValueError(
+            f"validation tiles must hold a pixel whose label is known, got ignore_index={recipe.ignore_index} at all "
+            f"pixels of {artifacts.held_out['held_out']}: validate another fold, or label some"
+        )
+    evaluate(
+        trainer.kept,
+        artifacts.validation.select([int(known[0])]),
+        process,
+        num_classes=classes,
+        ignore_index=recipe.ignore_index,
+        amp=recipe.amp == "bf16",
+    )
+
+
+def _known(tiles: Tiles, ignore_index: int) -> npt.NDArray[np.int64]:
+    """Return the positions of tiles with a pixel that is not ignored."""
+    return np.flatnonzero((tiles.require_masks() != ignore_index).any(axis=(1, 2)))

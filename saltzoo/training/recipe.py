@@ -12,9 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from .._config import Count, Fraction, Range, check_finite_table, check_limits, read_options, to_table
-from ..data import Augment, SurveyAugment, Tiles, folds_by_id, picture_of, stratified_folds
+from ..data import (
+    Augment,
+    SurveyAugment,
+    Tiles,
+    find_neighbours,
+    folds_by_id,
+    grouped_folds,
+    picture_of,
+    stratified_folds,
+)
 from .recipe_parts import (
     BCE_INTO_LOVASZ,
+    CE_INTO_LOVASZ,
     AveragePart,
     LossPart,
     ModelPart,
@@ -41,20 +51,24 @@ class Recipe:
         compile: mode of torch.compile for the network, or "off". Compiling takes a minute or more, and makes each step
             faster; "reduce-overhead" uses CUDA graphs on a GPU.
         split: rule that assigns tiles to folds: "id" (`saltzoo.data.folds_by_id`, where tiles that `read_folder` cut
-            from one picture are in one fold), or "coverage"
-            (`saltzoo.data.stratified_folds` with seed 0 of the tiles sorted by id, which depends on all tiles
-            together).
+            from one picture are in one fold), "coverage" (`saltzoo.data.stratified_folds` with seed 0 of the tiles
+            sorted by id), or "mosaic" (`saltzoo.data.grouped_folds` of the neighbours that are found among the tiles).
+            The last two depend on all tiles together.
         folds: number of folds that the tiles are split into.
         fold: number of the fold that validates, from 0.
         seed: seed of first weights, order, augmentation and dropout.
         optimizer: optimiser.
         rate: schedule of the learning rate.
-        losses: terms of the mask's loss.
+        losses: terms of the mask's loss. Without them cross-entropy first, then mostly the Lovász hinge, or the Lovász
+            softmax if the model has several classes.
+        ignore_index: value in the masks of unknown pixels, such as 255, which count in no loss and no score; None if
+            every pixel is known. Every loss gets it.
         supervision: weights of the losses on the model's other outputs.
         augment: options of `saltzoo.data.Augment`.
         survey: options of `saltzoo.data.SurveyAugment`, which comes before `augment`; None for tiles of one survey.
         average: average of the weights that checkpoints hold.
-        dtype: type of the saved weights: "float16" halves the file. Final scores are of the saved weights.
+        dtype: type of the saved weights: "float16" halves the file, "int8" quarters it. Final scores are of the saved
+            weights.
         frozen_until: fraction of all steps by which the encoder is unfrozen, stage by stage; 0 freezes none.
         frozen_batch_norm: keep the batch norms of the encoder at their first values.
         student: unlabelled tiles that are learnt from; None for labelled tiles alone.
@@ -66,18 +80,19 @@ class Recipe:
     batch_size: Count = 32
     amp: Literal["auto", "off", "bf16"] = "auto"
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
-    split: Literal["id", "coverage"] = "id"
+    split: Literal["id", "coverage", "mosaic"] = "id"
     folds: Annotated[int, Range(2)] = 5
     fold: int = 0
     seed: Annotated[int, Range(0)] = 0
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)
     rate: RatePart = field(default_factory=RatePart)
     losses: tuple[LossPart, ...] = BCE_INTO_LOVASZ
+    ignore_index: Annotated[int, Range(0, 255)] | None = None
     supervision: SupervisionPart = field(default_factory=SupervisionPart)
     augment: Augment = field(default_factory=Augment)
     survey: SurveyAugment | None = None
     average: AveragePart = field(default_factory=AveragePart)
-    dtype: Literal["float32", "float16"] = "float32"
+    dtype: Literal["float32", "float16", "int8"] = "float32"
     frozen_until: Fraction = 0.0
     frozen_batch_norm: bool = False
     student: StudentPart | None = None
@@ -87,6 +102,9 @@ class Recipe:
         check_limits(self)
         if not 0 <= self.fold < self.folds:
             raise ValueError(f"fold must be 0 to {self.folds - 1}, got {self.fold}")
+        if self.losses is BCE_INTO_LOVASZ or self.losses is CE_INTO_LOVASZ:  # none was named
+            object.__setattr__(self, "losses", BCE_INTO_LOVASZ if self.num_classes == 1 else CE_INTO_LOVASZ)
+        self._check_classes()
         if not self.losses:
             raise ValueError("a recipe needs a loss: give [[losses]] with a name and a weight")
         for part in self.losses:
@@ -104,6 +122,32 @@ class Recipe:
             )
         self.cycle_ends  # noqa: B018  # raises if there are too few epochs for the cycles
         check_finite_table(self.to_dict())
+
+    def _check_classes(self) -> None:
+        classes, ignored = self.num_classes, self.ignore_index
+        if classes > 256:
+            raise ValueError(f"model.options.num_classes must be at most 256, as masks hold 8 bits, got {classes}")
+        if ignored is not None and ignored < max(classes, 2):
+            raise ValueError(
+                f"ignore_index must be no class, 0 to {max(classes, 2) - 1}, got {ignored}: mark unknown pixels by 255"
+            )
+        for part in self.losses:
+            if part.options.get("ignore_index", ignored) != ignored:
+                raise ValueError(
+                    f"ignore_index of loss {part.name!r} must be that of the recipe, {ignored}, got "
+                    f"{part.options['ignore_index']}: give the recipe ignore_index, which every loss gets"
+                )
+        if self.student is not None and classes > 1:
+            raise ValueError(
+                f"a student must have one class, salt, as teachers agree on masks, got num_classes={classes} in "
+                f"model.options: leave [student] out, or num_classes"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the model: 1 for salt alone."""
+        classes = self.model.options.get("num_classes", 1)
+        return classes if isinstance(classes, int) else 1  # create_model refuses what is no number
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Recipe:
@@ -124,6 +168,8 @@ class Recipe:
         """Return the fold in which each tile validates, N numbers from 0. The order of the tiles has no influence."""
         if self.split == "id":
             return folds_by_id(tiles.ids, n_folds=self.folds, group=picture_of)
+        if self.split == "mosaic":
+            return grouped_folds(find_neighbours(tiles), n_folds=self.folds)
         order = sorted(range(len(tiles)), key=tiles.ids.__getitem__)
         folds = np.empty(len(tiles), dtype=np.int64)
         folds[order] = stratified_folds(tiles.coverage[order], n_folds=self.folds, seed=0)

@@ -226,3 +226,9 @@ BCE_INTO_LOVASZ = (
     LossPart("lovasz_hinge", ((0.05, 0.0), (0.10, 1.0)), {"margin": "elu", "symmetric": True}),
 )
 """Losses of a recipe that names none: cross-entropy first, then mostly the Lovász hinge."""
+
+CE_INTO_LOVASZ = (
+    LossPart("ce_loss", ((0.05, 1.0), (0.10, 0.2))),
+    LossPart("lovasz_softmax", ((0.05, 0.0), (0.10, 1.0))),
+)
+"""The same for several classes, with the Lovász softmax."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +12,9 @@ import torch
 from ..preprocess import Preprocess
 from .digests import TileDigests
 from .files import replaced
+from .history import History, from_rows, to_csv, to_rows
 from .recipe import Recipe
 from .stored_labels import LABELS
-
-History = list[tuple[int, float, float, float]]
-"""Number, loss, score and seconds of each finished epoch."""
 
 MODEL = "model"
 STATE = "last.pt"
@@ -26,25 +22,14 @@ LOG = "log.csv"
 PICTURE = "predictions.png"
 
 
-def minutes_to(history: History, score: float) -> float | None:
-    """Return the minutes of training steps until an epoch first reached a score, or None if none did.
-
-    Example:
-        >>> minutes_to([(1, 0.9, 0.5, 30.0), (2, 0.7, 0.8, 30.0)], 0.75)
-        1.0
-    """
-    for done, (*_, reached, _) in enumerate(history, 1):
-        if reached >= score:
-            return sum(seconds for *_, seconds in history[:done]) / 60
-    return None
-
-
 def check_folder(out: Path, *, resume: bool) -> None:
-    """Raise if a new run would overwrite one, or there is no run to resume.
+    """Raise if a new run would overwrite one or a file, or there is no run to resume.
 
     Raises:
-        ValueError: in either case.
+        ValueError: in any of these cases.
     """
+    if files := [path for path in (out, *out.parents) if path.is_file()]:
+        raise ValueError(f"out must be a folder, got {out}, where {files[0]} is a file: choose another folder")
     there = (out / STATE).exists()
     if there and not resume:
         raise ValueError(f"{out} holds a run already: resume it, or choose another folder")
@@ -133,8 +118,13 @@ class SavedRun:
                 f"{out / STATE} does not say which tiles validate, as an earlier version of saltzoo wrote it: resume "
                 f"the run with that version, or start again in another folder"
             )
-        history = [(int(epoch), loss, score, seconds) for epoch, loss, score, seconds in state["history"]]
-        return cls(out, state["parts"], state["identity"], Preprocess.from_dict(state["preprocess"]), history)
+        return cls(
+            out,
+            state["parts"],
+            state["identity"],
+            Preprocess.from_dict(state["preprocess"]),
+            from_rows(state["history"]),
+        )
 
     @property
     def labels(self) -> str | None:
@@ -216,19 +206,16 @@ def save_state(
     Raises:
         OSError: if a file cannot be written. The old one is then unchanged.
     """
-    rows = [list(row) for row in history]
     state = {
         "parts": {name: value.state_dict() for name, value in parts.items()},
         "identity": identity.to_state(),
         "preprocess": preprocess.to_dict(),
-        "history": rows,
+        "history": to_rows(history),
     }
     with replaced(out / STATE) as file:
         torch.save(state, file)
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([["epoch", "loss", "score", "seconds"], *rows])
     with replaced(out / LOG) as file:
-        file.write(text.getvalue().encode())
+        file.write(to_csv(history).encode())
 
 
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -14,6 +14,7 @@ from ..data import Tiles
 from ..models import Segmenter
 from ..preprocess import Preprocess
 from .assemble import build_average, build_initial_model, build_loss, build_optimizer
+from .classes import check_losses, with_labels
 from .precision import with_amp_of
 from .process import Process
 from .recipe import Recipe
@@ -70,7 +71,7 @@ class Trainer:
     ) -> None:
         if (pseudo is None) != (recipe.student is None):
             raise ValueError("a recipe with a student needs pseudo-labelled tiles, and one without takes none")
-        pools = [tiles] if pseudo is None else [tiles, pseudo]
+        pools = [with_labels(recipe, pool) for pool in ([tiles] if pseudo is None else [tiles, pseudo])]
         self._process = Process.current(device)
         self.recipe = recipe = with_amp_of(recipe, self._process.device)
         self._sampler = Sampler.of(recipe, self._process, labelled=len(tiles), pseudo=sum(map(len, pools[1:])))
@@ -89,6 +90,7 @@ class Trainer:
         if recipe.frozen_until > 0:
             self._unfreezing = GradualUnfreezing(self.model, until=recipe.frozen_until)
         self.loss, self._mask_loss = build_loss(recipe)
+        check_losses(recipe, list(self._mask_loss.losses), (tiles.images.shape[1], tiles.images.shape[2]))
         self.loss.to(self._process.device)
         self._net: nn.Module = self._wrapped()
         # All tiles lie on the device as bytes; they are augmented there, batch by batch.
@@ -153,7 +155,9 @@ class Trainer:
             x, y = self._images[index].float() / 255, self._masks[index]  # N H W
             if recipe.survey is not None:
                 x, y = recipe.survey(x, y, generator=noise)
-            x, y = recipe.augment(x, y, generator=noise)
+            x, y = recipe.augment(
+                x, y, generator=noise, ignore_index=recipe.ignore_index, num_classes=recipe.num_classes
+            )
             total += self._step(network_images(self.model, x[:, None], self._depths_of(index)), y)
         if self.average is not None and recipe.average.takes_epoch(epoch, recipe.epochs):
             self.average.update_parameters(self.model)

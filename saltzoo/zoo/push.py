@@ -42,7 +42,7 @@ def push_to_hub(
         license: licence of the weights.
         metrics: scores.
         recipe: description of the training.
-        dtype: "float32" or "float16".
+        dtype: "float32", "float16" or "int8".
 
     Returns:
         The commit's address and hash.

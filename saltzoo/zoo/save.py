@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,29 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import check_choice
-from .._torch import names_without_wrappers, unwrapped
+from .._torch import same_results, unwrapped
 from ..checkpoints.card import model_card
 from ..checkpoints.config import config_of, describe
 from ..checkpoints.files import write_files
 from ..checkpoints.folder import CARD, CONFIG, WEIGHTS, load_folder, tensors_to_bytes
+from ..checkpoints.quantized import dequantized
 from ..checkpoints.tensors import check_plain, shapes_of, tensors_of, to_stored
-from ..contracts import ModelConfig
 from .build import build_model
+from .differences import other_modules, patched
 from .registry import find_model
 from .restore import leave_out_heads
 
 _SHOWN = 3
-
-_SAME_AS = {
-    "PooledBatchNorm": "BatchNorm2d",
-    "SyncBatchNorm": "BatchNorm2d",
-    "BatchNorm1d": "BatchNorm2d",
-    "SyncBatchNormAct": "BatchNormAct2d",
-}
-"""Batch norms that compute the same in evaluation mode. Those of several processes replace the others in training."""
-
-_NO_EFFECT = re.compile(r"(, )?(inplace|momentum)=[^,]*")
-"""Settings that do not change what a network computes in evaluation mode."""
 
 
 def save_pretrained(
@@ -51,9 +40,11 @@ def save_pretrained(
 ) -> Path:
     """Write a checkpoint for `create_model("local-dir:DIRECTORY")` and the Hugging Face Hub.
 
-    The model of the config is built on "meta" and compared with the given one, so a model that was changed by hand
-    after `create_model` is refused. All files are written to a temporary folder, read back and then renamed, the config
-    last: a reader never sees part of a file, and an error while writing leaves the previous checkpoint.
+    The model of the config is built and compared with the given one, its modules and its results on random images, so
+    a model that was changed by hand after `create_model` is refused. Hooks and a replaced `forward` are not saved;
+    those that leave the results as they are may stay. All files are written to a temporary folder, read back and then
+    renamed, the config last: a reader never sees part of a file, and an error while writing leaves the previous
+    checkpoint.
 
     Args:
         model: made by `create_model`. Of a compiled model, DataParallel, DistributedDataParallel, or an average of
@@ -64,9 +55,11 @@ def save_pretrained(
         metrics: scores, each with name, value, data and the conditions of its measurement, such as fold and
             seed. "dataset" is the name of the data on the Hub, "org/name".
         recipe: description of the training.
-        dtype: "float32", or "float16" for half the size; loading always gives float32. With "float16", buffers
-            (running statistics of norms) stay in float32, as does a parameter that would overflow or lose more than a
-            thousandth of its norm.
+        dtype: "float32", "float16" for half the size, or "int8" for a quarter; loading always gives float32. With
+            "float16", buffers (running statistics of norms) stay in float32, as does a parameter that would overflow
+            or lose more than a thousandth of its norm. With "int8", filters of 64 values or more are stored in 8 bits
+            with a scale for each filter, which changes them by about a hundredth of their norm, and all others as
+            with "float16". Measure the score of what you saved.
 
     Returns:
         The directory.
@@ -77,17 +70,18 @@ def save_pretrained(
         FileExistsError: if the directory holds a README.md or config.json and no checkpoint.
         OSError: if the directory cannot be written.
     """
-    check_choice("dtype", dtype, ("float32", "float16"))
+    check_choice("dtype", dtype, ("float32", "float16", "int8"))
     folder = Path(directory).expanduser()
     _check_folder(folder)
     plain = unwrapped(model)
     config = describe(plain, labels=labels, license=license, metrics=metrics, recipe=recipe)
     tensors = tensors_of(plain)
     check_plain(tensors, f"this {type(plain).__name__} cannot be saved")
-    rebuilt = _rebuilt(plain, config_of(plain)[0])
+    rebuilt = _rebuilt(plain, "meta")
     _check_same(plain, tensors, rebuilt)
+    _check_results(plain, tensors, rebuilt)
     parameters = {name for name, _ in rebuilt.named_parameters(remove_duplicate=False)}
-    stored = to_stored(tensors, halve=parameters if dtype == "float16" else set())
+    stored = to_stored(tensors, parameters, dtype=dtype)
     files = {
         WEIGHTS: tensors_to_bytes(stored),
         CARD: model_card(config).encode(),
@@ -106,17 +100,18 @@ def _check_folder(folder: Path) -> None:
             raise FileExistsError(f"{folder / name} belongs to no checkpoint: move it, or choose another directory")
 
 
-def _rebuilt(model: nn.Module, config: ModelConfig) -> nn.Module:
-    """Return the model that `create_model` would build of a config, without values if its builder allows that.
+def _rebuilt(model: nn.Module, device: str) -> nn.Module:
+    """Return the model that `create_model` would build of a model's config; on "meta" it has no values if it can.
 
     Raises:
         ValueError: if it cannot be built.
     """
+    config = config_of(model)[0]
     try:
         with torch.random.fork_rng(devices=[]):
             spec = find_model(config.architecture)
             try:
-                with torch.device("meta"):
+                with torch.device(device):
                     built = build_model(spec, config.model_args)
             except (NotImplementedError, RuntimeError):  # a user's builder may compute with its tensors
                 built = build_model(spec, config.model_args)
@@ -131,13 +126,29 @@ def _rebuilt(model: nn.Module, config: ModelConfig) -> nn.Module:
 
 def _check_same(model: nn.Module, tensors: Mapping[str, Tensor], rebuilt: nn.Module) -> None:
     """Raise ValueError unless a model has the modules and tensors of the one that was built from its config."""
-    found = [*_other_tensors(tensors, rebuilt.state_dict()), *_other_modules(_modules(model), _modules(rebuilt))]
+    found = [*_other_tensors(tensors, rebuilt.state_dict()), *other_modules(model, rebuilt)]
     if found:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ValueError(
             f"this {type(model).__name__} cannot be saved, because create_model would build another model from its "
             f"config: {'; '.join(found[:_SHOWN])}{more}. It was changed after create_model: build it with the options "
             f"that give this model, or register a builder with saltzoo.register_model"
+        )
+
+
+def _check_results(model: nn.Module, tensors: Mapping[str, Tensor], rebuilt: nn.Module) -> None:
+    """Raise ValueError unless the model that was built from a model's config has the same results with its tensors."""
+    channels = config_of(model)[1].in_chans
+    same = same_results(model, rebuilt, channels=channels, tensors=tensors)
+    if not same:  # it may compute with more than its state dict, which has no values on "meta"
+        same = same_results(model, _rebuilt(model, "cpu"), channels=channels, tensors=tensors)
+    found = list(patched(model, rebuilt))
+    if same is False or (same is None and found):
+        what = "; ".join(found[:_SHOWN]) or "an attribute, or a tensor that is not in the state dict, has another value"
+        raise ValueError(
+            f"this {type(model).__name__} cannot be saved, because the model that create_model would build from its "
+            f"config has other results: {what}. A checkpoint holds tensors and options of create_model alone: undo the "
+            f"change before saving and make it again after loading, or register a builder with saltzoo.register_model"
         )
 
 
@@ -152,41 +163,8 @@ def _other_tensors(tensors: Mapping[str, Tensor], built: Mapping[str, Tensor]) -
             yield f"{key} is {value.dtype} and was built as {built[key].dtype}"
 
 
-def _other_modules(modules: Mapping[str, nn.Module], built: Mapping[str, nn.Module]) -> Iterator[str]:
-    yield from (f"{name} is missing" for name in built if name not in modules)
-    for name, module in modules.items():
-        if name not in built:
-            yield f"{name} ({type(module).__name__}) is added"
-        elif _kind(module) != _kind(built[name]):
-            yield f"{name} is a {type(module).__name__} and was built as a {type(built[name]).__name__}"
-        elif _settings(module) != _settings(built[name]):
-            yield f"{name} is {_words(module)} and was built as {_words(built[name])}"
-
-
-def _modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the modules by name, as they are without wrappers inside the model."""
-    names = names_without_wrappers(model)
-    return {names[name]: module for name, module in model.named_modules(remove_duplicate=False)}
-
-
-def _kind(module: nn.Module) -> str:
-    name = type(module).__name__
-    return _SAME_AS.get(name, name)
-
-
-def _settings(module: nn.Module) -> str:
-    """Return what torch prints of a layer, without settings that matter in training only."""
-    if not type(module).extra_repr.__module__.startswith("torch.nn.") or "Drop" in type(module).__name__:
-        return ""
-    return _NO_EFFECT.sub("", module.extra_repr())
-
-
-def _words(module: nn.Module) -> str:
-    return f"{type(module).__name__}({module.extra_repr()})"
-
-
 def _check_written(config: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Raise OSError unless a folder reads as it was meant."""
     read = load_folder(folder)
-    if read.config != config or [*shapes_of(read.tensors)] != [*shapes_of(tensors)]:
+    if read.config != config or [*shapes_of(read.tensors)] != [*shapes_of(dequantized(tensors))]:
         raise OSError(f"{folder} does not read as it was written, and was removed: check the disk, and save again")

@@ -217,6 +217,15 @@ def test_loading_is_timed_beside_building(tmp_path: Path) -> None:
     assert 0 < float(rows["cache"]["times_building"]) <= slowest * 1.001  # four digits are kept
 
 
+def test_tools_for_tiles_are_timed(load_benchmark: Loader) -> None:
+    pytest.importorskip("sklearn")
+    tiles = load_benchmark("tiles")
+    for rows, other in ((tiles.rle_rows, "loop over pixels"), (tiles.neighbours_rows, "scikit-learn")):
+        found = list(rows(20, 1))
+        assert [row["contender"] for row in found] == [other, "saltzoo"]
+        assert all(row["note"].startswith("0 ") for row in found), "results differ"
+
+
 def test_validate_splits_tiles_as_the_checkpoints_training_did(load_benchmark: Loader, tmp_path: Path) -> None:
     tiles = saltzoo.data.synthetic_tiles(12, seed=3)
     model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)

@@ -120,8 +120,8 @@ def test_a_model_of_another_dtype_is_saved_in_float32(tmp_path, dtype):
 
 
 def test_refuses_an_unknown_dtype(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown dtype 'int8': choose one of 'float32', 'float16'"):
-        save_pretrained(tiny(), tmp_path / "x", dtype="int8")
+    with pytest.raises(ValueError, match=r"unknown dtype 'int4': choose one of 'float32', 'float16', 'int8'"):
+        save_pretrained(tiny(), tmp_path / "x", dtype="int4")
     assert not (tmp_path / "x").exists()
 
 

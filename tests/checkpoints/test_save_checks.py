@@ -316,7 +316,7 @@ def test_what_does_not_read_as_it_was_written_gets_no_name(tmp_path, monkeypatch
         with pytest.raises(ValueError, match="damaged or cut short"):
             save_pretrained(tiny(1), place)
     monkeypatch.undo()
-    monkeypatch.setattr(save, "to_stored", lambda tensors, halve: {"other": torch.ones(1)})
+    monkeypatch.setattr(save, "to_stored", lambda tensors, parameters, dtype: {"other": torch.ones(1)})
     monkeypatch.setattr(save, "tensors_to_bytes", lambda tensors: before[MODEL])
     with pytest.raises(OSError, match="does not read as it was written"):
         save_pretrained(tiny(1), tmp_path / "new")

@@ -43,7 +43,7 @@ def both(theirs, ours, size, dtype=torch.float32):
     return theirs(x), ours(x)
 
 
-@pytest.mark.parametrize(("attention", "size"), [("scse", 101), (None, 128)])
+@pytest.mark.parametrize(("attention", "size"), [("scse", 101), pytest.param(None, 128, marks=pytest.mark.slow)])
 def test_resnet34_has_the_same_logits(attention, size):
     theirs = smp_unet("resnet34", calibrate=size, decoder_attention_type=attention)
     want, got = both(theirs, from_smp(theirs), size)
@@ -56,11 +56,11 @@ def test_resnet34_has_the_same_logits(attention, size):
     [
         ("resnet18", {"decoder_attention_type": "scse", "classes": 3}),
         ("resnet18", {"in_channels": 3, "decoder_channels": (64, 48, 32, 16, 16)}),
-        ("resnet50", {"decoder_attention_type": "scse"}),
+        pytest.param("resnet50", {"decoder_attention_type": "scse"}, marks=pytest.mark.slow),
         ("resnet18", {"decoder_interpolation": "bilinear"}),
         ("tu-resnet18", {"decoder_attention_type": "scse"}),
         ("tu-convnext_atto", {}),
-        ("tu-mambaout_femto", {"decoder_interpolation": "bilinear"}),
+        pytest.param("tu-mambaout_femto", {"decoder_interpolation": "bilinear"}, marks=pytest.mark.slow),
         ("tu-regnety_002", {"decoder_attention_type": "scse", "classes": 2}),
     ],
 )
@@ -244,3 +244,104 @@ def test_a_model_without_values_is_refused(plain):
             ValueError, match=r"this Unet cannot be converted: .* has no values \(its device is \"meta\"\)"
         ):
             from_smp(given, empty.config)
+
+
+def eps(unet):
+    unet.decoder.blocks[1].conv1[1].eps = 1e-3
+
+
+def activation(unet):
+    unet.decoder.blocks[2].conv2[2] = nn.GELU()
+
+
+def limited_activation(unet):
+    unet.encoder.layer2[0].relu = nn.ReLU6()
+
+
+def no_activation(unet):
+    unet.decoder.blocks[4].conv2[2] = nn.Identity()
+
+
+def dilation(unet):
+    conv = unet.encoder.layer3[1].conv1
+    conv.dilation = conv.padding = (2, 2)
+
+
+def stride(unet):
+    unet.encoder.maxpool.stride = 1
+
+
+def dropout(unet):
+    unet.encoder.layer4[1].add_module("drop", nn.Dropout(0.5))
+
+
+def rate_of_dropout(unet):
+    unet.encoder.model.layer1[0].drop_block = nn.Dropout(0.3)
+
+
+def upsampling(unet):
+    unet.decoder.blocks[0].interpolation_mode = "bilinear"
+
+
+def hook(unet):
+    unet.segmentation_head.register_forward_hook(lambda module, args, output: output.sigmoid())
+
+
+def forward(unet):
+    old = unet.forward
+    unet.forward = lambda x: old(x).tanh()
+
+
+CHANGES = [
+    (eps, r"decoder.blocks.1.conv1.1 is BatchNorm2d\(.*eps=0.001.* and was built as BatchNorm2d\(.*eps=1e-05"),
+    (activation, "decoder.blocks.2.conv2.2 is a GELU and was built as a ReLU"),
+    (limited_activation, "encoder.layer2.0.relu is a ReLU6 and was built as a ReLU"),
+    (no_activation, "decoder.blocks.4.conv2.2 is a Identity and was built as a ReLU"),
+    (dilation, r"encoder.layer3.1.conv1 is Conv2d\(.*dilation=\(2, 2\)"),
+    (stride, r"encoder.maxpool is MaxPool2d\(.*stride=1"),
+    (dropout, r"encoder.layer4.1.drop \(Dropout\) is added"),
+    (upsampling, "its results differ"),
+    (hook, "its results differ"),
+    (forward, "its results differ"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_unet_that_was_changed_by_hand_is_refused_with_the_difference(change, words):
+    theirs = smp_unet()
+    change(theirs)
+    with pytest.raises(ValueError, match=rf"this Unet was changed after it was built.*: .*{words}.*Undo the change"):
+        from_smp(nn.DataParallel(theirs))
+
+
+def test_a_timm_encoder_with_another_dropout_is_refused():
+    theirs = smp_unet("tu-resnet18")
+    rate_of_dropout(theirs)
+    with pytest.raises(ValueError, match=r"drop_block is a Dropout and was built as a Identity"):
+        from_smp(theirs)
+
+
+@pytest.mark.parametrize("option", [{"drop_rate": 0.3}, {"block_args": {"attn_layer": "se"}}])
+def test_an_option_of_the_encoder_is_refused(option):
+    ((key, value),) = option.items()
+    given = {**smp.Unet("resnet18", encoder_weights=None).config, **option}
+    with pytest.raises(ValueError, match=re.escape(f"an SMP Unet with {key}={value!r} has no counterpart here")):
+        from_smp({}, given)
+
+
+def test_the_momentum_of_norms_is_kept():
+    theirs = smp_unet()
+    for number, norm in enumerate(module for module in theirs.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.momentum = number / 100
+    ours = from_smp(theirs)
+    assert ours.encoder.backbone.layer2[0].bn1.momentum == theirs.encoder.layer2[0].bn1.momentum > 0
+    assert ours.decoder.blocks[3].conv2.norm.momentum == theirs.decoder.blocks[3].conv2[1].momentum > 0.2
+
+
+def test_the_given_unet_is_left_as_it_is():
+    theirs = smp_unet().train()
+    before = {key: value.clone() for key, value in theirs.state_dict().items()}
+    ours = from_smp(theirs)
+    assert ours.training
+    assert all(module.training for module in theirs.modules())
+    assert all(torch.equal(value, before[key]) for key, value in theirs.state_dict().items())

@@ -43,12 +43,16 @@ def test_images_of_any_size_get_masks_and_overlays(quickstart, tmp_path, capsys)
     wide = np.tile(tiles.images[0], (1, 2))[:, :150]
     Image.fromarray(wide).save(tmp_path / "a.png")
     Image.fromarray(wide.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    quickstart.main(["--images", str(tmp_path / "a.png"), str(tmp_path / "deep.png"), "--out", str(tmp_path / "out")])
+    Image.fromarray(tiles.images[0]).save(tmp_path / "tile.png")
+    paths = [str(tmp_path / f"{name}.png") for name in ("a", "deep", "tile")]
+    quickstart.main(["--images", *paths, "--out", str(tmp_path / "out")])
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"a_mask.png", "a_overlay.png", "deep_mask.png", "deep_overlay.png"}
+    assert names == {f"{name}_{kind}.png" for name in ("a", "deep", "tile") for kind in ("mask", "overlay")}
     mask = picture(tmp_path / "out" / "a_mask.png")
     model = saltzoo.create_model("saltnet_s.tgs", pretrained=True)
-    np.testing.assert_array_equal(mask > 0, saltzoo.predict(model, wide, tta="hflip") > 0.5)
+    expected = saltzoo.predict(model, tiles.images[0], tta="hflip") > 0.5
+    np.testing.assert_array_equal(picture(tmp_path / "out" / "tile_mask.png") > 0, expected)
+    assert mask.shape == picture(tmp_path / "out" / "a_overlay.png").shape[:2] == wide.shape
     assert set(np.unique(mask)) <= {0, 255}
     np.testing.assert_array_equal(mask, picture(tmp_path / "out" / "deep_mask.png"))
     assert f"{(mask > 0).mean():.0%} salt" in capsys.readouterr().out
@@ -125,7 +129,7 @@ def test_files_that_are_there_are_kept_unless_told(quickstart, tmp_path, name):
     (tmp_path / name).write_text("drawn by hand")
     before = contents(tmp_path)
     words = ["--images", tmp_path / "x.png", "--out", tmp_path]
-    assert f"already there: {tmp_path / name}. Choose another --out, or replace with" in segment(quickstart, *words)
+    assert f"already there: {tmp_path / name}. Choose another --out, replace with" in segment(quickstart, *words)
     assert contents(tmp_path) == before
     assert segment(quickstart, *words, "--overwrite") is None
     assert picture(tmp_path / name).shape[:2] == (101, 101)
@@ -145,7 +149,7 @@ def test_an_image_is_never_replaced(quickstart, tmp_path):
     image.save(tmp_path / "x_mask.png")
     before = contents(tmp_path)
     words = ["--images", tmp_path / "x.png", tmp_path / "x_mask.png", "--out", tmp_path, "--overwrite"]
-    assert "x_mask.png is one of the --images and would be replaced" in segment(quickstart, *words)
+    assert "x_mask.png is one of the pictures and would be replaced" in segment(quickstart, *words)
     assert contents(tmp_path) == before
 
 
@@ -155,16 +159,16 @@ def test_two_images_of_one_output_are_refused_before_anything_is_written(quickst
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(synthetic_tiles(1, seed=5).images[0]).save(tmp_path / name)
     words = ["--images", tmp_path / "a/x.png", tmp_path / second, "--out", tmp_path / "out"]
-    assert "two of the --images have the same name" in segment(quickstart, *words)
+    assert "two pictures have the same name" in segment(quickstart, *words)
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_written_if_one_image_cannot_be_read(quickstart, tmp_path):
+def test_an_image_that_cannot_be_read_costs_the_others_nothing(quickstart, tmp_path):
     Image.fromarray(synthetic_tiles(1, seed=5).images[0]).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:900])
-    words = ["--images", tmp_path / "a.png", tmp_path / "b.png", "--out", tmp_path / "out"]
+    words = ["--images", tmp_path / "b.png", tmp_path / "a.png", "--out", tmp_path / "out"]
     assert "b.png cannot be read as a picture" in segment(quickstart, *words)
-    assert not (tmp_path / "out").exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_mask.png", "a_overlay.png"]
 
 
 def test_the_sheet_is_kept_unless_told(quickstart, tmp_path, monkeypatch):
@@ -187,7 +191,7 @@ def test_how_to_read_images_needs_images(quickstart, tmp_path):
         (["--model", "saltnet_s.none"], "error: no weights 'saltnet_s.none' are published"),
         (["--model", "local-dir:nowhere"], "error: no checkpoint at nowhere"),
         (["--images", "none.png"], "none.png"),
-        (["--images", "a/x.png", "b/x.png"], "error: two of the --images have the same name"),
+        (["--images", "a/x.png", "b/x.png"], "error: two pictures have the same name"),
         (["--data", "nowhere"], "nowhere"),
     ],
 )

@@ -311,3 +311,24 @@ def test_own_pictures_are_cut_into_tiles_and_a_picture_is_in_one_fold(train: Mod
     assert card["data"] == str(tmp_path / "images")
     with pytest.raises(SystemExit, match="own pictures need both --images and --masks"):
         train.main([*TINY, *folders[:2], "--out", str(tmp_path / "other")])
+
+
+def test_own_labels_of_several_classes_train_and_resume(train: ModuleType, tmp_path: Path) -> None:
+    whole = synthetic_tiles(6, seed=5, size=120)
+    for name, image, mask in zip("abcdef", whole.images, whole.require_masks(), strict=True):
+        labels = mask.astype(np.uint8)
+        labels[:20], labels[20:24] = 2, 255
+        save_png(image, tmp_path / "images" / f"line_{name}.png")
+        save_png(labels, tmp_path / "labels" / f"line_{name}.png")
+    folders = ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "labels")]
+    given = [*TINY, *folders, "--classes", "3", "--ignore-index", "255", "--fold", "1", "--device", "cpu"]
+    given += ["--out", str(tmp_path / "run")]
+    train.main([*given, "--epochs", "1"])
+    train.main([*given, "--epochs", "2", "--resume"])
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert [metric["name"] for metric in config["metrics"]][:2] == ["mean_iou", "mean_iou_hflip"]
+    assert config["model_args"]["num_classes"] == 3
+    assert (config["recipe"]["ignore_index"], config["recipe"]["losses"][0]["name"]) == (255, "ce_loss")
+    for wrong in (["--classes", "3"], ["--ignore-index", "255"]):
+        with pytest.raises(SystemExit, match="are of --masks, which are missing"):
+            train.main([*TINY, *wrong, "--out", str(tmp_path / "other")])

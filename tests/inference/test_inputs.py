@@ -225,3 +225,14 @@ def test_the_hint_of_a_network_for_channels_that_come_last_helps(channels, shape
         model(x)
     code = re.search(r"x[\[.].*", str(error.value)).group()
     assert model(eval(code, {"x": x})).shape[-2:] == (40, 37)
+
+
+@pytest.mark.parametrize(("given", "word"), [(None, "NoneType"), ("tile.png", "str"), (iter([]), "list_iterator")])
+def test_what_is_no_array_and_no_list_is_refused(given, word):
+    with pytest.raises(TypeError, match=f"images must be tiles as a numpy array .*, or a list of them, got {word}"):
+        predict(small(), given)
+
+
+def test_a_batch_size_that_is_no_whole_number_is_refused():
+    with pytest.raises(TypeError, match=r"batch_size must be a whole number of at least 1, got 1\.5"):
+        predict(small(), pictures(2, 40, 40), batch_size=1.5)

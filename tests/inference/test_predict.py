@@ -231,7 +231,7 @@ def test_a_model_of_another_precision_gives_float32(model, dtype):
         ([np.zeros((1, 1, 40, 40), np.uint8)], {}, TypeError, "item 0 is (1, 1, 40, 40)"),
         ([tiles()[0], "tile.png"], {}, TypeError, "item 1 is str"),
         ([tiles()[0], np.zeros((2, 40, 40), np.uint8)], {}, ValueError, "got (1, 2, 40, 40)"),
-        (tiles(), {"tta": "vflip"}, ValueError, "got 'vflip'"),
+        (tiles(), {"tta": "vflip"}, ValueError, "unknown tta 'vflip'"),
         (tiles(), {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
     ],
 )

@@ -8,6 +8,7 @@ from _proofs import flat, randomise_batch_norms
 from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 
 from saltzoo import create_model
+from saltzoo.contracts import SegOutput
 
 UNET = {"encoder": "test_resnet", "in_chans": 1}
 MODELS = {
@@ -46,6 +47,20 @@ def test_an_ensemble_by_vmap_agrees_with_a_loop(name):
         got = vmap(lambda *state: joined(functional_call(base, state, (x,))))(*state)
         want = torch.stack([joined(member(x)) for member in members])
     torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-9)
+
+
+def test_an_ensemble_with_outputs_that_are_none_needs_out_dims():
+    members = [create_model("unet", deep_supervision=True, **UNET).eval() for _ in range(2)]
+    x = torch.randn(1, 1, 37, 45)
+    with torch.no_grad():
+        state = stack_module_state(members)
+        run = vmap(lambda *state: functional_call(members[0], state, (x,)), out_dims=SegOutput(0, maps=0, image=None))
+        got, want = run(*state), [member(x) for member in members]
+    assert isinstance(got, SegOutput)
+    assert got.image is None
+    torch.testing.assert_close(got.logits, torch.stack([one.logits for one in want]), rtol=1e-4, atol=1e-5)
+    for level, maps in enumerate(got.maps):
+        torch.testing.assert_close(maps, torch.stack([one.maps[level] for one in want]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

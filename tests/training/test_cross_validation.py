@@ -8,7 +8,7 @@ import saltzoo
 from saltzoo.data import folds_by_id, synthetic_tiles
 from saltzoo.metrics import SaltMAP
 from saltzoo.training import Recipe, cross_validate, fit
-from saltzoo.training.resume import minutes_to
+from saltzoo.training.history import minutes_to
 
 SMALL = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 RECIPE = Recipe.from_dict({"model": {"name": "unet", "options": SMALL}, "folds": 2, "epochs": 2, "batch_size": 4})
@@ -70,8 +70,33 @@ def test_save_every(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(Recipe.from_dict({**RECIPE.to_dict(), "epochs": 5}), TILES, stopped, save_every=2, tell=stop)
     assert len((stopped / "log.csv").read_text().split()) == 1 + 2  # the third was not written
-    with pytest.raises(ValueError, match="save_every must be at least 1 epoch, got 0"):
+    with pytest.raises(ValueError, match="save_every must be at least 1, got 0"):
         run(tmp_path / "never", save_every=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"save_every": 1.5}, TypeError, "save_every must be a whole number of at least 1, got 1.5"),
+        ({"save_every": True}, TypeError, "save_every must be a whole number of at least 1, got True"),
+        ({"fold": True}, TypeError, "fold must be int, got True"),
+        ({"fold": 1.0}, TypeError, "fold must be int, got 1.0"),
+        ({"seed": "7"}, TypeError, "seed must be int"),
+    ],
+)
+def test_numbers_of_another_type_are_refused(tmp_path, options, error, words):
+    with pytest.raises(error, match=words):
+        fit(RECIPE, TILES, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "file/a/run"])
+@pytest.mark.parametrize("call", [fit, cross_validate])
+def test_a_file_is_no_folder_of_a_run(tmp_path, call, place):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match=r"out must be a folder, got .* where .*file is a file: choose another folder"):
+        call(RECIPE, TILES, tmp_path / place)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_minutes_to_the_first_epoch_with_a_score():

@@ -80,9 +80,9 @@ def test_the_order_of_the_tiles_has_no_influence_on_a_run_or_its_resumption(tmp_
 def test_no_tile_of_the_validating_fold_is_trained_on(tmp_path, split, monkeypatch):
     seen, augment = set(), Augment.__call__
 
-    def spy(self, images, masks, *, generator):
+    def spy(self, images, masks, **options):
         seen.update((one * 255).round().byte().numpy().tobytes() for one in images)
-        return augment(self, images, masks, generator=generator)
+        return augment(self, images, masks, **options)
 
     monkeypatch.setattr(Augment, "__call__", spy)
     recipe = recipe_of(split=split, batch_size=1)

@@ -82,9 +82,9 @@ def batches(monkeypatch):
     """Record the tiles, masks and generator seed of each step of a trainer, and replace the step itself."""
     seen, augment = [], Augment.__call__
 
-    def spy(self, images, masks, *, generator):
+    def spy(self, images, masks, *, generator, **options):
         seen.append(((images * 255).round().byte().numpy(), masks.numpy().copy(), generator.initial_seed()))
-        return augment(self, images, masks, generator=generator)
+        return augment(self, images, masks, generator=generator, **options)
 
     monkeypatch.setattr(Augment, "__call__", spy)
     monkeypatch.setattr(Trainer, "_step", lambda self, x, y: torch.zeros(()))
@@ -350,6 +350,24 @@ def test_a_run_is_resumed_only_with_the_same_teachers_and_tiles(tmp_path):
     save_teacher(folder, seed=5)
     with pytest.raises(ValueError, match=r"teachers \[\d+\] and not \[\d+\]: resume it with the same"):
         run(recipe, out, resume=True)
+
+
+@pytest.mark.parametrize("loss", ["missing", "damaged"])
+def test_a_lost_file_of_labels_is_named_beside_a_lost_teacher(tmp_path, loss):
+    out, folder = tmp_path / "run", tmp_path / "teacher"
+    recipe = recipe_of(save_teacher(folder), batch_size=16)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, out, tell=stop_at("epoch 1:"))
+    labels = out / "pseudo_labels.bin"
+    whole = labels.read_bytes()
+    labels.unlink() if loss == "missing" else labels.write_bytes(whole[:-3])
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        OSError, match=rf"pseudo_labels\.bin is {loss}.* cannot be made again: .*teacher.*Put back this file"
+    ):
+        run(recipe, out, resume=True)
+    labels.write_bytes(whole)
+    run(recipe, out, resume=True)  # needs no teacher
 
 
 def test_a_run_from_before_there_were_students_is_resumed(tmp_path):

@@ -1,0 +1,85 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+AGAIN = "run the same command with --resume to go on"
+
+
+@dataclass
+class Session:
+    """What holds for one call of the command.
+
+    Attributes:
+        debug: whether an error is printed with its traceback.
+    """
+
+    debug: bool = False
+
+
+def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    context.ensure_object(Session).debug |= value
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+model_option = click.option(
+    "--model",
+    required=True,
+    metavar="NAME.TAG",
+    help="Weights by a name of `saltzoo list --pretrained`, local-dir:PATH or hf-hub:ORG/NAME.",
+)
+device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; default: a GPU if torch finds one.")
+batch_size_option = click.option(
+    "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Tiles in a batch."
+)
+tta_option = click.option("--tta", help="Test-time augmentation, as saltzoo.predict takes it, such as hflip.")
+threshold_option = click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability above which a pixel is salt; default: the model's, .5.",
+)
+min_size_option = click.option(
+    "--min-size", type=click.IntRange(0), help="Pixels of the smallest salt body that is kept; default: the model's, 0."
+)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+value_range_option = click.option(
+    "--value-range",
+    nargs=2,
+    type=float,
+    metavar="BLACK WHITE",
+    help="Samples that are black and white; default: the full scale of 8 or 16 unsigned bits.",
+)
+
+
+def data_option(*, required: bool) -> Callable[[F], F]:
+    """Return the option of the folder of the competition's files."""
+    return click.option(
+        "--data",
+        required=required,
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of the download of the TGS Salt Identification Challenge.",
+    )
+
+
+def command(name: str, *, example: str) -> Callable[[Callable[..., int]], click.Command]:
+    """Return a decorator that makes a command of a function, with an example below its help and with --debug.
+
+    The function returns the exit status.
+    """
+
+    def make(function: Callable[..., int]) -> click.Command:
+        return click.command(name, epilog=f"Example: {example}")(debug_option(function))
+
+    return make

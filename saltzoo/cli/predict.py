@@ -1,0 +1,169 @@
+"""`saltzoo predict`: masks of pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    AGAIN,
+    batch_size_option,
+    command,
+    device_option,
+    json_option,
+    min_size_option,
+    model_option,
+    overwrite_option,
+    threshold_option,
+    tta_option,
+    value_range_option,
+)
+
+if TYPE_CHECKING:
+    from .outputs import Job
+    from .segmenting import Report, Segmentation
+
+
+@command("predict", example="saltzoo predict lines/*.png --model saltnet_s.tgs --out masks --overlay --tta hflip")
+@click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+@model_option
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+@tta_option
+@click.option("--tile", type=click.IntRange(32), help="Height and width of a tile; default: the model's.")
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Fraction of a tile that its neighbour covers, too.",
+)
+@batch_size_option
+@threshold_option
+@min_size_option
+@click.option("--clean", type=click.IntRange(0), metavar="PIXELS", help="Remove bodies and fill holes up to this size.")
+@click.option("--overlay", is_flag=True, help="Also write NAME_overlay.png, with salt in orange.")
+@click.option(
+    "--probabilities", type=click.Choice(["tif", "npy"]), help="Also write NAME_probability, 32-bit floating point."
+)
+@value_range_option
+@click.option("--page", type=click.IntRange(0), help="Page of files that have several, from 0.")
+@click.option(
+    "--normalize",
+    type=click.Choice(["image", "survey"]),
+    default="image",
+    show_default=True,
+    help="image: samples are gray levels. survey: samples are amplitudes, scaled by their own statistics.",
+)
+@click.option(
+    "--scale",
+    nargs=2,
+    type=click.FloatRange(0, min_open=True),
+    default=(1.0, 1.0),
+    metavar="Z X",
+    help="Factors by which height and width are resized for the model; files keep the picture's size.",
+)
+@click.option(
+    "--polarity", type=click.Choice(["1", "-1"]), default="1", help="-1 if black is what the training tiles have white."
+)
+@overwrite_option
+@click.option("--resume", is_flag=True, help="Leave out pictures whose files are there.")
+@device_option
+@json_option
+def predict(
+    inputs: tuple[str, ...],
+    *,
+    model: str,
+    out: Path,
+    overlay: bool,
+    probabilities: str | None,
+    overwrite: bool,
+    resume: bool,
+    device: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Segment pictures.
+
+    IN are files, folders, or shell patterns in quotes. For each picture NAME.png (BMP, GIF, JPEG, PNG, PPM, TIFF,
+    WEBP, .npy or .npz), OUT gets NAME_mask.png of the same size, 255 where there is salt. A picture that fails does
+    not stop the others; it is told at the end, with exit status 1.
+    """
+    from ..seismic import find_pictures
+    from .outputs import plan
+
+    how = _how(options, overwrite=overwrite)
+    try:
+        pictures = find_pictures(inputs)
+        jobs = plan(pictures, out, overlay=overlay, probabilities=probabilities, overwrite=overwrite, resume=resume)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+    return _run(jobs, how, model=model, device=device, skipped=len(pictures) - len(jobs), as_json=as_json)
+
+
+def _how(options: dict[str, Any], *, overwrite: bool) -> Segmentation:
+    """Return the options of a segmentation from those of the command line."""
+    from .adapters import Prediction
+    from .segmenting import Segmentation
+
+    if options["normalize"] == "survey" and options["value_range"]:
+        raise click.UsageError("--value-range is of gray levels: leave it out with --normalize survey")
+    if options["clean"] is not None and options["min_size"] is not None:
+        raise click.UsageError("--clean removes small bodies, too: leave out --min-size")
+    keys = ("tta", "tile", "overlap", "batch_size", "scale", "normalize")
+    return Segmentation(
+        Prediction(**{key: options[key] for key in keys}, polarity=int(options["polarity"])),
+        value_range=options["value_range"],
+        page=options["page"],
+        threshold=options["threshold"],
+        min_size=options["min_size"] if options["clean"] is None else options["clean"],
+        fill_holes=options["clean"] or 0,
+        overwrite=overwrite,
+    )
+
+
+def _run(jobs: Sequence[Job], how: Segmentation, *, model: str, device: str | None, skipped: int, as_json: bool) -> int:
+    from .loading import device_of, load_model
+    from .progress import bar, line_printer
+    from .segmenting import Report, segment_pictures
+
+    report = Report()
+    loaded = load_model(model, device_of(device)) if jobs else None
+    interrupted = False
+    try:
+        if loaded is not None:
+            segment_pictures(
+                loaded,
+                jobs,
+                how,
+                report=report,
+                progress=lambda all_jobs: bar(all_jobs, unit="picture", quiet=as_json),
+                tell=line_printer(quiet=as_json),
+                warn=line_printer(err=True),
+            )
+    except KeyboardInterrupt:
+        interrupted = True
+    left = len(jobs) - len(report.done) - len(report.failed)
+    if as_json:
+        print(json.dumps({"model": model, **asdict(report), "skipped": skipped, "left": left}))
+    again = "run the same command again" if how.overwrite else AGAIN
+    for line in _summary(report, len(jobs), skipped=skipped, left=left, interrupted=interrupted, again=again):
+        print(line, file=sys.stderr)
+    return 130 if interrupted else int(bool(report.failed))
+
+
+def _summary(report: Report, count: int, *, skipped: int, left: int, interrupted: bool, again: str) -> list[str]:
+    """Return lines that say what was left out, what failed, and how to go on."""
+    lines = [f"{skipped} pictures were done before"] if skipped else []
+    if report.failed:
+        lines += [f"{len(report.failed)} of {count} pictures failed:"]
+        lines += [f"  {one['error']}" for one in report.failed]
+    if interrupted or report.stopped:
+        why = "interrupted" if interrupted else f"stopped, because {report.stopped}"
+        lines += [f"{why}: {len(report.done)} of {count} pictures are done, {left} were not tried; {again}"]
+    return lines

@@ -1,0 +1,167 @@
+"""segment_pictures: masks, probabilities and overlays of many pictures. One that fails does not stop the others."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..draw import overlay
+from ..models import Segmenter
+from ..seismic import as_uint8, read_amplitudes, read_picture, write_mask, write_picture, write_probabilities
+from .adapters import Prediction, cleaned, defaults_of, probabilities_of
+from .outputs import Job
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FAILURES = (ValueError, TypeError, OSError, MemoryError, RuntimeError)
+"""What one picture may raise: it cannot be read or written, or is too large for the memory of the device."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """How pictures are read, and how their probabilities become masks.
+
+    Attributes:
+        prediction: how probabilities are computed.
+        value_range: samples (black, white), as `saltzoo.seismic.read_picture` takes them.
+        page: page of files that have several.
+        threshold: probability above which a pixel is salt; None for the model's.
+        min_size: pixels of the smallest body that is kept; None for the model's.
+        fill_holes: pixels up to which a hole in a body is filled.
+        overwrite: whether files that are there are replaced.
+    """
+
+    prediction: Prediction = field(default_factory=Prediction)
+    value_range: tuple[float, float] | None = None
+    page: int | None = None
+    threshold: float | None = None
+    min_size: int | None = None
+    fill_holes: int = 0
+    overwrite: bool = False
+
+
+@dataclass
+class Report:
+    """What was done, so far.
+
+    Attributes:
+        done: for each picture that was segmented, its path, files, size, fraction of salt, and warnings.
+        failed: for each other one, its path and what is wrong.
+        stopped: why no further picture was tried, None if all were.
+    """
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    stopped: str | None = None
+
+
+def check_model(model: Segmenter, how: Prediction) -> None:
+    """Raise ValueError if a model cannot segment pictures alone, or an option is wrong, which a small one shows."""
+    if model.preprocess.scalar:
+        raise ValueError("this model reads a number for each picture, such as its depth: use saltzoo.predict(scalars=)")
+    probabilities_of(model, np.random.default_rng(0).random((64, 64), dtype=np.float32), how)
+
+
+def segment_pictures(
+    model: Segmenter,
+    jobs: Sequence[Job],
+    how: Segmentation,
+    *,
+    report: Report | None = None,
+    progress: Callable[[Sequence[Job]], Iterable[Job]] = iter,
+    tell: Callable[[str], None] = print,
+    warn: Callable[[str], None] = print,
+) -> Report:
+    """Write the files of each job, of the size of its picture.
+
+    Args:
+        model: model of one class.
+        jobs: what to do, as `saltzoo.cli.outputs.plan` returns it.
+        how: how to do it.
+        report: report that grows while pictures are done, for a caller that may be interrupted; None for a new one.
+        progress: function of the jobs that yields them, such as tqdm.
+        tell: called with a line of text for each picture that is done.
+        warn: called with a line of text for each warning.
+
+    Returns:
+        The report. Failures do not raise; a full disk ends the run.
+
+    Raises:
+        ValueError: if the model reads more than pictures, or an option of the prediction is wrong.
+    """
+    check_model(model, how.prediction)
+    report = Report() if report is None else report
+    for job in progress(jobs):
+        try:
+            found = segment_picture(model, job, how)
+        except _FAILURES as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            text = text if str(job.picture) in text else f"{job.picture}: {text}"
+            report.failed.append({"picture": str(job.picture), "error": text})
+            if isinstance(error, OSError) and error.errno in _FULL:
+                report.stopped = "the disk is full"
+                break
+            continue
+        report.done.append(found)
+        for text in found["warnings"]:
+            warn(f"warning: {text}")
+        first, *others = job.files.values()
+        tell(f"{job.picture}: {found['salt']:.0%} salt -> {', '.join([str(first), *(file.name for file in others)])}")
+    return report
+
+
+def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, Any]:
+    """Write the files of one picture, the mask last, and return a description of it.
+
+    Raises:
+        ValueError, TypeError, OSError, MemoryError, RuntimeError: as reading, predicting and writing do.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        picture = _read(job, how)
+    told = [str(one.message) for one in caught]
+    if (picture == picture[0, 0]).all():
+        told.append(f"{job.picture} is constant, {picture[0, 0]:g} everywhere: its mask means nothing")
+    threshold, min_size = defaults_of(model)
+    threshold = threshold if how.threshold is None else how.threshold
+    min_size = min_size if how.min_size is None else how.min_size
+    probabilities = probabilities_of(model, picture, how.prediction)
+    mask = cleaned(probabilities > threshold, min_size=min_size, fill_holes=how.fill_holes)
+    for kind, file in reversed(job.files.items()):
+        if kind == "probabilities":
+            write_probabilities(file, probabilities, overwrite=how.overwrite)
+        elif kind == "overlay":
+            write_picture(file, overlay(_shown(picture, how), mask), overwrite=how.overwrite)
+        else:
+            write_mask(file, mask, overwrite=how.overwrite)
+    return {
+        "picture": str(job.picture),
+        **{kind: str(file) for kind, file in job.files.items()},
+        "height": mask.shape[0],
+        "width": mask.shape[1],
+        "threshold": threshold,
+        "min_size": min_size,
+        "salt": float(mask.mean()),
+        "warnings": told,
+    }
+
+
+def _read(job: Job, how: Segmentation) -> npt.NDArray[Any]:
+    if how.prediction.normalize == "survey":
+        return read_amplitudes(job.picture, page=how.page)
+    return read_picture(job.picture, value_range=how.value_range, page=how.page, to_gray=True)
+
+
+def _shown(picture: npt.NDArray[Any], how: Segmentation) -> npt.NDArray[np.uint8]:
+    """Return a picture in 8 bits for the eye; amplitudes from their 1st to their 99th percentile."""
+    if how.prediction.normalize == "image":
+        return as_uint8(picture)
+    finite = picture[np.isfinite(picture)]
+    low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
+    unit = (np.nan_to_num(picture, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-30)
+    return as_uint8(unit.clip(0, 1).astype(np.float32))

@@ -1,0 +1,298 @@
+"""`saltzoo predict`: files, exit statuses, and what a stop leaves."""
+
+import errno
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import saltzoo
+from saltzoo.cli import main, progress, segmenting
+from saltzoo.cli.adapters import Prediction
+from saltzoo.cli.outputs import plan
+from saltzoo.data import synthetic_tiles
+
+TILES = synthetic_tiles(4, seed=5, size=120).images
+MODEL = ["--model", "saltnet_s.tgs", "--device", "cpu"]
+
+
+def save(pixels, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def read(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def run(capsys, *words):
+    """Return exit status, standard output and standard error of `saltzoo predict` with the bundled weights."""
+    status = main(["predict", *MODEL, *map(str, words)])
+    done = capsys.readouterr()
+    return status, done.out, done.err
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def brightness(monkeypatch):
+    """Replace the network: the probability of salt is the gray level. Returns the options of each call."""
+    calls = []
+
+    def probabilities_of(model, picture, how):
+        calls.append(how)
+        full = 1 if picture.dtype.kind == "f" else np.iinfo(picture.dtype).max
+        return (picture / full).astype(np.float32)
+
+    monkeypatch.setattr(segmenting, "probabilities_of", probabilities_of)
+    return calls
+
+
+def test_the_files_are_those_of_predict(capsys, tmp_path):
+    first, second = (np.ascontiguousarray(tile[:101, :101]) for tile in TILES[:2])  # the size of one tile
+    save(first, tmp_path / "in" / "a.png")
+    save(second.astype(np.uint16) * 257, tmp_path / "in" / "b.tif")
+    words = [tmp_path / "in", "--out", tmp_path / "out", "--overlay", "--probabilities", "npy", "--tta", "hflip"]
+    status, out, err = run(capsys, *words, "--threshold", 0.3)
+    assert (status, err) == (0, "")
+    model = saltzoo.create_model("saltnet_s.tgs", pretrained=True)
+    for name, picture in (("a", first), ("b", second)):
+        expected = saltzoo.predict(model, picture, tta="hflip")
+        np.testing.assert_allclose(np.load(tmp_path / "out" / f"{name}_probability.npy"), expected, atol=1e-6)
+        mask = read(tmp_path / "out" / f"{name}_mask.png")
+        np.testing.assert_array_equal(mask, (np.load(tmp_path / "out" / f"{name}_probability.npy") > 0.3) * 255)
+        overlay = saltzoo.draw.overlay(picture, mask > 0)
+        np.testing.assert_array_equal(read(tmp_path / "out" / f"{name}_overlay.png"), overlay)
+        assert f"{(mask > 0).mean():.0%} salt -> {tmp_path / 'out' / name}_mask.png" in out
+
+
+def test_options_reach_the_prediction(capsys, tmp_path, brightness, monkeypatch):
+    cleaned = []
+    monkeypatch.setattr(segmenting, "cleaned", lambda mask, **options: (cleaned.append(options), mask)[1])
+    save(TILES[0], tmp_path / "a.png")
+    options = ["--tile", 64, "--overlap", 0.25, "--scale", 2, 0.5, "--polarity", -1, "--batch-size", 3, "--clean", 9]
+    assert run(capsys, tmp_path / "a.png", "--out", tmp_path / "out", *options)[0] == 0
+    how = Prediction(tile=64, overlap=0.25, scale=(2.0, 0.5), polarity=-1, batch_size=3)
+    assert brightness == [how, how]  # a trial, and the picture
+    assert cleaned == [{"min_size": 9, "fill_holes": 9}]
+
+
+def test_the_models_own_threshold_and_size_are_used_unless_told(capsys, tmp_path, brightness, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(segmenting, "cleaned", lambda mask, min_size, fill_holes: (sizes.append(min_size), mask)[1])
+    monkeypatch.setattr(segmenting, "defaults_of", lambda model: (0.9, 7))
+    path = save(TILES[0], tmp_path / "a.png")
+    for words, threshold, size in (([], 0.9, 7), (["--threshold", 0, "--min-size", 0], 0, 0)):
+        found = json.loads(run(capsys, path, "--out", tmp_path / "out", "--overwrite", "--json", *words)[1])["done"][0]
+        assert (found["threshold"], found["min_size"], sizes.pop()) == (threshold, size, size)
+        np.testing.assert_array_equal(read(tmp_path / "out" / "a_mask.png") > 0, TILES[0] / np.float32(255) > threshold)
+
+
+def test_amplitudes_go_to_survey_normalisation_as_stored(capsys, tmp_path, monkeypatch):
+    amplitudes = np.random.default_rng(0).normal(0, 3000, (50, 60)).astype(np.float32)
+    amplitudes[:, :5] = np.nan
+    np.save(tmp_path / "a.npy", amplitudes)
+    given = []
+
+    def probabilities_of(model, picture, how):
+        given.append((picture, how.normalize))
+        return np.where(np.isnan(picture), np.nan, 1.0).astype(np.float32)
+
+    monkeypatch.setattr(segmenting, "probabilities_of", probabilities_of)
+    words = [tmp_path / "a.npy", "--out", tmp_path / "out", "--normalize", "survey", "--overlay"]
+    assert run(capsys, *words)[0] == 0
+    np.testing.assert_array_equal(given[-1][0], amplitudes)
+    assert given[-1][1] == "survey"
+    np.testing.assert_array_equal(read(tmp_path / "out" / "a_mask.png") > 0, ~np.isnan(amplitudes))
+    assert read(tmp_path / "out" / "a_overlay.png").shape == (50, 60, 3)
+
+
+def test_one_bad_picture_of_a_hundred_costs_the_others_nothing(capsys, tmp_path, brightness):
+    for number in range(100):
+        save(TILES[number % 4, :40, :40], tmp_path / "in" / f"{number:03d}.png")
+    (tmp_path / "in" / "042.png").write_bytes((tmp_path / "in" / "041.png").read_bytes()[:200])
+    status, out, err = run(capsys, tmp_path / "in", "--out", tmp_path / "out")
+    assert status == 1
+    assert len(out.splitlines()) == 99
+    assert err.splitlines()[0] == "1 of 100 pictures failed:"
+    assert "042.png cannot be read as a picture" in err.splitlines()[1]
+    masks = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in masks] == [f"{n:03d}_mask.png" for n in range(100) if n != 42]
+    for file in masks:
+        np.testing.assert_array_equal(read(file) > 0, TILES[int(file.name[:3]) % 4, :40, :40] > 127)
+
+
+def test_json_describes_every_picture(capsys, tmp_path, brightness):
+    save(TILES[0], tmp_path / "a.png")
+    status, out, _ = run(capsys, tmp_path / "a.png", tmp_path / "none.png", "--out", tmp_path / "out", "--json")
+    assert status == 1
+    found = json.loads(out)
+    (done,), (failed,) = found["done"], found["failed"]
+    assert (done["picture"], done["mask"]) == (str(tmp_path / "a.png"), str(tmp_path / "out" / "a_mask.png"))
+    assert (done["height"], done["width"], done["warnings"]) == (120, 120, [])
+    assert done["salt"] == pytest.approx((TILES[0] > 127).mean())
+    assert failed["picture"] == str(tmp_path / "none.png")
+    assert "No such file" in failed["error"]
+    assert (found["left"], found["skipped"], found["stopped"]) == (0, 0, None)
+
+
+def test_nothing_is_overwritten_unless_told_and_resume_writes_what_is_missing(capsys, tmp_path, brightness):
+    for name in "abc":
+        save(TILES[0], tmp_path / "in" / f"{name}.png")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a_mask.png").write_text("mine")
+    (out / "b_overlay.png").write_text("mine, too")
+    words = [tmp_path / "in", "--out", out, "--overlay"]
+    before = contents(out)
+    status, _, err = run(capsys, *words)
+    assert status == 2
+    assert f"already there: {out / 'a_mask.png'}, {out / 'b_overlay.png'}. Choose another --out" in " ".join(
+        err.split()
+    )
+    assert contents(out) == before
+    status, printed, err = run(capsys, *words, "--resume")
+    assert (status, len(printed.splitlines())) == (0, 3)
+    assert len(contents(out)) == 6
+    assert {path: contents(out)[path] for path in before} == before
+    status, printed, err = run(capsys, *words, "--resume")
+    assert (status, printed, err) == (0, "", "3 pictures were done before\n")
+    assert run(capsys, *words, "--overwrite")[0] == 0
+    assert (read(out / "a_mask.png") == read(out / "c_mask.png")).all()
+    assert run(capsys, *words, "--overwrite", "--resume")[0] == 2
+
+
+def test_a_full_disk_stops_and_says_how_to_go_on(capsys, tmp_path, brightness, monkeypatch):
+    for name in "abc":
+        save(TILES[0], tmp_path / "in" / f"{name}.png")
+    count, synced = itertools.count(), os.fsync
+
+    def full(number):
+        if next(count) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        synced(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    words = [tmp_path / "in", "--out", tmp_path / "out"]
+    status, _, err = run(capsys, *words)
+    assert status == 1
+    assert "b.png: [Errno 28] No space left on device" in err
+    assert "stopped, because the disk is full: 1 of 3 pictures are done, 1 were not tried; run the same command" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_mask.png"]
+    assert run(capsys, *words, "--resume")[0] == 0
+    assert len(contents(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_ctrl_c_says_what_is_done_and_how_to_go_on(capsys, tmp_path, monkeypatch, as_json):
+    for name in "abc":
+        save(TILES[0], tmp_path / "in" / f"{name}.png")
+    calls = itertools.count()
+
+    def stopped(model, picture, how):
+        if next(calls) == 2:  # after the trial and a
+            raise KeyboardInterrupt
+        return np.zeros(picture.shape, np.float32)
+
+    monkeypatch.setattr(segmenting, "probabilities_of", stopped)
+    words = [tmp_path / "in", "--out", tmp_path / "out", *(["--json"] if as_json else [])]
+    status, out, err = run(capsys, *words)
+    assert status == 130
+    assert "interrupted: 1 of 3 pictures are done, 2 were not tried; run the same command with --resume to go on" in err
+    if as_json:
+        assert json.loads(out)["left"] == 2
+    monkeypatch.setattr(segmenting, "probabilities_of", lambda model, picture, how: np.zeros(picture.shape, np.float32))
+    assert run(capsys, *words, "--resume")[0] == 0
+    assert len(contents(tmp_path / "out")) == 3
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_whole_files_and_resume_the_same_bytes(tmp_path):
+    for number in range(12):
+        save(np.tile(TILES[number % 4], (2, 2)), tmp_path / "in" / f"{number:02d}.png")
+    command = [sys.executable, "-m", "saltzoo", "predict", str(tmp_path / "in"), *MODEL, "--probabilities", "tif"]
+    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True, timeout=120)
+    out = tmp_path / "out"
+    process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (out / "02_mask.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+    whole = contents(tmp_path / "whole")
+    for path, data in contents(out).items():
+        if not path.name.startswith("."):
+            assert data == whole[path]
+    done = subprocess.run([*command, "--out", str(out), "--resume"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert {path: data for path, data in contents(out).items() if not path.name.startswith(".")} == whole
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["IN", "--threshold", "2"], 2, "2.0 is not in the range"),
+        (["IN", "--overlap", "1"], 2, "is not in the range"),
+        (["IN", "--probabilities", "jpg"], 2, "'jpg' is not one of"),
+        (["IN", "--device", "tpu"], 2, "--device must be cpu, cuda, cuda:N or mps, got 'tpu'"),
+        (["IN", "--tta", "none"], 1, "error: "),
+        (["IN", "--clean", "4", "--min-size", "4"], 2, "--clean removes small bodies, too"),
+        (["IN", "--normalize", "survey", "--value-range", "0", "1"], 2, "leave it out with --normalize survey"),
+        (["IN/empty"], 2, "empty holds no picture"),
+        (["IN/*.jpg"], 2, "no file matches"),
+        ([], 2, "Missing argument 'IN...'"),
+    ],
+)
+def test_wrong_command_lines_write_nothing(capsys, tmp_path, words, status, message):
+    save(TILES[0], tmp_path / "a.png")
+    (tmp_path / "empty").mkdir()
+    given = [word.replace("IN", str(tmp_path)) for word in words]
+    found, out, err = run(capsys, *given, "--out", tmp_path / "out")
+    assert (found, out) == (status, "")
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("saltnet_s", {"num_classes": 3}, "has 3 classes: use a model with one class, salt"),
+        ("resunet_101", {"in_chans": 2, "scalar_channel": "bottleneck"}, "this model reads a number for each picture"),
+    ],
+)
+def test_models_that_cannot_segment_pictures_are_refused(capsys, tmp_path, name, options, words):
+    save(TILES[0], tmp_path / "a.png")
+    folder = saltzoo.save_pretrained(saltzoo.create_model(name, **options), tmp_path / "model")
+    given = ["predict", str(tmp_path / "a.png"), "--model", f"local-dir:{folder}", "--out", str(tmp_path / "out")]
+    assert main(given) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_a_terminal_gets_a_bar(capsys, tmp_path, brightness, monkeypatch):
+    save(TILES[0], tmp_path / "a.png")
+    words = [tmp_path / "a.png", "--out", tmp_path / "out", "--overwrite"]
+    assert run(capsys, *words)[2] == ""
+    monkeypatch.setattr(progress, "_is_terminal", lambda: True)
+    _, out, err = run(capsys, *words)
+    assert "1/1" in err
+    assert out.startswith(f"{tmp_path / 'a.png'}: ")
+    assert run(capsys, *words, "--json")[2] == ""
+
+
+def test_names_that_differ_by_case_are_one_name(tmp_path):
+    for second in ("a/x.tif", "b/x.png", "b/X.png"):
+        with pytest.raises(ValueError, match="two pictures have the same name"):
+            plan([tmp_path / "a/x.png", tmp_path / second], tmp_path / "out")
