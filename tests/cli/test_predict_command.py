@@ -206,19 +206,19 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on(capsys, tmp_path, monkeypatch
         save(TILES[0], tmp_path / "in" / f"{name}.png")
     calls = itertools.count()
 
-    def stopped(model, picture, how):
+    def stopped(model, picture, **how):
         if next(calls) == 2:  # after the trial and a
             raise KeyboardInterrupt
         return np.zeros(picture.shape, np.float32)
 
-    monkeypatch.setattr(segmenting, "probabilities_of", stopped)
+    monkeypatch.setattr(segmenting, "predict_tiled", stopped)
     words = [tmp_path / "in", "--out", tmp_path / "out", *(["--json"] if as_json else [])]
     status, out, err = run(capsys, *words)
     assert status == 130
     assert "interrupted: 1 of 3 pictures are done, 2 were not tried; run the same command with --resume to go on" in err
     if as_json:
         assert json.loads(out)["left"] == 2
-    monkeypatch.setattr(segmenting, "probabilities_of", lambda model, picture, how: np.zeros(picture.shape, np.float32))
+    monkeypatch.setattr(segmenting, "predict_tiled", lambda model, picture, **how: np.zeros(picture.shape, np.float32))
     assert run(capsys, *words, "--resume")[0] == 0
     assert len(contents(tmp_path / "out")) == 3
 
