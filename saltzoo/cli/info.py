@@ -17,7 +17,7 @@ SIZE = (101, 101)
 """Image size at which FLOPs are counted: a tile of the TGS Salt Identification Challenge."""
 
 
-@command("info", example="saltzoo info saltnet_s.tgs")
+@command("info", example="saltzoo info saltnet_s.tgs2")
 @click.argument("name", metavar="MODEL[.TAG]|local-dir:PATH")
 @json_option
 def info(name: str, *, as_json: bool) -> int:
