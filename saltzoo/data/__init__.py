@@ -9,6 +9,7 @@ from .neighbours import NeighbourPairs, find_neighbours
 from .rle import rle_decode, rle_encode
 from .submission import write_submission
 from .synthetic import synthetic_tile, synthetic_tiles
+from .synthetic_survey import SyntheticSurvey, make_survey
 from .tgs import read_tgs
 from .tiles import Tiles
 
@@ -16,6 +17,7 @@ __all__ = [
     "Augment",
     "Mosaics",
     "NeighbourPairs",
+    "SyntheticSurvey",
     "Tiles",
     "assemble",
     "carry_masks",
@@ -23,6 +25,7 @@ __all__ = [
     "find_neighbours",
     "folds_by_id",
     "grouped_folds",
+    "make_survey",
     "mosaic_picture",
     "picture_of",
     "read_folder",

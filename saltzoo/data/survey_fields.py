@@ -62,7 +62,9 @@ def _noise_block(
     dip: tuple[float, float],
     band: Band | None,
 ) -> Plane:
-    fi, fx, fz = np.meshgrid(*(np.fft.fftfreq(length) for length in shape[:2]), np.fft.rfftfreq(shape[2]), indexing="ij")
+    fi, fx, fz = np.meshgrid(
+        *(np.fft.fftfreq(length) for length in shape[:2]), np.fft.rfftfreq(shape[2]), indexing="ij"
+    )
     # A layer that dips has its normal along (-dip, 1).
     normal = np.array([-dip[0], -dip[1], 1.0]) / np.sqrt(dip[0] ** 2 + dip[1] ** 2 + 1)
     f_across = fi * normal[0] + fx * normal[1] + fz * normal[2]
@@ -94,46 +96,49 @@ class Layers:
         spikes = np.zeros(rows)
         spikes[::_ROWS] = rng.laplace(size=depth) * (rng.random(depth) < rng.uniform(0.5, 1.0))
         self._spacing = rng.lognormal(np.log(14), 0.4)
-        fade = rng.standard_normal((rows, _COLUMNS, _COLUMNS))
-        texture = spikes[:, None, None] * (1 + rng.uniform(0.2, 0.9) * fade)
-        spectrum = np.fft.rfft(texture, axis=0)
+        fade = rng.standard_normal((_COLUMNS, _COLUMNS, rows))
+        spectrum = np.fft.rfft(spikes * (1 + rng.uniform(0.2, 0.9) * fade))
         frequency = _ROWS * np.fft.rfftfreq(rows)
-        levels = []
-        for stretch in _STRETCHES:
+        texture = np.empty((_COLUMNS, _COLUMNS, len(_STRETCHES), rows), np.float32)
+        for level, stretch in enumerate(_STRETCHES):
             response = stretch * band.gain(frequency * stretch) * band.rotation(frequency * stretch)
-            levels.append(np.fft.irfft(spectrum * response[:, None, None], n=rows, axis=0))
-        unit = levels[int(np.argmin(np.abs(_STRETCHES - 1)))].std()
-        self._levels = (np.stack(levels) / unit).astype(np.float32)
+            texture[:, :, level] = np.fft.irfft(spectrum * response, n=rows)
+        unstretched = int(np.argmin(np.abs(_STRETCHES - 1)))
+        self._texture = texture / texture[:, :, unstretched].std()
 
-    def __call__(self, across: Field, inline: Field, crossline: Field, stretch: Field) -> Plane:
-        """Return the reflections at positions in the layers.
+    def plane(self, inline: int, across: Field, stretch: Field) -> Plane:
+        """Return the reflections of one inline, (crosslines, samples).
 
         Args:
-            across: position across the layers, pixels.
-            inline: position along the layers in the first direction, pixels.
-            crossline: position along the layers in the second direction, pixels.
-            stretch: change of `across` for each pixel across the layer.
+            inline: number of the inline.
+            across: position across the layers, pixels, (crosslines, samples).
+            stretch: change of `across` for each pixel across the layer, (crosslines, samples).
         """
+        section = _between(self._texture, np.array([inline / self._spacing]))[0]
+        traces = _between(section, np.arange(len(across)) / self._spacing)  # crosslines, levels, rows
         step = np.log(_STRETCHES[1] / _STRETCHES[0])
         level = np.clip(np.log(np.maximum(stretch, 1e-3) / _STRETCHES[0]) / step, 0, len(_STRETCHES) - 1.001)
-        axes = (level, _ROWS * across, inline / self._spacing, crossline / self._spacing)
-        return _sample(self._levels, axes)
+        level_floor, row_floor = np.floor(level), np.floor(_ROWS * across)
+        level_part, row_part = level - level_floor, _ROWS * across - row_floor
+        rows = traces.shape[2]
+        upper = row_floor.astype(np.intp) % rows
+        lower = (upper + 1) % rows
+        crossline = np.arange(len(across))[:, None]
+        total = np.zeros(across.shape)
+        for offset, weight in ((0, 1 - level_part), (1, level_part)):
+            start = (crossline * len(_STRETCHES) + level_floor.astype(np.intp) + offset) * rows
+            total += weight * (
+                (1 - row_part) * traces.ravel()[start + upper] + row_part * traces.ravel()[start + lower]
+            )
+        return total.astype(np.float32)
 
 
-def _sample(texture: Plane, positions: tuple[Field, ...]) -> Plane:
-    """Return values of a periodic array between its points, linear in each axis."""
-    total = np.zeros(positions[0].shape, np.float32)
-    floors = [np.floor(position) for position in positions]
-    parts = [(position - floor).astype(np.float32) for position, floor in zip(positions, floors, strict=True)]
-    starts = [floor.astype(np.intp) for floor in floors]
-    for corner in np.ndindex((2,) * texture.ndim):
-        weight = np.ones((), np.float32)
-        index = np.zeros((), np.intp)
-        for side, start, part, length in zip(corner, starts, parts, texture.shape, strict=True):
-            weight = weight * (part if side else 1 - part)
-            index = index * length + (start + side) % length
-        total += weight * texture.ravel()[index]
-    return total
+def _between(texture: Plane, positions: Field) -> Plane:
+    """Return values of a periodic array between its points along the first axis, by linear interpolation."""
+    floor = np.floor(positions)
+    part = (positions - floor).astype(np.float32).reshape(-1, *(1,) * (texture.ndim - 1))
+    first = floor.astype(np.intp) % len(texture)
+    return texture[first] * (1 - part) + texture[(first + 1) % len(texture)] * part
 
 
 class Wavelet:
@@ -145,13 +150,16 @@ class Wavelet:
     """
 
     def __init__(self, band: Band, *, thickness: float = 1.2) -> None:
-        self._half, self._step = 512, 0.25
-        count = int(2 * self._half / self._step)
-        frequency = np.fft.rfftfreq(count, self._step)
-        spectrum = band.gain(frequency) * np.exp(-2 * np.pi**2 * (thickness * frequency) ** 2) * band.rotation(frequency)
-        values = np.fft.fftshift(np.fft.irfft(spectrum, n=count))
+        count, step = 4096, 0.25
+        positions = (np.arange(count) - count // 2) * step
+        frequency = np.fft.rfftfreq(count, step)
+        spectrum = (
+            band.gain(frequency) * np.exp(-2 * np.pi**2 * (thickness * frequency) ** 2) * band.rotation(frequency)
+        )
+        # Far side lobes would reach the opposite face.
+        values = np.fft.fftshift(np.fft.irfft(spectrum, n=count)) * np.exp(-0.5 * (positions / (0.16 / band.peak)) ** 2)
         self._values = values / np.abs(values).max()
-        self._positions = (np.arange(count) - count // 2) * self._step
+        self._positions = positions
 
     def __call__(self, below: Field) -> Field:
         """Return the reflection at a distance below the interface, pixels."""

@@ -39,21 +39,31 @@ class SaltBody:
         """Draw a body for a survey of this shape."""
         extent = np.array(shape, np.float64)
         centre = extent * [*rng.uniform(0.4, 0.6, 2), rng.uniform(0.38, 0.55)]
-        radii = extent * [*rng.uniform(0.22, 0.36, 2), rng.uniform(0.13, 0.22)]
-        stem = radii[:2] * rng.uniform(0.4, 0.75) if rng.random() < 0.75 else None
+        radii = extent * [*rng.uniform(0.26, 0.42, 2), rng.uniform(0.16, 0.25)]
+        stem = radii[:2] * rng.uniform(0.5, 0.8) if rng.random() < 0.75 else None
+        thinnest = float(min(radii.min(), np.inf if stem is None else stem.min()))
         waves = [
-            [0.06 * radii.min() * rng.standard_normal(), rng.uniform(0, 2 * np.pi), *rng.normal(0, 2.5, 3) / radii]
+            [0.05 * thinnest * rng.standard_normal(), rng.uniform(0, 2 * np.pi), *rng.normal(0, 2.5, 3) / radii]
             for _ in range(5)
         ]
         roughness = (
-            (min(rng.gamma(1.5, 1.3), 4.0), Noise(rng, along=(scale := rng.uniform(7, 14)), across=scale)),
-            (min(rng.gamma(1.0, 0.4), 0.8), Noise(rng, along=(fine := rng.uniform(1.5, 3)), across=fine)),
+            (
+                min(rng.gamma(1.5, 1.3), 4.0, 0.12 * thinnest),
+                Noise(rng, along=(scale := rng.uniform(7, 14)), across=scale),
+            ),
+            (
+                min(rng.gamma(1.0, 0.4), 0.8, 0.05 * thinnest),
+                Noise(rng, along=(fine := rng.uniform(1.5, 3)), across=fine),
+            ),
         )
         lean = rng.normal(0, 0.25, 2)
         return cls(centre, radii, stem, lean, rng.uniform(2.0, 7.0), np.array(waves), roughness)
 
-    def depth(self, inline: int, shape: tuple[int, int]) -> Field:
-        """Return the approximate distance to the boundary, positive inside, for one inline, (crosslines, samples)."""
+    def depth(self, inline: int, shape: tuple[int, int]) -> tuple[Field, Field]:
+        """Return the approximate distance to the boundary, positive inside, for one inline, (crosslines, samples).
+
+        The first field has rough faces, the second smooth ones.
+        """
         i = inline - self.centre[0]
         x = np.arange(shape[0])[:, None] - self.centre[1]
         z = np.arange(shape[1])[None, :] - self.centre[2]
@@ -61,14 +71,13 @@ class SaltBody:
         if self.stem is not None:
             i_lean, x_lean = i - self.lean[0] * z, x - self.lean[1] * z
             radius = np.sqrt((i_lean / self.stem[0]) ** 2 + (x_lean / self.stem[1]) ** 2)
-            stem = np.minimum((1 - radius) * self.stem.min(), z)
+            stem = np.minimum((1 - radius) * self.stem.min(), z + 0.5 * self.radii[2])
             # The smooth maximum rounds the edge between bulb and stem.
             depth = self.rounding * np.logaddexp(depth / self.rounding, stem / self.rounding)
         for amplitude, phase, ki, kx, kz in self.waves:
             depth = depth + amplitude * np.sin(phase + ki * i + kx * x + kz * z)
-        for amplitude, noise in self.roughness:
-            depth = depth + amplitude * noise.plane(inline, shape)
-        return depth
+        rough = depth + sum(amplitude * noise.plane(inline, shape) for amplitude, noise in self.roughness)
+        return rough, depth
 
 
 def _in_ellipsoid(position: tuple[float, Field, Field], radii: Field) -> Field:
@@ -102,18 +111,25 @@ class Bedding:
     def draw(cls, rng: np.random.Generator, shape: Shape) -> Bedding:
         """Draw the bedding of a survey of this shape."""
         lines = np.array(shape[:2], np.float64)
-        dip = rng.normal(0, 0.15, 2)
+        dip = rng.normal(0, 0.25, 2)
         folds = [
-            [*rng.uniform(0, lines), *rng.uniform(12, 45, 2), rng.normal(0, 12), rng.random()]
+            [*rng.uniform(0, lines), *rng.uniform(12, 45, 2), rng.normal(0, 15), rng.random()]
             for _ in range(1 + rng.poisson(3 * lines.prod() / 150**2))
         ]
         faults = [_draw_fault(rng, shape) for _ in range(min(rng.poisson(0.5 + lines.max() / 200), 8))]
         drag = rng.choice([-1, 1], p=[0.2, 0.8]) * rng.uniform(5, 30)
         wobble = (rng.gamma(1.2, 0.7), Noise(rng, along=rng.uniform(4, 10), across=6))
-        return cls(dip, np.array(folds), np.array(faults).reshape(-1, 5), drag, rng.uniform(10, 40), wobble)
+        return cls(
+            dip, np.array(folds), np.array(faults).reshape(-1, 5), drag, max(abs(drag), rng.uniform(10, 40)), wobble
+        )
 
-    def across(self, inline: int, depth: Field) -> Field:
-        """Return the position across the layers for one inline, (crosslines, samples), from the depth in salt."""
+    def across(self, inline: int, depth: Field) -> tuple[Field, Field]:
+        """Return the position across the layers for one inline, (crosslines, samples), without and with faults.
+
+        Args:
+            inline: number of the inline.
+            depth: depth in the smooth salt body, (crosslines, samples).
+        """
         crosslines, samples = depth.shape
         x = np.arange(crosslines)[:, None]
         z = np.arange(samples)[None, :]
@@ -122,11 +138,13 @@ class Bedding:
             bell = np.exp(-0.5 * (((inline - centre_i) / width_i) ** 2 + ((x - centre_x) / width_x) ** 2))
             across = across + uplift * bell * (0.5 + growth * z / samples)
         across = across + self.drag * np.exp(np.minimum(depth, 0) / self.reach)
+        amplitude, noise = self.wobble
+        across = across + amplitude * noise.plane(inline, depth.shape)
+        faulted = across
         for normal_i, normal_x, normal_z, offset, throw in self.faults:
             side = normal_i * inline + normal_x * x + normal_z * z - offset
-            across = across + throw / (1 + np.exp(np.clip(-side / 0.7, -50, 50)))
-        amplitude, noise = self.wobble
-        return across + amplitude * noise.plane(inline, depth.shape)
+            faulted = faulted + throw / (1 + np.exp(np.clip(-side / 0.7, -50, 50)))
+        return across, faulted
 
 
 def _draw_fault(rng: np.random.Generator, shape: Shape) -> list[float]:

@@ -81,20 +81,20 @@ class SyntheticSurvey:
         shapes, amplitudes = (np.random.default_rng(s) for s in np.random.SeedSequence((seed, 3)).spawn(2))
         self._body = SaltBody.draw(shapes, shape)
         self._bedding = Bedding.draw(shapes, shape)
-        self._geometry: OrderedDict[int, tuple[Field, Field]] = OrderedDict()
+        self._geometry: OrderedDict[int, tuple[Field, Field, Field]] = OrderedDict()
         band = _draw_band(amplitudes, peak)
         rng = amplitudes
         self._layers = Layers(rng, band, depth=min(max(shape[2], 256), 1024))
         self._wavelet = Wavelet(band)
         self._sharpness = 30 * band.peak
-        self._noise_amount = np.clip(rng.lognormal(np.log(0.4), 0.5), 0.1, 1.2)
+        self._noise_amount = np.clip(rng.lognormal(np.log(0.65), 0.6), 0.1, 2.0)
         self._quiet = np.clip(rng.lognormal(np.log(0.5), 0.3), 0.2, 0.9)
-        self._reflection = np.clip(rng.lognormal(np.log(4.5), 0.35), 2.0, 9.0)
-        dip = (float(rng.normal(0, 0.5)), float(rng.normal(0, 0.5)))
+        self._reflection = np.clip(rng.lognormal(np.log(2.8), 0.35), 1.4, 6.0)
+        dip = (float(rng.normal(0, 0.8)), float(rng.normal(0, 0.8)))
         steep = (float(rng.normal(0, 1.0)), float(rng.normal(0, 1.0)))
-        self._noise = Noise(rng, along=rng.uniform(0.5, 4), across=0.5, dip=dip, band=band)
+        self._noise = Noise(rng, along=rng.uniform(0.5, 2.5), across=0.5, dip=dip, band=band)
         self._patches = Noise(rng, along=18, across=12)
-        self._salt_noise = Noise(rng, along=rng.uniform(1.5, 6), across=rng.uniform(0.5, 2), dip=steep, band=band)
+        self._salt_noise = Noise(rng, along=rng.uniform(1.0, 4.5), across=rng.uniform(0.5, 2), dip=steep, band=band)
         self._boundary_patches = Noise(rng, along=12, across=12)
         self._beads = (rng.uniform(0, 0.6), Noise(rng, along=2.5, across=2.5))
 
@@ -116,32 +116,29 @@ class SyntheticSurvey:
         self._geometry.clear()
         return amplitudes, mask
 
-    def _shapes(self, inline: int) -> tuple[Field, Field]:
-        """Return depth in salt and position across the layers, pixels; the last three planes are kept."""
+    def _shapes(self, inline: int) -> tuple[Field, Field, Field]:
+        """Return depth in salt, position across the layers without and with faults, pixels; three planes are kept."""
         if inline not in self._geometry:
-            depth = self._body.depth(inline, self.shape[1:])
-            self._geometry[inline] = depth, self._bedding.across(inline, depth)
+            depth, smooth = self._body.depth(inline, self.shape[1:])
+            self._geometry[inline] = (depth, *self._bedding.across(inline, smooth))
             if len(self._geometry) > 3:
                 self._geometry.popitem(last=False)
         return self._geometry[inline]
 
     def _draw_plane(self, inline: int) -> Field:
-        (depth_before, across_before), (depth, across), (depth_after, across_after) = (
-            self._shapes(near) for near in (inline - 1, inline, inline + 1)
-        )
-        slope, _ = _slope(depth_before, depth, depth_after)
-        salt_slope, salt_dz = _slope(depth_before, depth, depth_after)
+        depths, positions, faulted = zip(*(self._shapes(inline + step) for step in (-1, 0, 1)), strict=True)
+        depth = depths[1]
+        slope, down = _slope(*depths)
         distance = depth / np.maximum(slope, 0.5)
-        stretch, _ = _slope(across_before, across, across_after)
+        normal = down / np.maximum(slope, 1e-6)
+        stretch, _ = _slope(*positions)
         plane = depth.shape
-        lines = np.broadcast_to(np.arange(plane[0], dtype=np.float64)[:, None], plane)
-        layers = self._layers(across, np.full(plane, float(inline)), lines, stretch)
+        layers = self._layers.plane(inline, faulted[1], stretch)
         patches = np.exp(0.3 * self._patches.plane(inline, plane))
         sediment = layers + self._noise_amount * patches * self._noise.plane(inline, plane)
         sediment = sediment / np.hypot(1, self._noise_amount)
         inside = 1 / (1 + np.exp(np.clip(-distance * self._sharpness, -50, 50)))
         quiet = self._quiet * self._salt_noise.plane(inline, plane)
-        normal = salt_dz / np.maximum(salt_slope, 1e-6)
         return sediment * (1 - inside) + quiet * inside + self._boundary(inline, distance, normal)
 
     def _boundary(self, inline: int, distance: Field, normal: Field) -> Field:
@@ -168,7 +165,7 @@ def _check(shape: tuple[int, int, int], seed: int, polarity: int, peak: float | 
 
 
 def _draw_band(rng: np.random.Generator, peak: float | None) -> Band:
-    drawn = float(np.clip(0.0205 * np.exp(0.3 * rng.standard_normal()), 0.012, 0.05))
+    drawn = float(np.clip(0.019 * np.exp(0.3 * rng.standard_normal()), 0.012, 0.05))
     rise, fall, phase = rng.uniform(1.4, 3.4), rng.uniform(0.6, 1.0), rng.uniform(-1.2, 1.2)
     return Band(drawn if peak is None else peak, rise, fall, phase, blur=0.0)
 
