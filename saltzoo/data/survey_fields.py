@@ -18,7 +18,7 @@ PERIODS = ((72, 80, 96), (64, 90, 100))
 
 _ROWS = 2
 """Rows in a pixel of the texture of layers."""
-_COLUMNS = 40
+_COLUMNS = 24
 _STRETCHES = np.geomspace(0.5, 2.5, 7)
 
 
@@ -96,13 +96,13 @@ class Layers:
         spikes = np.zeros(rows)
         spikes[::_ROWS] = rng.laplace(size=depth) * (rng.random(depth) < rng.uniform(0.5, 1.0))
         self._spacing = rng.lognormal(np.log(14), 0.4)
-        fade = rng.standard_normal((_COLUMNS, _COLUMNS, rows))
-        spectrum = np.fft.rfft(spikes * (1 + rng.uniform(0.2, 0.9) * fade))
+        fade = rng.standard_normal((_COLUMNS, _COLUMNS, rows), dtype=np.float32)
+        spectrum = np.fft.rfft(spikes.astype(np.float32) * (1 + np.float32(rng.uniform(0.2, 0.9)) * fade))
         frequency = _ROWS * np.fft.rfftfreq(rows)
         texture = np.empty((_COLUMNS, _COLUMNS, len(_STRETCHES), rows), np.float32)
         for level, stretch in enumerate(_STRETCHES):
             response = stretch * band.gain(frequency * stretch) * band.rotation(frequency * stretch)
-            texture[:, :, level] = np.fft.irfft(spectrum * response, n=rows)
+            texture[:, :, level] = np.fft.irfft(spectrum * response.astype(np.complex64), n=rows)
         unstretched = int(np.argmin(np.abs(_STRETCHES - 1)))
         self._texture = texture / texture[:, :, unstretched].std()
 

@@ -23,10 +23,14 @@ def pictures():
     """Tiles cut from the lines of several surveys, (sample, trace), with masks, by direction."""
     found = {direction: [] for direction in LINES}
     for seed in range(10):
-        amplitudes, mask = make_survey((70, 80, 100), seed=seed)
-        for axis, direction in enumerate(LINES):
-            for line in range(10, 70, 15):
-                found[direction].append([np.take(array, line, axis).T for array in (amplitudes, mask)])
+        survey = SyntheticSurvey((70, 80, 100), seed=seed)
+        drawn = survey.slab(25, 43)
+        for line in (0, 17):
+            found["inline"].append([array[line].T for array in drawn])
+    for seed in range(10, 15):
+        drawn = make_survey((70, 32, 100), seed=seed)
+        for line in (8, 16, 24):
+            found["crossline"].append([array[:, line].T for array in drawn])
     return found
 
 
@@ -38,6 +42,14 @@ def autocorrelation_across(image, lag=4):
 def vertical_centroid(image):
     power = (np.abs(np.fft.rfft(image - image.mean(axis=0), axis=0)) ** 2).sum(axis=1)
     return (power * np.fft.rfftfreq(image.shape[0])).sum() / power.sum()
+
+
+def shrunk(mask, pixels):
+    """Return the mask without what lies within `pixels` of its boundary."""
+    for _ in range(pixels):
+        padded = np.pad(mask, 1, mode="edge")
+        mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask
 
 
 def kurtosis(image):
@@ -84,9 +96,9 @@ def test_a_fresh_process_draws_the_same_survey():
 
 
 def test_seeds_give_different_surveys(survey):
-    amplitudes, mask = SyntheticSurvey(SHAPE, seed=1).slab(0, 2)
-    assert abs(np.corrcoef(amplitudes.ravel(), survey[0][:2].ravel())[0, 1]) < 0.5
-    assert not np.array_equal(mask, survey[1][:2])
+    amplitudes, mask = SyntheticSurvey(SHAPE, seed=1).slab(19, 21)
+    assert abs(np.corrcoef(amplitudes.ravel(), survey[0][19:21].ravel())[0, 1]) < 0.5
+    assert not np.array_equal(mask, survey[1][19:21])
 
 
 def test_polarity_flips_every_amplitude_and_moves_no_salt(survey):
@@ -133,9 +145,8 @@ def test_slabs_outside_the_survey_are_refused(start, stop):
 
 def test_the_salt_is_one_body():
     ndimage = pytest.importorskip("scipy.ndimage")
-    for seed in range(6):
-        body = SyntheticSurvey((70, 80, 100), seed=seed)
-        mask = np.stack([body._shapes(inline)[0] > 0 for inline in range(70)])
+    for seed in range(3):
+        mask = make_survey((50, 60, 80), seed=seed)[1]
         labels, _ = ndimage.label(mask)
         assert np.bincount(labels.ravel())[1:].max() > 0.99 * mask.sum()
         assert 0.02 < mask.mean() < 0.4
@@ -145,7 +156,7 @@ def test_the_salt_overhangs():
     """Some surveys have traces with sediment between salt and salt, or sediment below a bulb."""
     overhung = []
     for seed in range(4):
-        mask = make_survey((30, 80, 100), seed=seed)[1]
+        mask = SyntheticSurvey((70, 80, 100), seed=seed).slab(33, 37)[1]
         crossings = (np.diff(mask, axis=2) != 0).sum(axis=2)
         overhung.append((crossings >= 2).any())
     assert any(overhung)
@@ -181,9 +192,13 @@ def test_kurtosis(pictures, direction):
 
 @pytest.mark.parametrize("direction", LINES)
 def test_salt_is_quieter_than_sediment(pictures, direction):
-    ratios = [image[mask].std() / image[~mask].std() for image, mask in pictures[direction] if mask.sum() > 200]
-    assert len(ratios) > 20
-    assert 0.45 < np.median(ratios) < 0.95  # real: .61 away from the boundary
+    ratios = [
+        image[salt].std() / image[shrunk(~mask, 4)].std()
+        for image, mask in pictures[direction]
+        if (salt := shrunk(mask, 4)).sum() > 100
+    ]
+    assert len(ratios) >= 8
+    assert 0.45 < np.median(ratios) < 0.9  # real: .61
 
 
 def test_the_test_of_likeness_can_fail():
@@ -207,5 +222,5 @@ def test_the_mask_lies_on_the_reflection(pictures, axis, shift):
             energy = (image / image.std()) ** 2
             aligned.append(energy[inner][edge[inner]].mean())
             moved.append(energy[inner][edge_moved[inner]].mean())
-    assert len(aligned) > 20
+    assert len(aligned) > 15
     assert np.mean(moved) < 0.85 * np.mean(aligned)
