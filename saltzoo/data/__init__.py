@@ -8,6 +8,7 @@ from .mosaic import Mosaics, assemble, mosaic_picture
 from .neighbours import NeighbourPairs, find_neighbours
 from .rle import rle_decode, rle_encode
 from .submission import write_submission
+from .survey_augment import SurveyAugment
 from .synthetic import synthetic_tile, synthetic_tiles
 from .synthetic_survey import SyntheticSurvey, make_survey
 from .tgs import read_tgs
@@ -17,7 +18,11 @@ __all__ = [
     "Augment",
     "Mosaics",
     "NeighbourPairs",
+<<<<<<< HEAD
     "SyntheticSurvey",
+=======
+    "SurveyAugment",
+>>>>>>> main
     "Tiles",
     "assemble",
     "carry_masks",
