@@ -18,11 +18,8 @@ __all__ = [
     "Augment",
     "Mosaics",
     "NeighbourPairs",
-<<<<<<< HEAD
-    "SyntheticSurvey",
-=======
     "SurveyAugment",
->>>>>>> main
+    "SyntheticSurvey",
     "Tiles",
     "assemble",
     "carry_masks",

@@ -24,10 +24,12 @@ class Target(Protocol):
     """Volume (inline, crossline, sample) into which slabs are written: an array, a memmap, a zarr array."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
 
     def __setitem__(self, key: slice, value: Any, /) -> None: ...
 

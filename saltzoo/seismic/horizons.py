@@ -17,7 +17,8 @@ class Sliced(Protocol):
     """Volume (inline, crossline, sample) that hands out slabs as NumPy does: an array, a memmap, a zarr array."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
 
     def __getitem__(self, key: slice, /) -> Any: ...
 
