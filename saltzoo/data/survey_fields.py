@@ -152,7 +152,7 @@ class Wavelet:
     def __init__(self, band: Band, *, thickness: float = 1.2) -> None:
         count, step = 4096, 0.25
         positions = (np.arange(count) - count // 2) * step
-        frequency = np.fft.rfftfreq(count, step)
+        frequency = np.fft.rfftfreq(count, step).astype(np.float64)
         spectrum = (
             band.gain(frequency) * np.exp(-2 * np.pi**2 * (thickness * frequency) ** 2) * band.rotation(frequency)
         )

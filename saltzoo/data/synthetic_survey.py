@@ -172,5 +172,7 @@ def _draw_band(rng: np.random.Generator, peak: float | None) -> Band:
 
 def _slope(before: Field, here: Field, after: Field) -> tuple[Field, Field]:
     """Return the length of the gradient and its last component, from three neighbouring planes."""
-    dx, dz = np.gradient(here) if min(here.shape) > 1 else (np.zeros_like(here), np.gradient(here, axis=1))
-    return np.sqrt(((after - before) / 2) ** 2 + dx**2 + dz**2), dz
+    dx = np.zeros_like(here) if len(here) == 1 else np.asarray(np.gradient(here, axis=0), np.float64)
+    dz = np.asarray(np.gradient(here, axis=1), np.float64)
+    length: Field = np.sqrt(((after - before) / 2) ** 2 + dx**2 + dz**2)
+    return length, dz

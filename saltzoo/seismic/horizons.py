@@ -85,8 +85,8 @@ def _between(values: npt.NDArray[np.float32], above: npt.NDArray[np.intp], thres
     upper, lower = (
         np.take_along_axis(values, above[..., None] + step, axis=-1)[..., 0].astype(np.float64) for step in (0, 1)
     )
-    change = lower - upper
-    return above + np.clip((threshold - upper) / np.where(change == 0, 1, change), 0, 1)
+    change = np.where(lower == upper, 1.0, lower - upper)
+    return np.asarray(above + np.clip((threshold - upper) / change, 0, 1), np.float64)
 
 
 def check_volume(volume: Sliced) -> None:
