@@ -26,8 +26,8 @@ def make_survey(
     """Return a synthetic survey and its salt: a body with rough faces, overhung at times, in layers that it bends.
 
     Every inline and crossline resembles the tiles of `synthetic_tiles`. For a survey that does not fit into memory,
-    draw slabs of a `SyntheticSurvey`. On one core, a survey takes about 1 s to set up and 1 s for each 2 million
-    voxels; memory is that of the result and 100 MiB.
+    draw slabs of a `SyntheticSurvey`. On one core, a survey takes about 1 s to set up and 1 s for each million
+    voxels; memory is that of the result, 80 MiB, and 300 bytes for each voxel of an inline.
 
     Args:
         shape: numbers of inlines, crosslines and samples; 32 samples or more.

@@ -58,7 +58,7 @@ class Body:
 class Bodies:
     """Bodies of salt in a volume, the connected components of what lies above a threshold.
 
-    Equal to `scipy.ndimage.label` of the whole volume, numbers included, in the memory of a slab: about 12 bytes for
+    Equal to `scipy.ndimage.label` of the whole volume, numbers included, in the memory of a slab: about 17 bytes for
     each of its voxels, and some for each component of a slab. Volumes are read once here, and again by
     `write_bodies`.
 

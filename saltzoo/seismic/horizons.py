@@ -49,7 +49,7 @@ def salt_horizons(volume: Sliced, *, threshold: float = 0.5, slab: int = 16) -> 
     Args:
         volume: probabilities in 0..1 or a bool mask, (inline, crossline, sample): anything that slices like an array.
         threshold: probability above which a sample is salt, above 0 and below 1.
-        slab: number of inlines that are read at a time. Memory is about 6 times that of a slab.
+        slab: number of inlines that are read at a time. Memory is about 15 bytes for each of their voxels.
 
     Raises:
         ValueError: if the volume has not three axes, holds values beyond 0..1, or the threshold is out of range.
