@@ -13,8 +13,8 @@ from .synthetic_fields import Band, Field
 
 Plane = npt.NDArray[np.float32]
 
-PERIODS = ((72, 80, 96), (64, 90, 100))
-"""Periods in voxels of the two blocks of noise, which come together again after 576 inlines."""
+PERIODS = ((60, 72, 90), (54, 64, 100))
+"""Periods in voxels of the two blocks of noise, which come together again after 540 inlines."""
 
 _ROWS = 2
 """Rows in a pixel of the texture of layers."""

@@ -22,11 +22,10 @@ def survey():
 def pictures():
     """Tiles cut from the lines of several surveys, (sample, trace), with masks, by direction."""
     found = {direction: [] for direction in LINES}
-    for seed in range(10):
+    for seed in range(9):
         survey = SyntheticSurvey((70, 80, 100), seed=seed)
-        drawn = survey.slab(25, 43)
-        for line in (0, 17):
-            found["inline"].append([array[line].T for array in drawn])
+        for line in (25, 42):
+            found["inline"].append([array[0].T for array in survey.slab(line, line + 1)])
     for seed in range(10, 15):
         drawn = make_survey((70, 32, 100), seed=seed)
         for line in (8, 16, 24):
@@ -210,13 +209,13 @@ def test_the_test_of_likeness_can_fail():
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize("shift", [-3, 3])
+@pytest.mark.parametrize("shift", [-4, 4])
 def test_the_mask_lies_on_the_reflection(pictures, axis, shift):
-    """A mask that is shifted by 3 pixels has less energy on its boundary."""
+    """A mask that is shifted by 4 pixels has less energy on its boundary."""
     aligned, moved = [], []
     inner = (slice(4, -4), slice(4, -4))
     for image, mask in (picture for direction in LINES for picture in pictures[direction]):
-        edge = mask ^ (np.roll(mask, 1, 0) & np.roll(mask, -1, 0) & np.roll(mask, 1, 1) & np.roll(mask, -1, 1) & mask)
+        edge = ~shrunk(mask, 1) & ~shrunk(~mask, 1)  # the pixels on both sides of the face
         edge_moved = np.roll(edge, shift, axis=axis)
         if edge[inner].sum() > 20:
             energy = (image / image.std()) ** 2
