@@ -26,7 +26,7 @@ class _Refusal(click.ClickException):
     exit_code = 2
 
 
-@command("info", example="saltzoo info saltnet_s.tgs")
+@command("info", example="saltzoo info saltnet_s.tgs2")
 @click.argument("name", metavar="MODEL[.TAG]|local-dir:PATH|SURVEY")
 @survey_options
 @json_option

@@ -49,7 +49,7 @@ def test_images_of_any_size_get_masks_and_overlays(quickstart, tmp_path, capsys)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {f"{name}_{kind}.png" for name in ("a", "deep", "tile") for kind in ("mask", "overlay")}
     mask = picture(tmp_path / "out" / "a_mask.png")
-    model = saltzoo.create_model("saltnet_s.tgs", pretrained=True)
+    model = saltzoo.create_model("saltnet_s.wide", pretrained=True)
     expected = saltzoo.predict(model, tiles.images[0], tta="hflip") > 0.5
     np.testing.assert_array_equal(picture(tmp_path / "out" / "tile_mask.png") > 0, expected)
     assert mask.shape == picture(tmp_path / "out" / "a_overlay.png").shape[:2] == wide.shape
