@@ -3,8 +3,7 @@
     python benchmarks/validate.py --model saltnet_s.tgs --data DIR --fold 0
     python benchmarks/validate.py --model local-dir:runs/fold0/model --data DIR --fold 0
 
-DIR is the competition's download. There are five folds: by id if the checkpoint's recipe says so, else stratified by
-coverage with seed 0. The synthetic tiles are the first 200 of seed 2, of which examples/quickstart.py shows 24. Masks
+DIR is the competition's download. The folds are those of the checkpoint's recipe; without one, five by id. The synthetic tiles are the first 200 of seed 2, of which examples/quickstart.py shows 24. Masks
 are cut at .5, at the tiles' original size. Prints the competition's score, IoU and Dice (means over tiles; a tile that
 is empty in both masks scores 1), and the shares of empty and of non-empty tiles recognised as such, with and without
 mirrored tiles. Writes them with their conditions to results/validate_DEVICE.csv and replaces earlier scores of the same
@@ -22,14 +21,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from measure.report import Row, conditions, describe, markdown, slug, write_csv
 
 import saltzoo
-from saltzoo.data import Tiles, folds_by_id, read_tgs, stratified_folds, synthetic_tiles
+from saltzoo.data import Tiles, read_tgs, synthetic_tiles
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
+from saltzoo.training.held_out import SYNTHETIC, folds_in_training, unseen
 from saltzoo.zoo.sources import load_weights
 
 COLUMNS = (
@@ -38,31 +36,11 @@ COLUMNS = (
 )
 
 TGS = "TGS Salt Identification Challenge"
-SYNTHETIC = "synthetic"
 
 
 def load(name: str, device: torch.device) -> saltzoo.Segmenter:
     """Load a model by the name of its weights, or by a source."""
     return saltzoo.create_model(name, pretrained=True).to(device)
-
-
-def folds(name: str, tiles: Tiles) -> npt.NDArray[np.int64]:
-    """Return the fold of each tile, split as in the training of the checkpoint."""
-    recipe = load_weights(name).config.get("recipe") or {}
-    if recipe.get("split") == "id":
-        return folds_by_id(tiles.ids)
-    return stratified_folds(tiles.coverage)
-
-
-def unseen(name: str, held_out: Tiles) -> str:
-    """Return "yes", "no" or "unknown": whether the card says that these tiles were held out from training."""
-    metrics = load_weights(name).config.get("metrics", [])
-    if any(SYNTHETIC in metric.get("data", "") for metric in metrics):
-        return "yes"
-    named = {metric["held_out"] for metric in metrics if "held_out" in metric}
-    if not named:
-        return "unknown"
-    return "yes" if named == {held_out.fingerprint} else "no"
 
 
 def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta: str | None) -> Row:
@@ -87,7 +65,7 @@ def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta:
 def rows(name: str, tiles: Tiles, fold: int, device: torch.device) -> Iterator[Row]:
     """Yield the scores without and with mirrored tiles, on a fold and on synthetic tiles."""
     model = load(name, device)
-    own = {"model": name, "data": TGS, "fold": fold, "unseen": unseen(name, tiles)}
+    own = {"model": name, "data": TGS, "fold": fold, "unseen": unseen(load_weights(name).config, tiles)}
     other = {"model": name, "data": SYNTHETIC, "fold": "", "unseen": "yes"}
     for tta in (None, "hflip"):
         yield {**own, **scores(model, tiles, device, tta=tta)}
@@ -110,7 +88,7 @@ def main() -> None:
     where = conditions(device)
     print(describe(where), flush=True)
     tiles = read_tgs(args.data)
-    held_out = tiles.select(folds(args.model, tiles) == args.fold)
+    held_out = tiles.select(folds_in_training(load_weights(args.model).config, tiles) == args.fold)
     found = list(rows(args.model, held_out, args.fold, device))
     path = args.out / f"validate_{slug(device)}.csv"
     write_csv(path, found, where, replacing="model")

@@ -163,12 +163,12 @@ def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0
         >>> int(train.sum()), int(valid.sum())
         (3, 3)
     """
+    _check_whole(n_folds)
     classes = coverage_classes(coverage)
     count = len(classes)
     if count == 1:
         raise ValueError("stratified_folds needs two or more tiles, got 1: add tiles, or use folds_by_id")
-    _check_folds(n_folds)
-    if count and n_folds > count:
+    if n_folds < 2 or (count and n_folds > count):
         raise ValueError(f"n_folds must be between 2 and the number of tiles ({count}), got {n_folds}")
     _check_seed(seed)
     # Sort by random doubles: numpy may change the algorithm of Generator.permutation.
@@ -180,9 +180,13 @@ def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0
     return folds
 
 
-def _check_folds(n_folds: int) -> None:
+def _check_whole(n_folds: int) -> None:
     if not isinstance(n_folds, int | np.integer):
         raise TypeError(f"n_folds must be a whole number, got {n_folds!r}")
+
+
+def _check_folds(n_folds: int) -> None:
+    _check_whole(n_folds)
     if n_folds < 2:
         raise ValueError(f"n_folds must be at least 2, got {n_folds}")
 

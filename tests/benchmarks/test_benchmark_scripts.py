@@ -194,17 +194,6 @@ def test_validate_scores_the_fold_as_a_user_would(
     assert set(rows) == {"none", "hflip"}
 
 
-@pytest.mark.parametrize(("told", "word"), [("the same", "yes"), ("5 tiles, ids 00c0ffee", "no"), (None, "unknown")])
-def test_validate_reports_whether_the_tiles_were_held_out(
-    load_benchmark: Loader, tmp_path: Path, told: str | None, word: str
-) -> None:
-    tiles = saltzoo.data.synthetic_tiles(3, seed=3)
-    card = {"held_out": tiles.fingerprint if told == "the same" else told} if told else {}
-    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
-    folder = saltzoo.save_pretrained(model, tmp_path, metrics=[{"name": "salt_map", "value": 0.5, **card}])
-    assert load_benchmark("validate").unseen(f"local-dir:{folder}", tiles) == word
-
-
 @pytest.mark.slow
 def test_loading_is_timed_beside_building(tmp_path: Path) -> None:
     _run("loading.py", "--models", "saltnet_s.tgs", "--rounds", "2", "--out", str(tmp_path))
@@ -224,16 +213,6 @@ def test_tools_for_tiles_are_timed(load_benchmark: Loader) -> None:
         found = list(rows(20, 1))
         assert [row["contender"] for row in found] == [other, "saltzoo"]
         assert all(row["note"].startswith("0 ") for row in found), "results differ"
-
-
-def test_validate_splits_tiles_as_the_checkpoints_training_did(load_benchmark: Loader, tmp_path: Path) -> None:
-    tiles = saltzoo.data.synthetic_tiles(12, seed=3)
-    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
-    by_id = saltzoo.save_pretrained(model, tmp_path / "id", recipe={"split": "id"})
-    older = saltzoo.save_pretrained(model, tmp_path / "older")
-    folds = load_benchmark("validate").folds
-    assert folds(f"local-dir:{by_id}", tiles).tolist() == folds_by_id(tiles.ids).tolist()
-    assert folds(f"local-dir:{older}", tiles).tolist() == stratified_folds(tiles.coverage).tolist()
 
 
 def test_the_loop_is_compared_with_a_bare_step(tmp_path: Path) -> None:

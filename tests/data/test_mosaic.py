@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saltzoo.data import NeighbourPairs, assemble, carry_masks, grouped_folds, mosaic_picture
+from saltzoo.data import NeighbourPairs, Tiles, assemble, carry_masks, find_neighbours, grouped_folds, mosaic_picture
 
 
 def pairs_of(ids, *lines):
