@@ -30,7 +30,8 @@ def write_submission(
     Raises:
         FileExistsError: if the file exists and `overwrite` is False.
         FileNotFoundError: if its folder does not exist.
-        TypeError: if the masks are not boolean.
+        IsADirectoryError: if the path is that of a folder.
+        TypeError: if the masks are not boolean, or `ids` is one string.
         ValueError: if the numbers of ids and masks differ, an id occurs twice or does not fit into the table, or the
             masks have another shape.
 
@@ -44,6 +45,8 @@ def write_submission(
         b,
         <BLANKLINE>
     """
+    if isinstance(ids, str):
+        raise TypeError(f"ids must be a sequence of strings, got {ids!r:.80}: give Tiles.ids")
     target, names, array = Path(path), list(ids), np.asarray(masks)
     if array.ndim != 3 or len(array) != len(names):
         raise ValueError(
@@ -51,7 +54,9 @@ def write_submission(
             "predict every tile once"
         )
     _check_names(names)
-    if not overwrite and target.exists():
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder: give the path of a CSV file")
+    if not overwrite and os.path.lexists(target):
         raise FileExistsError(f"{target} exists: choose another path, or pass overwrite=True to replace it")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} of {target.name} does not exist: create it")
@@ -61,6 +66,8 @@ def write_submission(
         with open(handle, "w", encoding="utf-8", newline="") as file:
             file.write("id,rle_mask\n")
             file.writelines(rows)
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets the owner alone read
         os.replace(temporary, target)
     except BaseException:

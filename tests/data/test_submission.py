@@ -88,3 +88,18 @@ def test_a_missing_folder_and_other_types_are_refused(tmp_path):
     with pytest.raises(TypeError, match="masks must be bool, got float64"):
         write_submission(tmp_path / "a.csv", IDS, MASKS * 1.0)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_link_to_nowhere_is_not_replaced(tmp_path):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(FileExistsError, match=r"link\.csv exists"):
+        write_submission(tmp_path / "link.csv", ["a"], np.zeros((1, 3, 3), bool))
+    assert (tmp_path / "link.csv").is_symlink()
+
+
+def test_a_folder_and_one_string_of_ids_are_refused(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder: give the path of a CSV file"):
+        write_submission(tmp_path, ["a"], np.zeros((1, 3, 3), bool), overwrite=True)
+    with pytest.raises(TypeError, match="ids must be a sequence of strings, got 'ab'"):
+        write_submission(tmp_path / "a.csv", "ab", np.zeros((2, 3, 3), bool))
+    assert list(tmp_path.iterdir()) == []
