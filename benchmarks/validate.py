@@ -3,8 +3,9 @@
     python benchmarks/validate.py --model saltnet_s.tgs --data DIR --fold 0
     python benchmarks/validate.py --model local-dir:runs/fold0/model --data DIR --fold 0
 
-DIR is the competition's download. The folds are those of the checkpoint's recipe; without one, five by id. The synthetic tiles are the first 200 of seed 2, of which examples/quickstart.py shows 24. Masks
-are cut at .5, at the tiles' original size. Prints the competition's score, IoU and Dice (means over tiles; a tile that
+DIR is the competition's download. The folds are those of the checkpoint's recipe; without one, five by id. The
+synthetic tiles are the first 200 of seed 2, of which examples/quickstart.py shows 24. Masks are cut at .5, at the
+tiles' original size. Prints the competition's score, IoU and Dice (means over tiles; a tile that
 is empty in both masks scores 1), and the shares of empty and of non-empty tiles recognised as such, with and without
 mirrored tiles. Writes them with their conditions to results/validate_DEVICE.csv and replaces earlier scores of the same
 model.
