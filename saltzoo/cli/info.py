@@ -55,7 +55,7 @@ def info(name: str, *, as_json: bool, **reading: Any) -> int:
     if isinstance(source, LocalFolder):
         found = _of_folder(Path(source.path).expanduser(), name)
     elif isinstance(source, WeightsSpec):
-        found = {**_of_model(source.model, {}), "weights": _of_weights(source)}
+        found = _of_bundled(source)
     else:
         found = _of_model(source.name, {})
     print(json.dumps(found) if as_json else "\n".join(_lines(found)))
@@ -95,14 +95,45 @@ def _of_model(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_folder(folder: Path, name: str) -> dict[str, Any]:
-    """Describe a checkpoint on disk: the model that its config names, with its options."""
+    """Describe a checkpoint on disk: the model that its config names, with its options, or the ensemble."""
+    from ..checkpoints.ensemble import KEY
     from ..checkpoints.folder import CONFIG, load_folder
 
     if not (folder / CONFIG).is_file():
         load_folder(folder)  # raises, and says what is there
     config = _config(folder, name)
+    if KEY in config:
+        return _of_ensemble(folder, config, name)
     options = {key: value for key, value in config["model_args"].items() if key != "mask_only"}
     return {**_of_model(config["architecture"], options), "weights": {"name": name, **_described(folder, config)}}
+
+
+def _of_ensemble(folder: Path, config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Describe the members of an ensemble one by one; its parameters and FLOPs are their sums."""
+    from ..checkpoints.ensemble import KEY, members_of
+
+    members = [_of_folder(folder / member, f"{name}/{member}") for member in members_of(config, name)]
+    return {
+        "model": "ensemble",
+        "parameters": sum(member["parameters"] for member in members),
+        "flops": sum(member["flops"] for member in members),
+        "size": list(SIZE),
+        "paper": None,
+        "source": None,
+        "options": {"mode": config[KEY]["mode"], "weights": config[KEY]["weights"]},
+        "members": members,
+        "weights": {"name": name, **_described(folder, config)},
+    }
+
+
+def _of_bundled(weights: WeightsSpec) -> dict[str, Any]:
+    """Describe published weights, which may be those of an ensemble."""
+    from ..checkpoints.ensemble import is_ensemble
+    from ..zoo.sources import BUNDLED
+
+    if is_ensemble(BUNDLED / weights.name):
+        return _of_folder(BUNDLED / weights.name, weights.name)
+    return {**_of_model(weights.model, {}), "weights": _of_weights(weights)}
 
 
 def _of_weights(weights: WeightsSpec) -> dict[str, Any]:
@@ -138,6 +169,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"{label}: {found[label]}"
     for option, value in found["options"].items():
         yield f"  {option} = {value!r}"
+    for member in found.get("members", ()):
+        yield f"member {member['weights']['folder']}: {member['model']}, {member['parameters']:,} parameters"
     weights = found.get("weights")
     if weights is None:
         return

@@ -13,6 +13,7 @@ import click
 
 from .options import (
     AGAIN,
+    Number,
     batch_size_option,
     command,
     device_option,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--tile", type=click.IntRange(32), help="Height and width of a tile; default: the model's.")
 @click.option(
     "--overlap",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Number(0, 1, max_open=True),
     default=0.5,
     show_default=True,
     help="Fraction of a tile that its neighbour covers, too.",
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 @click.option(
     "--scale",
     nargs=2,
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     default=(1.0, 1.0),
     metavar="Z X",
     help="Factors by which height and width are resized for the model; files keep the picture's size.",
@@ -134,12 +135,12 @@ def _run(jobs: Sequence[Job], how: Segmentation, *, model: str, device: str | No
     from .segmenting import Report, segment_pictures
 
     report = Report()
-    loaded = load_model(model, device_of(device)) if jobs else None
+    chosen = device_of(device)
     interrupted = False
     try:
-        if loaded is not None:
+        if jobs:
             segment_pictures(
-                loaded,
+                load_model(model, chosen),
                 jobs,
                 how,
                 report=report,

@@ -252,7 +252,7 @@ def test_a_kill_leaves_whole_files_and_resume_the_same_bytes(tmp_path):
         (["IN", "--overlap", "1"], 2, "is not in the range"),
         (["IN", "--probabilities", "jpg"], 2, "'jpg' is not one of"),
         (["IN", "--device", "tpu"], 2, "--device must be cpu, cuda, cuda:N or mps, got 'tpu'"),
-        (["IN", "--tta", "none"], 1, "error: "),
+        (["IN", "--tta", "none"], 2, "--tta"),
         (["IN", "--clean", "4", "--min-size", "4"], 2, "--clean removes small bodies, too"),
         (["IN", "--normalize", "survey", "--value-range", "0", "1"], 2, "leave it out with --normalize survey"),
         (["IN/empty"], 2, "empty holds no picture"),
