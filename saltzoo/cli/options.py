@@ -11,6 +11,9 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SURVEY_SUFFIXES = (".sgy", ".segy", ".zarr")
+"""Suffixes of names that are surveys even if no such file is there, so that the error says so."""
+
 AGAIN = "run the same command with --resume to go on"
 
 

@@ -124,17 +124,21 @@ class _Run:
     def inlines(self, part: slice) -> Floats:
         """Return probabilities from the inlines of a slab, (inline, crossline, sample)."""
         survey = self.plan.survey
-        return self._segment(self.plan.chosen("inline")[part], lambda: survey[part])
+        return self._segment(self.plan.chosen("inline")[part], survey.shape[1:], lambda: survey[part])
 
     def crosslines(self, part: slice) -> Floats:
         """Return probabilities from the crosslines of a block, (crossline, inline, sample)."""
         survey = self.plan.survey
-        return self._segment(self.plan.chosen("crossline")[part], lambda: survey[:, part].transpose(1, 0, 2))
+        return self._segment(
+            self.plan.chosen("crossline")[part], survey.shape[::2], lambda: survey[:, part].transpose(1, 0, 2)
+        )
 
-    def _segment(self, chosen: npt.NDArray[np.bool_], read: Callable[[], Floats]) -> Floats:
+    def _segment(self, chosen: npt.NDArray[np.bool_], section: tuple[int, ...], read: Callable[[], Floats]) -> Floats:
         """Return the probabilities of the chosen lines of a slab (line, trace, sample), NaN for the others."""
+        result = np.full((len(chosen), *section), np.nan, np.float32)
+        if not chosen.any():
+            return result
         slab = read()
-        result = np.full(slab.shape, np.nan, np.float32)
         options = asdict(self.how) | {"normalize": (self.statistics.median, self.statistics.deviation)}
         for row in np.flatnonzero(chosen).tolist():
             if np.isfinite(slab[row]).any():
@@ -181,8 +185,8 @@ def mean_of_logits(first: Floats, second: Floats) -> Floats:
     """Return the probabilities whose logits are the means of those of two maps, NaN where one is NaN.
 
     Example:
-        >>> mean_of_logits(np.float32([0.8, 0.3]), np.float32([0.2, 0.3])).round(4).tolist()
-        [0.5, 0.30000001192092896]
+        >>> mean_of_logits(np.float32([0.8, 0.3]), np.float32([0.2, 0.3])).astype(float).round(4).tolist()
+        [0.5, 0.3]
     """
     odds = np.ones_like(first)
     for one in (first, second):

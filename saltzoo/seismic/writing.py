@@ -120,9 +120,7 @@ def check_target(survey: Survey, path: Path) -> None:
         raise ValueError(f"path must differ from the survey's, got {path}: write to another file")
     known = (*SEGY_SUFFIXES, ZARR_SUFFIX) if isinstance(survey.source, SegySource) else (ZARR_SUFFIX,)
     if path.suffix.lower() not in known:
-        raise ValueError(
-            f"path must end with {', '.join(known)} for {survey.path.name}, got {path.name!r}: choose one"
-        )
+        raise ValueError(f"path must end with {', '.join(known)} for {survey.path.name}, got {path.name!r}: choose one")
 
 
 def _complete(writer: SlabWriter) -> Iterator[SlabWriter]:
