@@ -18,7 +18,7 @@ from ..models import Segmenter
 from ..seismic import RobustStatistics, SlabWriter, Survey, open_like
 from ..seismic.survey import Direction
 from ..seismic.writers import whole_file
-from .crossline import CrosslineFile
+from .crossline import CrosslineFile, crossline_file
 from .segmenting import Prediction, check_model
 from .survey_plan import Lines, Plan
 
@@ -94,7 +94,7 @@ def segment_survey(
             )
         crosslines = None
         if "crossline" in plan.directions:
-            crosslines = stack.enter_context(CrosslineFile(out, survey.shape))
+            crosslines = stack.enter_context(crossline_file(out, survey.shape))
         salt = _write(_slabs(run, crosslines), volume, second, threshold=limit, mask=mask)
         found = _description(plan, how, statistics, label=label, mask=mask, threshold=limit, salt=salt)
         sidecar.write(json.dumps(found, indent=2).encode() + b"\n")

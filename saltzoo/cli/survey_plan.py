@@ -115,7 +115,7 @@ def parse_lines(text: str) -> Lines:
         ((100, 200, 10), (100, None, 1), (7, 7, 1))
     """
     found = re.fullmatch(r"(-?\d+)|(-?\d+)?:(-?\d+)?(?::(\d+))?", text.strip())
-    if not found or found[4] is not None and not int(found[4]):
+    if not found or (found[4] is not None and not int(found[4])):
         raise ValueError(f"lines must be FIRST:LAST, FIRST:LAST:STEP with a step above 0, or a number, got {text!r}")
     if found[1] is not None:
         return int(found[1]), int(found[1]), 1
