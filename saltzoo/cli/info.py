@@ -11,13 +11,10 @@ import click
 
 from ..zoo.registry import find_model
 from ..zoo.spec import WeightsSpec
-from .options import command, json_option, survey_options
+from .options import SURVEY_SUFFIXES, command, json_option, survey_options
 
 SIZE = (101, 101)
 """Image size at which FLOPs are counted: a tile of the TGS Salt Identification Challenge."""
-
-SURVEY_SUFFIXES = (".sgy", ".segy", ".zarr")
-"""Suffixes of names that are surveys even if no such file is there, so that the error says so."""
 
 
 class _Refusal(click.ClickException):

@@ -15,6 +15,9 @@ TTA = ("hflip", "flips", "d4", "scales")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SURVEY_SUFFIXES = (".sgy", ".segy", ".zarr")
+"""Suffixes of names that are surveys even if no such file is there, so that the error says so."""
+
 AGAIN = "run the same command with --resume to go on"
 
 

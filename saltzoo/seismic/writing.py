@@ -104,21 +104,23 @@ def open_like(
             survey's own, or an inline was not written.
     """
     target = Path(path)
-    if target.resolve() == survey.path.resolve():
-        raise ValueError(f"path must differ from the survey's, got {target}: write to another file")
-    suffix = target.suffix.lower()
-    if suffix == ZARR_SUFFIX:
+    check_target(survey, target)
+    if target.suffix.lower() == ZARR_SUFFIX:
         label = name or ("mask" if mask else "probability")
         with zarr_like(survey, target, name=label, mask=mask, notes=notes, overwrite=overwrite) as store:
             yield from _complete(SlabWriter(store, survey, mask=mask))
-    elif suffix in SEGY_SUFFIXES and isinstance(survey.source, SegySource):
+    elif isinstance(survey.source, SegySource):
         with segy_like(survey.source, target, mask=mask, notes=notes, overwrite=overwrite) as file:
             yield from _complete(SlabWriter(file, survey, mask=mask))
-    else:
-        known = (*SEGY_SUFFIXES, ZARR_SUFFIX) if isinstance(survey.source, SegySource) else (ZARR_SUFFIX,)
-        raise ValueError(
-            f"path must end with {', '.join(known)} for {survey.path.name}, got {target.name!r}: choose one"
-        )
+
+
+def check_target(survey: Survey, path: Path) -> None:
+    """Raise ValueError if a volume in the geometry of a survey cannot have this path."""
+    if path.resolve() == survey.path.resolve():
+        raise ValueError(f"path must differ from the survey's, got {path}: write to another file")
+    known = (*SEGY_SUFFIXES, ZARR_SUFFIX) if isinstance(survey.source, SegySource) else (ZARR_SUFFIX,)
+    if path.suffix.lower() not in known:
+        raise ValueError(f"path must end with {', '.join(known)} for {survey.path.name}, got {path.name!r}: choose one")
 
 
 def _complete(writer: SlabWriter) -> Iterator[SlabWriter]:
