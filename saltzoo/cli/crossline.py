@@ -13,13 +13,13 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-_SAMPLES = 2**24
+_SAMPLES = 2**22
 """Samples of a block of crosslines."""
 
 
 @dataclass(frozen=True)
 class CrosslineFile:
-    """A hidden .npy file, (crossline, inline, sample).
+    """A hidden file of float32, (crossline, inline, sample).
 
     Attributes:
         path: the file.
@@ -32,7 +32,7 @@ class CrosslineFile:
     shape: tuple[int, int, int]
 
     def blocks(self) -> Iterator[slice]:
-        """Yield the crosslines in blocks of 64 MiB, in order."""
+        """Yield the crosslines in blocks of 16 MiB, in order."""
         step = max(1, _SAMPLES // (self.shape[1] * self.shape[2]))
         for first in range(0, self.shape[0], step):
             yield slice(first, min(first + step, self.shape[0]))
@@ -44,8 +44,14 @@ class CrosslineFile:
     def inlines(self, part: slice) -> npt.NDArray[np.float32]:
         """Return a slab, (inline, crossline, sample), after all crosslines were written."""
         self.file.flush()
-        stored = np.lib.format.open_memmap(self.path, mode="r")  # a new map each time: pages of the last are let go
-        return np.array(stored[:, part].transpose(1, 0, 2), np.float32, order="C")
+        _, inlines, samples = self.shape
+        result = np.empty((part.stop - part.start, self.shape[0], samples), np.float32)
+        # Not through a map: its pages, of nearly all crosslines' inlines, would count as this process's memory.
+        with open(self.path, "rb") as file:
+            for crossline in range(self.shape[0]):
+                file.seek(4 * samples * (crossline * inlines + part.start))
+                result[:, crossline] = np.fromfile(file, "<f4", result[:, 0].size).reshape(-1, samples)
+        return result
 
 
 @contextmanager
@@ -65,11 +71,10 @@ def crossline_file(out: Path, shape: tuple[int, int, int]) -> Iterator[Crossline
             f"{out.parent} must have {needed / 2**30:.2f} GiB free for probabilities of crosslines, got "
             f"{free / 2**30:.2f}: write --out to another disk, or segment inlines only"
         )
-    path, stored = out.with_name(f".{out.name}.{os.getpid()}.crossline.npy"), (shape[1], shape[0], shape[2])
+    path, stored = out.with_name(f".{out.name}.{os.getpid()}.crossline.part"), (shape[1], shape[0], shape[2])
     try:
         # It is written in order, not through a map, so that a full disk is an error and not the end of the process.
         with open(path, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": stored})
             yield CrosslineFile(path, file, stored)
     finally:
         path.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from .survey import Amplitudes, Survey
 _SAMPLES = 2**21
 """Samples that are decoded at a time."""
 
-_SLAB = 2**26
+_SLAB = 2**24
 """Bytes of a slab of float32."""
 
 _DEAD = 2
@@ -106,7 +106,7 @@ class SegySource:
         }
 
     def slab_size(self) -> int:
-        """Return how many inlines hold 64 MiB; see `Source`."""
+        """Return how many inlines hold 16 MiB; see `Source`."""
         return max(1, _SLAB // (4 * len(self.grid.crosslines) * self.layout.samples))
 
 
