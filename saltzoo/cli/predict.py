@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     "--polarity", type=click.Choice(["1", "-1"]), default="1", help="-1 if black is what the training tiles have white."
 )
 @overwrite_option
-@click.option("--resume", is_flag=True, help="Leave out pictures whose files are there.")
+@click.option("--resume", is_flag=True, help="Go on after an interruption: leave out files that are there.")
 @device_option
 @json_option
 def predict(
@@ -100,7 +100,7 @@ def predict(
     from ..seismic import find_pictures
     from .outputs import plan
 
-    how = _how(options, overwrite=overwrite)
+    how = _how(options, overwrite=overwrite, resume=resume)
     try:
         pictures = find_pictures(inputs)
         jobs = plan(pictures, out, overlay=overlay, probabilities=probabilities, overwrite=overwrite, resume=resume)
@@ -109,7 +109,7 @@ def predict(
     return _run(jobs, how, model=model, device=device, skipped=len(pictures) - len(jobs), as_json=as_json)
 
 
-def _how(options: dict[str, Any], *, overwrite: bool) -> Segmentation:
+def _how(options: dict[str, Any], *, overwrite: bool, resume: bool) -> Segmentation:
     """Return the options of a segmentation from those of the command line."""
     from .segmenting import Prediction, Segmentation
 
@@ -126,6 +126,7 @@ def _how(options: dict[str, Any], *, overwrite: bool) -> Segmentation:
         min_size=options["min_size"] if options["clean"] is None else options["clean"],
         fill_holes=options["clean"] or 0,
         overwrite=overwrite,
+        resume=resume,
     )
 
 

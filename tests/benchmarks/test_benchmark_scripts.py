@@ -183,7 +183,7 @@ def test_validate_scores_the_fold_as_a_user_would(
     options = ["--data", str(tmp_path / "data"), "--fold", "1", "--device", "cpu", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["validate.py", "--model", f"local-dir:{folder}", *options])
     load_benchmark("validate").main()
-    rows = {row["tta"]: row for row in _read(tmp_path / "validate_cpu.csv")}
+    rows = {row["tta"]: row for row in _read(tmp_path / "validate_cpu.csv") if row["data"] != "synthetic"}
     for tta, row in rows.items():
         masks = saltzoo.predict(model, held_out.images, tta=None if tta == "none" else tta) > 0.5
         assert float(row["salt_map"]) == pytest.approx(salt_map(masks, held_out.require_masks()).item(), abs=1e-6)
