@@ -43,7 +43,7 @@ def load_model(name: str, device: torch.device | None = None) -> Segmenter:
     """
     model = create_model(name, pretrained=True)
     if isinstance(model, Ensemble):
-        classes = model.num_classes
+        classes = model.num_classes or 1
     else:
         classes = model.config.model_args.get("num_classes", 1) if model.config else 1
     if classes > 1:

@@ -24,7 +24,7 @@ DOWNLOADED = ("train.zip", "test.zip", "train/images", "test/images", "images")
 
 
 @command("mosaic", example="saltzoo mosaic DIR --out mosaics --count 10")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
 @click.option(
     "--method",
@@ -45,6 +45,8 @@ def mosaic(folder: Path, *, out: Path, method: Method, count: int, overwrite: bo
     size. Tiles are neighbours if their edges continue each other. OUT gets mosaics.csv, with the mosaic, the row and
     the column of each tile (mosaic 0 has the most tiles), and mosaic_0.png, mosaic_1.png, ... of the largest mosaics.
     """
+    if not folder.is_dir():
+        raise click.UsageError(f"DIR must be a folder, and {folder} does not exist or is a file")
     from ..data import assemble, find_neighbours
     from .outputs import check_absent, check_folder
 
@@ -136,6 +138,6 @@ def _write(mosaics: Mosaics, tiles: Tiles, files: Sequence[Path], *, overwrite: 
     rows.writerow(("id", "mosaic", "row", "column"))
     places = (values.tolist() for values in (mosaics.number, mosaics.row, mosaics.column))
     rows.writerows(zip(mosaics.ids, *places, strict=True))
-    with whole_file(table, overwrite=overwrite) as file:
-        file.write(text.getvalue().encode())
+    with whole_file(table, overwrite=overwrite) as opened:
+        opened.write(text.getvalue().encode())
     return drawn

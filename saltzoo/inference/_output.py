@@ -59,9 +59,10 @@ def part_of(out: Target) -> Path | None:
 def check_other_file(out: Target, picture: Picture) -> None:
     """Raise ValueError if the output is the file that a memory-mapped picture lies in, which would be lost."""
     source = picture.filename if isinstance(picture, np.memmap) else None
-    if source is not None and isinstance(out, (str, os.PathLike)) and os.path.exists(out):
-        if os.path.samefile(source, out):
-            raise ValueError(f"out must be another file than that of the picture, got {os.fspath(out)!r} for both")
+    if source is None or not isinstance(out, (str, os.PathLike)) or not os.path.exists(out):
+        return
+    if os.path.samefile(source, out):
+        raise ValueError(f"out must be another file than that of the picture, got {os.fspath(out)!r} for both")
 
 
 class Output:

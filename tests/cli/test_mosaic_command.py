@@ -101,7 +101,7 @@ def test_what_is_wrong_writes_nothing(capsys, tmp_path):
     save(cut((0, 0)), tmp_path / "mixed" / "a.png")
     save(SECTION, tmp_path / "mixed" / "b.png")
     for folder, status, message in (
-        ("gone", 2, "does not exist"),
+        ("gone", 2, "does not exist or is a file"),
         ("empty", 1, "holds no picture"),
         ("mixed", 1, "tiles must be of one size, got 202 x 303 in b.png and 101 x 101 in a.png"),
     ):

@@ -248,7 +248,7 @@ def test_the_file_of_the_picture_is_not_replaced(tmp_path):
 
 def test_outputs_and_pictures_of_other_kinds_are_told_apart():
     model, picture = create_model("saltnet_s"), np.random.default_rng(0).random((60, 70), np.float32)
-    with pytest.raises(TypeError, match="out must be None, a path .* got Tensor"):
+    with pytest.raises(TypeError, match=r"out must be None, a path .* got Tensor"):
         predict_tiled(model, picture, out=torch.zeros(60, 70))
     with pytest.raises(ValueError, match="got a read-only one"):
         predict_tiled(model, picture, out=np.broadcast_to(np.float32(0), (60, 70)))
