@@ -1,4 +1,4 @@
-"""`saltzoo info`: options, parameters and FLOPs of a model, and scores of weights."""
+"""`saltzoo info`: options, parameters and FLOPs of a model, scores of weights, and geometry of a survey."""
 
 from __future__ import annotations
 
@@ -11,19 +11,38 @@ import click
 
 from ..zoo.registry import find_model
 from ..zoo.spec import WeightsSpec
-from .options import command, json_option
+from .options import SURVEY_SUFFIXES, command, json_option, survey_options
 
 SIZE = (101, 101)
 """Image size at which FLOPs are counted: a tile of the TGS Salt Identification Challenge."""
 
 
-@command("info", example="saltzoo info saltnet_s.tgs")
-@click.argument("name", metavar="MODEL[.TAG]|local-dir:PATH")
+class _Refusal(click.ClickException):
+    """A survey cannot be read as it is."""
+
+    exit_code = 2
+
+
+@command("info", example="saltzoo info saltnet_s.tgs2")
+@click.argument("name", metavar="MODEL[.TAG]|local-dir:PATH|SURVEY")
+@survey_options
 @json_option
-def info(name: str, *, as_json: bool) -> int:
-    """Describe a model or weights: options, parameters, FLOPs, licence and scores."""
+def info(name: str, *, as_json: bool, **reading: Any) -> int:
+    """Describe a model, weights, or a survey.
+
+    A model or weights: options, parameters, FLOPs, licence and scores. A survey, a SEG-Y file or a folder of zarr:
+    geometry, traces, amplitudes and text header; the status is 2 if it is refused.
+    """
+    from ..seismic import is_survey
     from ..zoo.sources import HubRepository, LocalFolder, has_tag, parse_source
 
+    if is_survey(name) or Path(name).suffix.lower() in SURVEY_SUFFIXES:
+        return _print_survey(name, as_json=as_json, **reading)
+    if given := [option for option, value in reading.items() if value is not None]:
+        option = f"--{given[0].replace('_', '-')}"
+        raise ValueError(
+            f"SURVEY must be a file or a folder of zarr, got {name!r}: give its path, or leave out {option}"
+        )
     source = parse_source(name, pretrained=has_tag(name))
     if isinstance(source, HubRepository):
         raise ValueError(
@@ -37,6 +56,17 @@ def info(name: str, *, as_json: bool) -> int:
     else:
         found = _of_model(source.name, {})
     print(json.dumps(found) if as_json else "\n".join(_lines(found)))
+    return 0
+
+
+def _print_survey(path: str, *, as_json: bool, **reading: Any) -> int:
+    from ..seismic import describe, description_lines, open_survey
+
+    try:
+        found = describe(open_survey(path, **reading))
+    except (ValueError, ImportError) as error:
+        raise _Refusal(str(error)) from error
+    print(json.dumps(found) if as_json else "\n".join(description_lines(found)))
     return 0
 
 

@@ -15,6 +15,9 @@ TTA = ("hflip", "flips", "d4", "scales")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SURVEY_SUFFIXES = (".sgy", ".segy", ".zarr")
+"""Suffixes of names that are surveys even if no such file is there, so that the error says so."""
+
 AGAIN = "run the same command with --resume to go on"
 
 
@@ -88,6 +91,22 @@ value_range_option = click.option(
     metavar="BLACK WHITE",
     help="Samples that are black and white; default: the full scale of 8 or 16 unsigned bits.",
 )
+
+
+def survey_options(function: F) -> F:
+    """Add the options that `open_survey` takes for a SEG-Y file."""
+    for option in reversed(
+        (
+            click.option(
+                "--iline", type=click.IntRange(0, 237), help="First byte of the inline number; 0: a 2-D line."
+            ),
+            click.option("--xline", type=click.IntRange(0, 237), help="First byte of the crossline number."),
+            click.option("--sample-format", type=int, help="Format code of the samples, such as 1 (IBM) or 5 (IEEE)."),
+            click.option("--byte-order", type=click.Choice(["big", "little"]), help="Byte order of a SEG-Y file."),
+        )
+    ):
+        function = option(function)
+    return function
 
 
 def data_option(*, required: bool) -> Callable[[F], F]:

@@ -1,6 +1,6 @@
 """Clean up masks: remove small patches of salt, and fill small holes in salt.
 
-The only file that imports scipy.
+Imports scipy, of the extra `clean`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -183,7 +184,12 @@ def test_validate_scores_the_fold_as_a_user_would(
     options = ["--data", str(tmp_path / "data"), "--fold", "1", "--device", "cpu", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["validate.py", "--model", f"local-dir:{folder}", *options])
     load_benchmark("validate").main()
-    rows = {row["tta"]: row for row in _read(tmp_path / "validate_cpu.csv") if row["data"] != "synthetic"}
+    written = _read(tmp_path / "validate_cpu.csv")
+    assert {(row["data"], row["tta"]) for row in written if row["data"] == "synthetic"} == {
+        ("synthetic", "none"),
+        ("synthetic", "hflip"),
+    }
+    rows = {row["tta"]: row for row in written if row["data"] != "synthetic"}
     for tta, row in rows.items():
         masks = saltzoo.predict(model, held_out.images, tta=None if tta == "none" else tta) > 0.5
         assert float(row["salt_map"]) == pytest.approx(salt_map(masks, held_out.require_masks()).item(), abs=1e-6)
@@ -192,6 +198,28 @@ def test_validate_scores_the_fold_as_a_user_would(
         )
         assert (row["tiles"], row["fold"], row["unseen"]) == (str(len(held_out)), "1", "yes")
     assert set(rows) == {"none", "hflip"}
+
+
+def test_validate_scores_each_member_of_an_ensemble_on_its_own_fold(
+    load_benchmark: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiles = saltzoo.data.synthetic_tiles(30, seed=3)
+    for fold in range(5):
+        model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+        recipe = {"split": "id", "fold": fold}
+        card = {"name": "salt_map", "value": 0.5, "held_out": tiles.select(folds_by_id(tiles.ids) == fold).fingerprint}
+        saltzoo.save_pretrained(model, tmp_path / f"fold{fold}", recipe=recipe, metrics=[card])
+    folder = saltzoo.save_pretrained(saltzoo.Ensemble.from_runs(tmp_path), tmp_path / "folds")
+    validate = load_benchmark("validate")
+    monkeypatch.setattr(validate, "synthetic_tiles", lambda count, seed: tiles)
+    found = list(validate.rows(f"local-dir:{folder}", tiles, None, torch.device("cpu")))
+    guesses = np.zeros(tiles.images.shape, np.bool_)
+    for fold in range(5):
+        own = folds_by_id(tiles.ids) == fold
+        model = saltzoo.create_model(f"local-dir:{tmp_path / f'fold{fold}'}")
+        guesses[own] = saltzoo.predict(model, tiles.images[own]) > 0.5
+    assert (found[0]["fold"], found[0]["tiles"], found[0]["unseen"]) == ("each", 30, "yes")
+    assert found[0]["salt_map"] == pytest.approx(salt_map(guesses, tiles.require_masks()).item(), abs=1e-6)
 
 
 @pytest.mark.slow

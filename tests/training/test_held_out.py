@@ -2,7 +2,8 @@
 
 import pytest
 
-from saltzoo.data import find_neighbours, folds_by_id, grouped_folds, stratified_folds, synthetic_tiles
+from saltzoo.data import folds_by_id, stratified_folds, synthetic_tiles
+from saltzoo.training import Recipe
 from saltzoo.training.held_out import folds_in_training, unseen
 
 TILES = synthetic_tiles(12, seed=3)
@@ -20,14 +21,13 @@ TILES = synthetic_tiles(12, seed=3)
     ],
 )
 def test_tiles_are_split_as_in_the_training(recipe, folds):
-    recipe = recipe and {"model": {"name": "saltnet_s"}, **recipe}
     assert folds_in_training({"recipe": recipe}, TILES).tolist() == folds.tolist()
 
 
 def test_a_split_by_mosaic_keeps_neighbours_together():
-    recipe = {"model": {"name": "saltnet_s"}, "split": "mosaic", "folds": 3}
+    recipe = {"split": "mosaic", "folds": 3}
     found = folds_in_training({"recipe": recipe}, TILES)
-    assert found.tolist() == grouped_folds(find_neighbours(TILES), n_folds=3).tolist()
+    assert found.tolist() == Recipe.from_dict({"model": {"name": "saltnet_s"}, **recipe}).split_tiles(TILES).tolist()
 
 
 @pytest.mark.parametrize(
