@@ -63,7 +63,10 @@ def plan(
         ]
         return [job for job in left if job.files]
     if not overwrite:
-        _check_absent([file for job in jobs for file in job.files.values()])
+        check_absent(
+            [file for job in jobs for file in job.files.values()],
+            "replace with --overwrite, or leave out what is done with --resume",
+        )
     check_folder(out)
     return jobs
 
@@ -100,11 +103,9 @@ def _check_inputs(jobs: Sequence[Job]) -> None:
                 raise ValueError(f"{file} is one of the pictures and would be replaced: choose another --out")
 
 
-def _check_absent(files: Sequence[Path]) -> None:
+def check_absent(files: Sequence[Path], ways: str) -> None:
+    """Raise FileExistsError if a file is there; `ways` says what else than another --out the user may choose."""
     there = [str(file) for file in files if os.path.lexists(file)]
     if there:
         more = f", and {len(there) - 5} others" if len(there) > 5 else ""
-        raise FileExistsError(
-            f"already there: {', '.join(there[:5])}{more}. Choose another --out, replace with --overwrite, or leave "
-            "out what is done with --resume"
-        )
+        raise FileExistsError(f"already there: {', '.join(there[:5])}{more}. Choose another --out, {ways}")

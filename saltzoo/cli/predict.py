@@ -80,7 +80,7 @@ if TYPE_CHECKING:
 )
 @survey_prediction_options
 @overwrite_option
-@click.option("--resume", is_flag=True, help="Leave out pictures whose files are there.")
+@click.option("--resume", is_flag=True, help="Go on after an interruption: leave out files that are there.")
 @device_option
 @json_option
 def predict(
@@ -115,7 +115,7 @@ def predict(
     from ..seismic import find_pictures
     from .outputs import plan
 
-    how = _how(options, overwrite=overwrite)
+    how = _how(options, overwrite=overwrite, resume=resume)
     try:
         pictures = find_pictures(inputs)
         jobs = plan(pictures, out, overlay=overlay, probabilities=probabilities, overwrite=overwrite, resume=resume)
@@ -134,7 +134,7 @@ def _check_pictures(inputs: Sequence[str], out: Path) -> None:
         raise click.UsageError(f"--out must be a folder, got the file {out}: choose another")
 
 
-def _how(options: dict[str, Any], *, overwrite: bool) -> Segmentation:
+def _how(options: dict[str, Any], *, overwrite: bool, resume: bool) -> Segmentation:
     """Return the options of a segmentation from those of the command line."""
     from .segmenting import Prediction, Segmentation
 
@@ -151,6 +151,7 @@ def _how(options: dict[str, Any], *, overwrite: bool) -> Segmentation:
         min_size=options["min_size"] if options["clean"] is None else options["clean"],
         fill_holes=options["clean"] or 0,
         overwrite=overwrite,
+        resume=resume,
     )
 
 
@@ -186,11 +187,11 @@ def _run(jobs: Sequence[Job], how: Segmentation, *, model: str, device: str | No
 
 def _summary(report: Report, count: int, *, skipped: int, left: int, interrupted: bool, again: str) -> list[str]:
     """Return lines that say what was left out, what failed, and how to go on."""
-    lines = [f"{skipped} pictures were done before"] if skipped else []
+    lines = [f"done before: {skipped}"] if skipped else []
     if report.failed:
-        lines += [f"{len(report.failed)} of {count} pictures failed:"]
+        lines += [f"failed: {len(report.failed)} of {count}"]
         lines += [f"  {one['error']}" for one in report.failed]
     if interrupted or report.stopped:
         why = "interrupted" if interrupted else f"stopped, because {report.stopped}"
-        lines += [f"{why}: {len(report.done)} of {count} pictures are done, {left} were not tried; {again}"]
+        lines += [f"{why}: done {len(report.done)} of {count}, not tried {left}; {again}"]
     return lines

@@ -50,8 +50,9 @@ def validate(
 
     The tiles are a fold of the labelled ones, split as in the training of the weights. Prints the competition's
     score, IoU and Dice (means over tiles; a tile that is empty in both masks scores 1), and the shares of empty and
-    of other tiles recognised as such. "unseen" is yes if the weights' card names exactly these tiles as held out; no
-    if it names others, so that the scores may be too high; unknown if it names none.
+    of other tiles recognised as such. "unseen" is yes if the weights' card names exactly these tiles as held out, or
+    synthetic tiles as the training data; no if it names others, so that the scores may be too high; unknown if it
+    names none.
     """
     from ..data import read_tgs
     from ..training.held_out import unseen

@@ -65,7 +65,7 @@ def predict_tiled(
         model: saltzoo model in any mode, or any module with `preprocess` and a forward from images to logits.
         picture: gray picture (H, W) that slices like an array: numpy, a memory map, zarr, h5py.
         out: where the float32 probabilities go. None: a new array. A path that ends in .npy: a file that gets this
-            name when it is complete, NAME.npy.part until then, and replaces one of this name. An array that takes
+            name when it is complete, NAME.npy.part until then; a file of this name is replaced. An array that takes
             slices: any of the above.
         tile: height and width of the tiles, or both in one number; None for 101, the size of the training tiles.
         overlap: fraction of a tile that the next one covers too.

@@ -106,7 +106,10 @@ def check_absent(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    """Open a hidden temporary file beside `path`, which gets its name when the block ends without an error."""
+    """Open a hidden temporary file beside `path`, which gets its name when the block ends without an error.
+
+    Missing folders are created.
+    """
     if not overwrite:
         check_absent(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from saltzoo.data import rle_decode, write_submission
-from saltzoo.data import submission as module
 
 MASKS = np.random.default_rng(0).random((3, 5, 4)) < [[[0.0]], [[0.5]], [[1.0]]]
 IDS = ["b", "a", "c"]
@@ -50,7 +49,7 @@ def test_an_existing_file_is_kept_unless_overwritten(tmp_path):
     assert path.read_text().startswith("id,rle_mask\nb,\n")
 
 
-@pytest.mark.parametrize("step", ["chmod", "replace"])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
     path = tmp_path / "submission.csv"
     path.write_text("old")
@@ -58,7 +57,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, s
     def fail(*_args, **_keywords):
         raise OSError("no space left")
 
-    monkeypatch.setattr(module.os, step, fail)
+    monkeypatch.setattr(os, step, fail)
     with pytest.raises(OSError, match="no space left"):
         write_submission(path, IDS, MASKS, overwrite=True)
     assert path.read_text() == "old"
