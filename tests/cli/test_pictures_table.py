@@ -186,6 +186,7 @@ ROWS = [
         "constant, 7 everywhere: its mask means no",
         GRAY * 0 + 7,
     ),
+    ("one pixel", "a.png", lambda n: save(GRAY[:1, :1], n), [], READ, "constant", GRAY[:1, :1]),
     (
         "NaN",
         "a.npy",
