@@ -1,6 +1,6 @@
 """Time loading weights beside building the model without them.
 
-    python benchmarks/loading.py --models saltnet_s.tgs unet_resnet34_scse.tgs
+    python benchmarks/loading.py --models saltnet_s.tgs unet_resnet34_scse.tgs2
 
 Loads weights that are part of the repository, once from the package and once from a warm cache of the Hugging Face Hub.
 The cache has the layout of the Hub's client and the commit is pinned, so no request is made. Contenders alternate in

@@ -144,7 +144,7 @@ def _child(contender: str, path: str) -> None:
 def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["saltnet_s.tgs2", "tiny"], help='names of models, or "tiny"')
+    parser.add_argument("--models", nargs="+", default=["saltnet_s.tgs3", "tiny"], help='names of models, or "tiny"')
     parser.add_argument("--memory", action="store_true", help="measure memory instead of time")
     parser.add_argument("--contenders", nargs="+", choices=["monai", "saltzoo"], default=["monai", "saltzoo"])
     parser.add_argument("--height", type=int, default=600)

@@ -22,7 +22,7 @@ from saltzoo import data, losses, metrics, training
 FILE = Path(__file__).with_name("digits.json")
 TOLERANCE = 2e-3
 
-WEIGHTS = ("saltnet_s.tgs", "unet_resnet34_scse.tgs")
+WEIGHTS = ("saltnet_s.tgs", "unet_resnet34_scse.tgs2")
 MODELS = (
     "frrn_a",
     "pspunet_small_scse_gum",

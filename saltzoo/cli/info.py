@@ -23,7 +23,7 @@ class _Refusal(click.ClickException):
     exit_code = 2
 
 
-@command("info", example="saltzoo info saltnet_s.tgs2")
+@command("info", example="saltzoo info saltnet_s.tgs3")
 @click.argument("name", metavar="MODEL[.TAG]|local-dir:PATH|SURVEY")
 @survey_options
 @json_option

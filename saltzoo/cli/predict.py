@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .segmenting import Report, Segmentation
 
 
-@command("predict", example="saltzoo predict lines/*.png --model saltnet_s.tgs2 --out masks --overlay --tta hflip")
+@command("predict", example="saltzoo predict lines/*.png --model saltnet_s.tgs3 --out masks --overlay --tta hflip")
 @click.argument("inputs", metavar="IN...", nargs=-1, required=True)
 @model_option
 @click.option(

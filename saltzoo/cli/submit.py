@@ -22,7 +22,7 @@ from .options import (
 )
 
 
-@command("submit", example="saltzoo submit --model saltnet_s.tgs2 --data DIR --out submission.csv --tta hflip")
+@command("submit", example="saltzoo submit --model saltnet_s.tgs3 --data DIR --out submission.csv --tta hflip")
 @model_option
 @data_option(required=True)
 @click.option(

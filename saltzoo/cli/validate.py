@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..data import Tiles
 
 
-@command("validate", example="saltzoo validate --model saltnet_s.tgs2 --data DIR --tta hflip")
+@command("validate", example="saltzoo validate --model saltnet_s.tgs3 --data DIR --tta hflip")
 @model_option
 @data_option(required=True)
 @click.option("--fold", type=click.IntRange(0), help="Fold that validates; default: the one held out in training.")

@@ -56,6 +56,8 @@ def scale_by_gates(x: Tensor, weights: Weights) -> Tensor:
     if transforms_active():
         gates = compute_gates(x, weights)
         return merge_gates(x, gates.channel[:, :, None, None], gates.pixel, larger=False)
+    if not torch.is_grad_enabled():  # an autograd function takes longer to call than a small map to scale
+        return _scaled(x, compute_gates(x, weights))
     return ScaleByGates.apply(x, *weights)
 
 
@@ -79,8 +81,7 @@ class ScaleByGates(torch.autograd.Function):
         """Return the scaled map."""
         gates = compute_gates(x, Weights(*weights))
         ctx.save_for_backward(x, *weights, *gates)
-        # In place: allocating another map costs more than the arithmetic.
-        return (x * gates.channel[:, :, None, None].to(x.dtype)).addcmul_(x, gates.pixel)
+        return _scaled(x, gates)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
@@ -94,6 +95,11 @@ class ScaleByGates(torch.autograd.Function):
                 # history.
                 gates = compute_gates(x, weights)
             return _scale_gradients(grad, x, weights, gates)
+
+
+def _scaled(x: Tensor, gates: Gates) -> Tensor:
+    # In place: allocating another map costs more than the arithmetic.
+    return (x * gates.channel[:, :, None, None].to(x.dtype)).addcmul_(x, gates.pixel)
 
 
 def _scale_gradients(grad: Tensor, x: Tensor, weights: Weights, gates: Gates) -> tuple[Tensor, ...]:

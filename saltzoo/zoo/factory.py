@@ -34,7 +34,7 @@ def create_model(
 
     Args:
         name: model of `list_models()`, with `pretrained=True` also with a tag of weights
-            ("unet_resnet34_scse.tgs"); or a checkpoint: "local-dir:PATH", "hf-hub:org/name" or
+            ("unet_resnet34_scse.tgs2"); or a checkpoint: "local-dir:PATH", "hf-hub:org/name" or
             "hf-hub:org/name@revision".
         pretrained: load the published weights of the model: from the package, else from the cache of the Hugging
             Face Hub, else from the Hub. The log "saltzoo" says which, at level INFO.

@@ -21,7 +21,7 @@ def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
 
     Args:
         filter: shell pattern, such as "*scse*".
-        pretrained: return names of weights instead, such as "unet_resnet34_scse.tgs".
+        pretrained: return names of weights instead, such as "unet_resnet34_scse.tgs2".
 
     Raises:
         TypeError: if `pretrained` is not True or False.

@@ -55,7 +55,7 @@ def parse_source(name: str, *, pretrained: bool) -> Source:
     """Return what a name stands for: a model without weights, or the place of weights.
 
     Args:
-        name: "unet_resnet34_scse", "unet_resnet34_scse.tgs" (with a tag of weights), "local-dir:PATH" or
+        name: "unet_resnet34_scse", "unet_resnet34_scse.tgs2" (with a tag of weights), "local-dir:PATH" or
             "hf-hub:org/name[@revision]".
         pretrained: whether a model's name stands for its published weights.
 

@@ -54,7 +54,7 @@ class WeightsSpec:
 
     Example:
         >>> WeightsSpec("unet_resnet34_scse", "tgs").repo_id
-        'saltzoo/unet_resnet34_scse.tgs'
+        'saltzoo/unet_resnet34_scse.tgs2'
     """
 
     model: str
@@ -67,5 +67,5 @@ class WeightsSpec:
 
     @property
     def name(self) -> str:
-        """Model and tag, such as "unet_resnet34_scse.tgs"."""
+        """Model and tag, such as "unet_resnet34_scse.tgs2"."""
         return f"{self.model}.{self.tag}"
