@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._checks import check_choice, check_counts
+from ._components import Labels, Parents, touching
 from .horizons import Sliced, check_volume, read_slab
 
-Labels = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
 
 
@@ -92,7 +92,7 @@ class Bodies:
         self.found = self._find()
 
     def _find(self) -> tuple[Body, ...]:
-        parents = _Parents()
+        parents = Parents()
         counts: list[npt.NDArray[np.int64]] = []
         boxes: list[tuple[int, ...]] = []
         previous: Labels | None = None
@@ -104,7 +104,7 @@ class Bodies:
                 (i, j), (k, m), (n, o) = ((axis.start, axis.stop - 1) for axis in place)
                 boxes.append((i + start, k, n, j + start, m, o))
             if previous is not None:
-                for above, below in _touching(previous, labels[0], self._structure):
+                for above, below in touching(previous, labels[0], self._structure):
                     parents.join(above, below + offset)
             # Numbers of the whole volume from 0; -1 where there is no salt.
             previous = np.where(labels[-1] > 0, labels[-1] + (offset - 1), -1)
@@ -211,45 +211,6 @@ class _Kept:
         for first, values, ids in self._bodies.slabs(start, stop, min_voxels=self._min_voxels, others=-1):
             values[ids < 0] = 0
             yield first, values
-
-
-class _Parents:
-    """Disjoint sets of numbers: a forest whose roots are the smallest numbers of the sets."""
-
-    def __init__(self) -> None:
-        self._parent: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._parent)
-
-    def add(self, count: int) -> None:
-        self._parent.extend(range(len(self._parent), len(self._parent) + count))
-
-    def root(self, number: int) -> int:
-        parent = self._parent
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]  # halves the path for the next search
-            number = parent[number]
-        return number
-
-    def join(self, one: int, other: int) -> None:
-        low, high = sorted((self.root(one), self.root(other)))
-        self._parent[high] = low
-
-    def roots(self) -> npt.NDArray[np.int64]:
-        return np.array([self.root(number) for number in range(len(self))], np.int64)
-
-
-def _touching(above: Labels, below: Labels, structure: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return pairs of numbers that touch across the border of two slabs, both from 0, each pair once."""
-    pairs: list[npt.NDArray[np.int64]] = []
-    height, width = below.shape
-    for dx, dz in (np.argwhere(structure[0]) - 1).tolist():
-        upper = above[max(-dx, 0) : height - max(dx, 0), max(-dz, 0) : width - max(dz, 0)]
-        lower = below[max(dx, 0) : height - max(-dx, 0), max(dz, 0) : width - max(-dz, 0)]
-        both = (upper >= 0) & (lower > 0)
-        pairs.append(np.unique(np.stack([upper[both], lower[both] - 1], axis=1), axis=0))
-    return [(one, other) for one, other in np.unique(np.concatenate(pairs), axis=0).tolist()]
 
 
 def _scipy_ndimage() -> ModuleType:
