@@ -110,6 +110,8 @@ def _create(library: Any, survey: Survey, part: Path, *, name: str, mask: bool, 
         attributes={} if version == 3 else {"_ARRAY_DIMENSIONS": dimensions},
     )
     if of_zarr:
+        if told := of_zarr.array.attrs.get("coordinates"):
+            array.attrs["coordinates"] = told
         _copy_others(of_zarr, part, array.shape, name)
     else:
         for label, values in zip(names, (survey.inlines, survey.crosslines, survey.samples), strict=True):
