@@ -115,6 +115,12 @@ def _write_horizons(volume: Sliced, request: Request, folder: Path, *, slab: int
 def _write_page(
     request: Request, survey: Survey, path: Path, at: tuple[int, int, int], *, salt: float
 ) -> dict[str, Any]:
+    inlines, crosslines, samples = survey.inlines, survey.crosslines, survey.samples
+    geometry = (
+        f"inlines {inlines[0]} to {inlines[-1]}, crosslines {crosslines[0]} to {crosslines[-1]}, "
+        f"{len(samples)} samples from {samples[0]:g} to {samples[-1]:g} {survey.unit}".rstrip()
+    )
+    model = f", by {request.label}" if request.label else ""
     page = qc_page(
         survey,
         request.salt,
@@ -122,7 +128,8 @@ def _write_page(
         at=at,
         threshold=request.threshold,
         title=f"{request.salt.path.name}: salt in {survey.path.name}, {salt:.1%} of the live samples",
-        axes=(survey.inlines, survey.crosslines, survey.samples),
+        notes=[f"{geometry}; outlined: probability above {request.threshold:g}{model}"],
+        axes=(inlines, crosslines, samples),
         unit=survey.unit,
     )
     save_png(page, path, overwrite=request.overwrite)

@@ -57,6 +57,7 @@ class Request:
         geometry: volume that has coordinates, if any has.
         at: indices of the lines and the sample of the page; None for those with the most salt.
         threshold: probability above which a voxel is salt.
+        label: name of the model; "" if unknown.
         min_voxels: voxels below which a body is left out.
         connectivity: 6 or 26.
         overwrite: whether files that are there are replaced.
@@ -69,6 +70,7 @@ class Request:
     geometry: Survey
     at: tuple[int, int, int] | None
     threshold: float
+    label: str
     min_voxels: int
     connectivity: int
     overwrite: bool
@@ -113,6 +115,7 @@ def plan_products(
         geometry=cube if cube is not None and opened.source.coordinates() is None else opened,
         at=None if at is None else _indices(opened, at),
         threshold=float(threshold if threshold is not None else default or 0.5),
+        label=str(told.get("model", "")),
         min_voxels=min_voxels,
         connectivity=connectivity,
         overwrite=overwrite,
@@ -181,7 +184,10 @@ def _check_files(products: Products, salt: Survey, *, overwrite: bool) -> None:
         if one is not None and one.suffix.lower() != suffix:
             raise ValueError(f"{name} must end with {suffix}, got {one.name!r}: rename it")
     if products.mask is not None:
-        check_target(salt, products.mask)
+        try:
+            check_target(salt, products.mask)
+        except ValueError as error:
+            raise ValueError(f"--mask: {error}") from error
 
 
 def _indices(salt: Survey, at: tuple[float, float, float]) -> tuple[int, int, int]:

@@ -98,6 +98,8 @@ def report(salt: Path, *, as_json: bool, **options: Any) -> int:
         found = make_products(request)
     except ImportError as error:
         raise click.ClickException(str(error)) from error
+    except ValueError as error:
+        raise click.ClickException(f"{salt}: {error}") from error
     print(json.dumps(found) if as_json else "\n".join(_lines(found)))
     return 0
 
