@@ -15,17 +15,18 @@ ROOT = Path(__file__).parents[2]
 
 BLOCKER = """
 import sys
+from importlib.machinery import PathFinder
 
 BLOCKED = {blocked!r}
 
 
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+class Filter:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return None if name.partition(".")[0] in BLOCKED else PathFinder.find_spec(name, path, target)
 
 
-sys.meta_path.insert(0, Blocker())
+sys.meta_path[:] = [Filter if finder is PathFinder else finder for finder in sys.meta_path]
 """
 
 
