@@ -77,9 +77,7 @@ def main() -> None:
     where = conditions(device)
     print(describe(where), flush=True)
     with TemporaryDirectory() as folder:
-        rows = steps(
-            Path(folder), inlines=args.inlines, lines=args.lines, model=args.model, device=args.device
-        )
+        rows = steps(Path(folder), inlines=args.inlines, lines=args.lines, model=args.model, device=args.device)
     path = args.out / f"survey_{slug(device)}.csv"
     write_csv(path, rows, where, replacing="step")
     print(f"\n{markdown(rows, ('step', 'lines', 's', 'cpu_s', 'peak_mib', 'file_mib'))}\n\n{path}")

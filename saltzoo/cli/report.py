@@ -108,9 +108,7 @@ def _request(salt: Path, options: dict[str, Any]) -> Request:
     """Return what to do; what cannot be done is a wrong command line, with status 2."""
     from .products import Products, plan_products
 
-    products = Products(
-        horizons=options["horizons"], bodies=options["bodies"], mask=options["mask"], qc=options["qc"]
-    )
+    products = Products(horizons=options["horizons"], bodies=options["bodies"], mask=options["mask"], qc=options["qc"])
     if not products.any:
         raise click.UsageError("nothing to write: give one or more of --horizons, --bodies, --mask, --qc")
     for name in ("at", "disagreement"):
@@ -148,5 +146,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         )
     lines += [f"mask -> {found['mask']}"] if found["mask"] else []
     if page := found["qc"]:
-        lines.append(f"page of inline {page['at'][0]}, crossline {page['at'][1]} and {page['at'][2]:g} -> {page['file']}")
+        lines.append(
+            f"page of inline {page['at'][0]}, crossline {page['at'][1]} and {page['at'][2]:g} -> {page['file']}"
+        )
     return lines

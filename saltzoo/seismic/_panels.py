@@ -83,7 +83,9 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def fit(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return H W values resized to the frame, averaged where there are more of them than pixels."""
-    resized = Image.fromarray(np.ascontiguousarray(values, np.float32)).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(np.ascontiguousarray(values, np.float32)).resize(
+        (WIDTH, HEIGHT), Image.Resampling.BILINEAR
+    )
     return np.asarray(resized)
 
 
@@ -91,7 +93,9 @@ def colours(values: npt.NDArray[np.float32], largest: float) -> Picture:
     """Return values from 0 to the largest in colours, H W 3."""
     places = np.linspace(0, 1, len(_SCALE))
     fractions = np.clip(values / largest, 0, 1)
-    return np.stack([np.interp(fractions, places, one) for one in np.transpose(_SCALE)], axis=-1).round().astype(np.uint8)
+    return (
+        np.stack([np.interp(fractions, places, one) for one in np.transpose(_SCALE)], axis=-1).round().astype(np.uint8)
+    )
 
 
 def outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -97,12 +97,14 @@ def new_segy(survey: Survey, path: Path, *, notes: Sequence[str], overwrite: boo
     interval, _ = _sampling(survey)
     samples = len(survey.samples)
     names, places, types = zip(*_WORDS, strict=True)
-    record = np.dtype({
-        "names": [*names, "values"],
-        "formats": [*types, (">f4", (samples,))],
-        "offsets": [*(place - 1 for place in places), HEADER],
-        "itemsize": HEADER + 4 * samples,
-    })
+    record = np.dtype(
+        {
+            "names": [*names, "values"],
+            "formats": [*types, (">f4", (samples,))],
+            "offsets": [*(place - 1 for place in places), HEADER],
+            "itemsize": HEADER + 4 * samples,
+        }
+    )
     with whole_file(path, overwrite=overwrite) as file:
         file.write(_text(notes))
         file.write(_binary(interval, samples))

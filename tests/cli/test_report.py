@@ -185,7 +185,9 @@ def test_the_file_beside_the_volume_names_survey_threshold_and_disagreement(fini
     status, out, _ = run(capsys, folder / "salt.sgy", "--qc", tmp_path / "r.png", "--threshold", 0.5, "--json")
     at = json.loads(out)["qc"]["at"]
     counts = [np.count_nonzero(salt > 0.5, axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
-    expected = [first + step * int(one.argmax()) for one, first, step in zip(counts, (1001, 2001, 0), (1, 1, 4), strict=True)]
+    expected = [
+        first + step * int(one.argmax()) for one, first, step in zip(counts, (1001, 2001, 0), (1, 1, 4), strict=True)
+    ]
     assert at == expected
     words = ["--qc", tmp_path / "s.png", "--threshold", 0.5, "--at", *at]
     assert run(capsys, folder / "salt.sgy", *words, "--disagreement", folder / "d.sgy")[0] == 0

@@ -21,6 +21,9 @@ BLOCKED = {blocked!r}
 
 
 class Filter:
+    find_distributions = staticmethod(PathFinder.find_distributions)
+    invalidate_caches = staticmethod(PathFinder.invalidate_caches)
+
     @staticmethod
     def find_spec(name, path=None, target=None):
         return None if name.partition(".")[0] in BLOCKED else PathFinder.find_spec(name, path, target)
