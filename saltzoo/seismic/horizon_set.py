@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,18 +64,24 @@ def write_salt_horizons(
             check_absent(path)
     coordinates = survey.source.coordinates()
     x, y = (np.full(survey.live.shape, np.nan),) * 2 if coordinates is None else coordinates
-    numbers = {"inlines": survey.inlines, "crosslines": survey.crosslines, "x": x, "y": y, "overwrite": overwrite}
     start, interval = _sampling(survey)
-    z = {"start": start, "interval": interval}
+    write = partial(
+        write_horizon_csv,
+        inlines=survey.inlines,
+        crosslines=survey.crosslines,
+        x=x,
+        y=y,
+        overwrite=overwrite,
+    )
     surfaces = {"top": found.top, "base": found.base}
-    files = [write_horizon_csv(where / f"{name}.csv", one, **numbers, **z) for name, one in surfaces.items()]
+    files = [write(where / f"{name}.csv", one, start=start, interval=interval) for name, one in surfaces.items()]
     crossings = np.where(found.crossings > 0, found.crossings, np.nan)
-    files.append(write_horizon_csv(where / f"{CROSSINGS}.csv", crossings, **numbers, value=CROSSINGS))
+    files.append(write(where / f"{CROSSINGS}.csv", crossings, value=CROSSINGS))
     grid, why = _grid(survey, coordinates)
     for name, one in surfaces.items():
         path = where / f"{name}.irap"
         if grid is not None:
-            files.append(write_irap_grid(path, one, grid, **z, overwrite=overwrite))
+            files.append(write_irap_grid(path, one, grid, start=start, interval=interval, overwrite=overwrite))
         else:
             path.unlink(missing_ok=True)  # of an earlier call, which is replaced
     return HorizonFiles(tuple(files), why)
