@@ -93,9 +93,11 @@ def check_paths(path: Path, mask: Path | None, *, overwrite: bool) -> None:
     if path.suffix.lower() not in kinds:
         raise ValueError(f"path must end with {', '.join(kinds)}, got {path.name!r}: choose one")
     if mask is not None:
-        kinds = (ZARR_SUFFIX,) if path.suffix.lower() == ZARR_SUFFIX else kinds
-        if mask.suffix.lower() not in kinds:
-            raise ValueError(f"mask must end with {', '.join(kinds)} beside {path.name}, got {mask.name!r}: choose one")
+        of_mask = (ZARR_SUFFIX,) if path.suffix.lower() == ZARR_SUFFIX else kinds
+        if mask.suffix.lower() not in of_mask:
+            raise ValueError(
+                f"mask must end with {', '.join(of_mask)} beside {path.name}, got {mask.name!r}: choose one"
+            )
         if mask.resolve() == path.resolve():
             raise ValueError(f"mask must differ from path, got {mask} twice: rename one")
     for one in (path, mask):

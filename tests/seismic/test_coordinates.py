@@ -64,10 +64,12 @@ def test_zarr_gives_its_arrays(tmp_path, names):
     x, y = np.arange(COUNT) * 25 + 600000, np.arange(COUNT) * 3 + 70
     survey = survey_of(tmp_path / "a.sgy", x, y, [0] * COUNT, lost=[3])
     write_like(survey, tmp_path / "a.zarr", survey, name="amplitude")
-    store = open_survey(tmp_path / "a.zarr")
-    with pytest.raises(ValueError, match="must give coordinates"):
-        store.coordinates()
+    for found, expected in zip(open_survey(tmp_path / "a.zarr").coordinates(), survey.coordinates(), strict=True):
+        np.testing.assert_array_equal(found, expected)
     group = zarr.open_group(str(tmp_path / "a.zarr"), mode="r+")
+    del group["cdp_x"], group["cdp_y"]
+    with pytest.raises(ValueError, match="must give coordinates"):
+        open_survey(tmp_path / "a.zarr").coordinates()
     for name, values in zip(names, (x, y), strict=True):
         group.create_array(name, data=values.reshape(survey.shape[:2]).astype("f8"))
     for found, expected in zip(open_survey(tmp_path / "a.zarr").coordinates(), survey.coordinates(), strict=True):
