@@ -10,7 +10,7 @@ import traceback
 import click
 
 from .._version import __version__
-from . import info, list_models, mosaic, predict, push, submit, train, validate
+from . import info, list_models, mosaic, predict, push, report, submit, synthetic, train, validate
 from .options import Session, debug_option
 
 
@@ -27,6 +27,8 @@ for _command in (
     validate.validate,
     submit.submit,
     mosaic.mosaic,
+    report.report,
+    synthetic.synthetic,
     list_models.list_names,
     info.info,
     push.push,

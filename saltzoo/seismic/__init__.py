@@ -1,24 +1,29 @@
 """Readers and writers of seismic pictures and surveys."""
 
-from .bodies import Bodies, Body, write_bodies_csv
+from .bodies import Bodies, Body
+from .body_files import write_bodies_csv
 from .describe import describe, description_lines
 from .find import find_pictures
 from .horizon_files import RegularGrid, fit_regular_grid, scale_coordinates, write_horizon_csv, write_irap_grid
+from .horizon_set import HorizonFiles, write_salt_horizons
 from .horizons import SaltHorizons, salt_horizons
 from .masks import read_mask
 from .opening import is_survey, open_survey
 from .pictures import SUFFIXES, as_uint8, read_amplitudes, read_picture
 from .qc import qc_page
+from .salt_counts import SaltCounts, salt_counts
 from .survey import RobustStatistics, Survey
 from .writers import write_mask, write_picture, write_probabilities
-from .writing import SlabWriter, open_like, write_like
+from .writing import SlabWriter, open_like, write_like, write_survey
 
 __all__ = [
     "SUFFIXES",
     "Bodies",
     "Body",
+    "HorizonFiles",
     "RegularGrid",
     "RobustStatistics",
+    "SaltCounts",
     "SaltHorizons",
     "SlabWriter",
     "Survey",
@@ -34,6 +39,7 @@ __all__ = [
     "read_amplitudes",
     "read_mask",
     "read_picture",
+    "salt_counts",
     "salt_horizons",
     "scale_coordinates",
     "write_bodies_csv",
@@ -43,4 +49,6 @@ __all__ = [
     "write_mask",
     "write_picture",
     "write_probabilities",
+    "write_salt_horizons",
+    "write_survey",
 ]

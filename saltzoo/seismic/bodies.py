@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -14,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._checks import check_choice, check_counts
+from ._components import Labels, Parents, touching
 from .horizons import Sliced, check_volume, read_slab
-from .writers import whole_file
 
-Labels = npt.NDArray[np.int32]
+Values = npt.NDArray[np.float32]
 
 
 class Target(Protocol):
@@ -95,11 +92,11 @@ class Bodies:
         self.found = self._find()
 
     def _find(self) -> tuple[Body, ...]:
-        parents = _Parents()
+        parents = Parents()
         counts: list[npt.NDArray[np.int64]] = []
         boxes: list[tuple[int, ...]] = []
         previous: Labels | None = None
-        for start, labels, count in self._slabs():
+        for start, _, labels, count in self._slabs(0, self.shape[0]):
             offset = len(parents)
             parents.add(count)
             counts.append(np.bincount(labels.ravel(), minlength=count + 1)[1:])
@@ -107,7 +104,7 @@ class Bodies:
                 (i, j), (k, m), (n, o) = ((axis.start, axis.stop - 1) for axis in place)
                 boxes.append((i + start, k, n, j + start, m, o))
             if previous is not None:
-                for above, below in _touching(previous, labels[0], self._structure):
+                for above, below in touching(previous, labels[0], self._structure):
                     parents.join(above, below + offset)
             # Numbers of the whole volume from 0; -1 where there is no salt.
             previous = np.where(labels[-1] > 0, labels[-1] + (offset - 1), -1)
@@ -126,13 +123,33 @@ class Bodies:
             for number, (size, a, b) in enumerate(zip(voxels, first, last, strict=True))
         )
 
-    def _slabs(self) -> Iterator[tuple[int, Labels, int]]:
-        """Yield the first inline of each slab, its labels, and their number."""
-        lines = self._volume.shape[0]
-        for start in range(0, lines, self._slab):
-            part = slice(start, min(start + self._slab, lines))
-            labels, count = self._ndimage.label(read_slab(self._volume, part) > self._threshold, self._structure)
-            yield start, labels, count
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes of the volume."""
+        return tuple(self._volume.shape)
+
+    def _slabs(self, start: int, stop: int) -> Iterator[tuple[int, Values, Labels, int]]:
+        """Yield the first inline, the values, the labels and their number of each slab that holds these inlines."""
+        for first in range(start - start % self._slab, stop, self._slab):
+            values = read_slab(self._volume, slice(first, min(first + self._slab, self.shape[0])))
+            labels, count = self._ndimage.label(values > self._threshold, self._structure)
+            yield first, values, labels, count
+
+    def slabs(
+        self, start: int, stop: int, *, min_voxels: int = 1, others: int = 0
+    ) -> Iterator[tuple[int, Values, Labels]]:
+        """Yield the first inline, the values and the ids of bodies of each slab that holds some inlines.
+
+        Args:
+            start: index of the first inline.
+            stop: index after the last one.
+            min_voxels: number of voxels below which a body is left out.
+            others: id of the voxels of bodies that are left out.
+        """
+        chosen = [body.id if body.voxels >= min_voxels else others for body in self.found]
+        kept = np.array([0, *chosen], np.int32)
+        for first, values, labels, _ in self._slabs(start, stop):
+            yield first, values, kept[self._numbers[first // self._slab]][labels]
 
     def write_bodies(self, target: Target, *, min_voxels: int = 1) -> None:
         """Write the id of the body of each voxel, 0 outside bodies and in small ones, slab by slab.
@@ -147,82 +164,53 @@ class Bodies:
             ValueError: if the shapes differ, `min_voxels` is below 1, or the ids do not fit into the target's type.
         """
         check_counts(min_voxels=min_voxels)
-        if tuple(target.shape) != tuple(self._volume.shape):
-            raise ValueError(f"target must have the volume's shape {tuple(self._volume.shape)}, got {target.shape}")
+        if tuple(target.shape) != self.shape:
+            raise ValueError(f"target must have the volume's shape {self.shape}, got {target.shape}")
         highest = 1 if target.dtype.kind == "b" else np.iinfo(target.dtype).max if target.dtype.kind in "iu" else 0
         if highest == 0 or 1 < highest < len(self.found):
             raise ValueError(
                 f"target must be bool or of integers up to {len(self.found)}, the number of bodies, got "
                 f"{target.dtype}: use int32"
             )
-        kept = np.array([0, *(body.id if body.voxels >= min_voxels else 0 for body in self.found)], np.int32)
-        for (start, labels, _), numbers in zip(self._slabs(), self._numbers, strict=True):
-            target[start : start + len(labels)] = kept[numbers][labels]
+        for first, _, ids in self.slabs(0, self.shape[0], min_voxels=min_voxels):
+            target[first : first + len(ids)] = ids
+
+    def without_small(self, min_voxels: int) -> Sliced:
+        """Return the volume without small bodies, whose voxels are 0, for `salt_horizons`; it is read as it is sliced.
+
+        Args:
+            min_voxels: number of voxels below which a body is left out.
+
+        Raises:
+            ValueError: if `min_voxels` is below 1.
+
+        Example:
+            >>> mask = np.zeros((4, 3, 5), bool)
+            >>> mask[0:3, 1, 2] = mask[3, 2, 4] = True
+            >>> int(Bodies(mask, slab=2).without_small(2)[0:4].sum())
+            3
+        """
+        check_counts(min_voxels=min_voxels)
+        return _Kept(self, min_voxels)
 
 
-def write_bodies_csv(
-    path: str | os.PathLike[str], bodies: tuple[Body, ...], *, min_voxels: int = 1, overwrite: bool = False
-) -> Path:
-    """Write a table of bodies, the largest first, and return its path: id, voxels, and the box as indices.
+class _Kept:
+    """The volume of `Bodies` without small bodies, read slab by slab."""
 
-    Args:
-        path: file; missing folders are created.
-        bodies: bodies, as `Bodies.found`.
-        min_voxels: number of voxels below which a body is left out.
-        overwrite: whether a file that is there is replaced.
+    def __init__(self, bodies: Bodies, min_voxels: int) -> None:
+        self._bodies, self._min_voxels = bodies, min_voxels
+        self.shape = bodies.shape
 
-    Raises:
-        FileExistsError: if the file is there and is not to be replaced.
-        OSError: if the file cannot be written; then no part of it is there.
-    """
-    check_counts(min_voxels=min_voxels)
-    rows = sorted((one for one in bodies if one.voxels >= min_voxels), key=lambda one: (-one.voxels, one.id))
-    with whole_file(Path(path), overwrite=overwrite) as file:
-        text = io.StringIO()
-        text.write("id,voxels,inline_first,inline_last,crossline_first,crossline_last,sample_first,sample_last\n")
-        for body in rows:
-            text.write(",".join(map(str, (body.id, body.voxels, *(end for axis in body.box for end in axis)))) + "\n")
-        file.write(text.getvalue().encode("ascii"))
-    return Path(path)
+    def __getitem__(self, key: slice, /) -> npt.NDArray[np.float32]:
+        start, stop, step = key.indices(self.shape[0])
+        parts = [values[max(start - first, 0) : stop - first] for first, values in self._slabs(start, stop)]
+        whole = np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), np.float32)
+        return whole[::step]
 
-
-class _Parents:
-    """Disjoint sets of numbers: a forest whose roots are the smallest numbers of the sets."""
-
-    def __init__(self) -> None:
-        self._parent: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._parent)
-
-    def add(self, count: int) -> None:
-        self._parent.extend(range(len(self._parent), len(self._parent) + count))
-
-    def root(self, number: int) -> int:
-        parent = self._parent
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]  # halves the path for the next search
-            number = parent[number]
-        return number
-
-    def join(self, one: int, other: int) -> None:
-        low, high = sorted((self.root(one), self.root(other)))
-        self._parent[high] = low
-
-    def roots(self) -> npt.NDArray[np.int64]:
-        return np.array([self.root(number) for number in range(len(self))], np.int64)
-
-
-def _touching(above: Labels, below: Labels, structure: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return pairs of numbers that touch across the border of two slabs, both from 0, each pair once."""
-    pairs: list[npt.NDArray[np.int64]] = []
-    height, width = below.shape
-    for dx, dz in (np.argwhere(structure[0]) - 1).tolist():
-        upper = above[max(-dx, 0) : height - max(dx, 0), max(-dz, 0) : width - max(dz, 0)]
-        lower = below[max(dx, 0) : height - max(-dx, 0), max(dz, 0) : width - max(-dz, 0)]
-        both = (upper >= 0) & (lower > 0)
-        pairs.append(np.unique(np.stack([upper[both], lower[both] - 1], axis=1), axis=0))
-    return [(one, other) for one, other in np.unique(np.concatenate(pairs), axis=0).tolist()]
+    def _slabs(self, start: int, stop: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        for first, values, ids in self._bodies.slabs(start, stop, min_voxels=self._min_voxels, others=-1):
+            values[ids < 0] = 0
+            yield first, values
 
 
 def _scipy_ndimage() -> ModuleType:

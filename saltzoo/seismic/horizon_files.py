@@ -52,11 +52,12 @@ def write_horizon_csv(
     scalco: int | npt.NDArray[Any] = 1,
     start: float = 0.0,
     interval: float = 1.0,
+    value: str = "z",
     overwrite: bool = False,
 ) -> Path:
     """Write the points of a horizon as a table with the columns il, xl, x, y, z, and return its path.
 
-    Traces where the horizon is NaN are left out.
+    Traces where the horizon is NaN are left out, and so are coordinates that are NaN.
 
     Args:
         path: file; missing folders are created.
@@ -68,6 +69,7 @@ def write_horizon_csv(
         scalco: scalar of coordinates, or one for each trace; see `scale_coordinates`.
         start: time or depth of the first sample.
         interval: time or depth between samples, in the same unit.
+        value: name of the last column.
         overwrite: whether a file that is there is replaced.
 
     Raises:
@@ -80,10 +82,11 @@ def write_horizon_csv(
     rows, columns = np.nonzero(np.isfinite(horizon))
     with whole_file(Path(path), overwrite=overwrite) as file:
         text = io.TextIOWrapper(file, encoding="ascii", newline="")
-        text.write("il,xl,x,y,z\n")
+        text.write(f"il,xl,x,y,{value}\n")
         for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
-            z = start + interval * horizon[i, j]
-            text.write(f"{inlines[i]},{crosslines[j]},{xs[i, j]:.3f},{ys[i, j]:.3f},{z:.4f}\n")
+            x_y = ",".join("" if np.isnan(one) else f"{one:.3f}" for one in (xs[i, j], ys[i, j]))
+            z = f"{start + interval * horizon[i, j]:.4f}".rstrip("0").rstrip(".")
+            text.write(f"{inlines[i]},{crosslines[j]},{x_y},{z}\n")
         text.flush()
         text.detach()
     return Path(path)

@@ -20,13 +20,17 @@ from ._segy_checks import check_samples
 from ._segy_formats import decode, format_name, stored_dtype
 from ._segy_grid import Grid, find_grid
 from ._segy_headers import HEADER, ByteOrder, Layout, is_ebcdic, read_layout, read_text
-from .survey import Amplitudes, Survey
+from .horizon_files import scale_coordinates
+from .survey import Amplitudes, Coordinates, Survey
 
 _SAMPLES = 2**21
 """Samples that are decoded at a time."""
 
 _SLAB = 2**24
 """Bytes of a slab of float32."""
+
+_COORDINATES = ((181, 185), (73, 77))
+"""First bytes of x and y: those of the CDP, then those of the source."""
 
 _DEAD = 2
 """Trace identification code of a dead trace, at byte 29."""
@@ -89,6 +93,22 @@ class SegySource:
                 read = self.read_records(file, int(wanted[first]), stop - first)
                 flat[there[first:stop]] = decode(read["samples"][:, samples], self.layout.format)
         return result
+
+    def coordinates(self) -> tuple[Coordinates, Coordinates] | None:
+        """Return x and y by the trace headers; see `Source`."""
+        cells = (len(self.grid.inlines), len(self.grid.crosslines))
+        traces = self.grid.traces_at(np.arange(cells[0] * cells[1], dtype=np.int64))
+        there = (traces >= 0) & ~self.dead[traces]
+        for places in _COORDINATES:
+            stored = self.layout.words(*places)[:, traces[there]]
+            if stored.any():
+                break
+        else:
+            return None
+        scalars = self.layout.words(71, size=2)[0, traces[there]]
+        x, y = np.full((2, len(traces)), np.nan)
+        x[there], y[there] = scale_coordinates(stored[0], scalars), scale_coordinates(stored[1], scalars)
+        return x.reshape(cells), y.reshape(cells)
 
     def details(self) -> dict[str, Any]:
         """Return format, byte order and header words; see `Source`."""

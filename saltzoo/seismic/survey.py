@@ -13,6 +13,7 @@ import numpy.typing as npt
 from .._checks import check_choice, check_counts, closest
 
 Amplitudes = npt.NDArray[np.float32]
+Coordinates = npt.NDArray[np.float64]
 Direction = Literal["inline", "crossline"]
 Index = int | np.integer[Any] | slice | EllipsisType
 
@@ -31,6 +32,9 @@ class Source(Protocol):
             crosslines: indices.
             samples: indices.
         """
+
+    def coordinates(self) -> tuple[Coordinates, Coordinates] | None:
+        """Return x and y, each (inline, crossline), NaN where there is no live trace; None if the file gives none."""
 
     def details(self) -> dict[str, Any]:
         """Return what only this format tells, for `describe`."""
@@ -133,6 +137,20 @@ class Survey:
             )
         index = int(found[0])
         return np.ascontiguousarray((self[index] if direction == "inline" else self[:, index]).T)
+
+    def coordinates(self) -> tuple[Coordinates, Coordinates]:
+        """Return x and y of each trace in units of length, each (inline, crossline), NaN where no trace is live.
+
+        SEG-Y: bytes 181 and 185 of the trace headers, those of the CDP, or 73 and 77, those of the source, where the
+        former are 0 in all traces; scaled by bytes 71-72. Zarr: the arrays `cdp_x` and `cdp_y`, or `x` and `y`.
+
+        Raises:
+            ValueError: if the file gives none.
+        """
+        found = self.source.coordinates()
+        if found is None:
+            raise ValueError(f"{self.path} must give coordinates of its traces, got none: see `Survey.coordinates`")
+        return found
 
     def robust_statistics(self, *, samples: int = 2**22) -> RobustStatistics:
         """Return median and deviation of a sample of the live traces, spread evenly over 32 inlines at most.

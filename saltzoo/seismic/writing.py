@@ -1,4 +1,4 @@
-"""write_like: a volume in the geometry of a survey, slab by slab."""
+"""write_like and write_survey: a volume in the geometry of a survey, and a survey as a new file, slab by slab."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .new_segy import new_segy
 from .segy import SegySource
 from .segy_writer import segy_like
 from .survey import Survey
@@ -169,3 +170,42 @@ def write_like(
         for first in range(0, survey.shape[0], step):
             volume.write(first, np.asarray(values[first : first + step]))
     return Path(path)
+
+
+def write_survey(
+    survey: Survey, path: str | os.PathLike[str], *, notes: Sequence[str] = (), overwrite: bool = False
+) -> Path:
+    """Write a survey of any source as a new file, slab by slab, and return its path.
+
+    A SEG-Y file has revision 1, big-endian IEEE floating point, and its live traces only, inline after inline: line
+    numbers in bytes 189 and 193, coordinates in centimetres in 181 and 185 and in 73 and 77, and headers of nothing
+    else. To keep the headers of a SEG-Y survey, use `write_like`. A zarr store is that of `write_like`, with the
+    array `amplitude`.
+
+    Args:
+        survey: survey to write.
+        path: new file, .sgy or .segy, or new folder, .zarr.
+        notes: lines of at most 76 characters for the text header of SEG-Y, or the attribute `notes` of zarr.
+        overwrite: whether what is there is replaced.
+
+    Raises:
+        FileExistsError: if the path is there and is not to be replaced.
+        ImportError: if zarr is not installed and needed.
+        OSError: if the file cannot be written; then no part of it is there.
+        ValueError: if the suffix is another, the path is the survey's own, or its samples or coordinates do not fit
+            into the headers of SEG-Y.
+    """
+    target = Path(path)
+    if target.suffix.lower() == ZARR_SUFFIX:
+        return write_like(survey, target, survey, name="amplitude", notes=notes, overwrite=overwrite)
+    if target.suffix.lower() not in SEGY_SUFFIXES:
+        raise ValueError(
+            f"path must end with {', '.join((*SEGY_SUFFIXES, ZARR_SUFFIX))}, got {target.name!r}: choose one"
+        )
+    if target.resolve() == survey.path.resolve():
+        raise ValueError(f"path must differ from the survey's, got {target}: write to another file")
+    step = survey.source.slab_size()
+    with new_segy(survey, target, notes=notes, overwrite=overwrite) as file:
+        for first in range(0, survey.shape[0], step):
+            file.write(first, survey[first : first + step])
+    return target

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .survey import Amplitudes, Survey
+from .survey import Amplitudes, Coordinates, Survey
 
 if TYPE_CHECKING:
     import zarr
@@ -27,6 +27,9 @@ _KNOWN = (
     frozenset({"crossline", "xline", "xl", "cdp", "trace"}),
     frozenset({"time", "depth", "sample", "samples", "twt", "z"}),
 )
+_COORDINATES = (("cdp_x", "cdp_y"), ("x", "y"))
+"""Names of arrays of coordinates: MDIO's, then plain ones."""
+
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 
 
@@ -63,6 +66,18 @@ class ZarrSource:
         stored = self.array.shards or self.array.chunks
         first, second, third = (1 if axis is None else int(stored[axis]) for axis in self.axes)
         return first, second, third
+
+    def coordinates(self) -> tuple[Coordinates, Coordinates] | None:
+        """Return x and y by arrays of the group; see `Source`."""
+        shapes = arrays_of(self.folder)
+        swapped = self.axes[0] is not None and self.axes[0] > self.axes[1]
+        shape = self.live.shape[::-1] if swapped else self.live.shape
+        for names in _COORDINATES:
+            if all(shapes.get(name) in (shape, shape[1:] if self.axes[0] is None else shape) for name in names):
+                stored = [_read(self.folder / name).astype(np.float64) for name in names]
+                x, y = ((one.T if swapped else one).reshape(self.live.shape) for one in stored)
+                return np.where(self.live, x, np.nan), np.where(self.live, y, np.nan)
+        return None
 
     def details(self) -> dict[str, Any]:
         """Return type, chunks and dimensions; see `Source`."""

@@ -20,6 +20,9 @@ from .zarr_store import MASK, NAMES, ZarrSource, arrays_of, load_zarr
 if TYPE_CHECKING:
     import zarr
 
+_COORDINATES = ("cdp_x", "cdp_y")
+"""Names of the arrays of coordinates, MDIO's."""
+
 _CHUNKS = (64, 64, 128)
 """Largest chunks of a store for a survey that has none."""
 
@@ -107,11 +110,17 @@ def _create(library: Any, survey: Survey, part: Path, *, name: str, mask: bool, 
         attributes={} if version == 3 else {"_ARRAY_DIMENSIONS": dimensions},
     )
     if of_zarr:
+        if told := of_zarr.array.attrs.get("coordinates"):
+            array.attrs["coordinates"] = told
         _copy_others(of_zarr, part, array.shape, name)
     else:
         for label, values in zip(names, (survey.inlines, survey.crosslines, survey.samples), strict=True):
             group.create_array(label, data=values, dimension_names=[label])
         group.create_array(MASK, data=survey.live, dimension_names=list(names[:2]))
+        if found := source.coordinates():
+            for label, values in zip(_COORDINATES, found, strict=True):
+                group.create_array(label, data=values, dimension_names=list(names[:2]))
+            array.attrs["coordinates"] = " ".join(_COORDINATES)  # xarray makes coordinates of them
     return ZarrWriter(array, axes, survey.live)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from saltzoo.data import make_survey
 from saltzoo.draw import SALT
-from saltzoo.seismic import qc, qc_page
+from saltzoo.seismic import _panels, qc, qc_page
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "tgs"
 
@@ -21,10 +21,11 @@ def survey():
 
 
 def panel(page, position):
-    """Pixels of a panel by its place in two columns."""
-    x = qc._GAP + position % 2 * (qc._WIDTH + qc._GAP)
-    y = qc._CAPTION + qc._GAP + position // 2 * (qc._HEIGHT + qc._CAPTION + qc._GAP) + qc._CAPTION
-    return page[y : y + qc._HEIGHT, x : x + qc._WIDTH].astype(int)
+    """Pixels inside the frame of a panel by its place in two columns, without notes below the title."""
+    width, height = (_panels.LEFT + _panels.WIDTH + _panels.RIGHT, _panels.TOP + _panels.HEIGHT + _panels.BOTTOM)
+    x = position % 2 * width + _panels.LEFT
+    y = 40 + position // 2 * height + _panels.TOP
+    return page[y : y + _panels.HEIGHT, x : x + _panels.WIDTH].astype(int)
 
 
 def salt_in(picture):
@@ -39,12 +40,37 @@ def test_panels_show_the_chosen_sections(survey):
     assert page.shape[2] == 3
     for row, axis in enumerate(range(3)):
         section = np.take(amplitudes, at[axis], axis)
-        section = section if axis == 2 else section.T
+        section = section[::-1] if axis == 2 else section.T  # a slice has the last inline at the top, as a map
+        salt = np.take(mask, at[axis], axis)
         plain, marked = panel(page, 2 * row), panel(page, 2 * row + 1)
         small = np.asarray(Image.fromarray(plain[..., 0].astype(np.uint8)).resize(section.shape[::-1], Image.BOX))
         assert np.corrcoef(small.ravel(), section.ravel())[0, 1] > 0.9
-        assert salt_in(plain) == 0
-        assert abs(salt_in(marked) - np.take(mask, at[axis], axis).mean()) < 0.1
+        assert salt_in(plain) < 0.01
+        assert abs(salt_in(marked) - salt.mean()) < 0.1
+        tinted = np.asarray(Image.fromarray((marked[..., 0] - marked[..., 2] > 20) * np.uint8(255)))
+        tinted = np.asarray(Image.fromarray(tinted).resize(section.shape[::-1], Image.BOX)) > 127
+        assert (tinted == (salt[::-1] if axis == 2 else salt.T)).mean() > 0.95
+
+
+def test_axes_have_the_numbers_of_the_survey():
+    axis = _panels.Axis("inline", 1001, 1650)
+    assert axis.ticks(6) == [1200, 1400, 1600]
+    assert axis.place(1001, 100) == 0
+    assert axis.place(1650, 100) == 99
+    assert _panels.Axis("ms", 0, 1844).ticks(5) == [0, 500, 1000, 1500]
+    assert _panels.Axis("inline", 1650, 1001).place(1650, 100) == 0
+    assert _panels.Axis("inline", 7, 7).ticks(6) == [7]
+    np.testing.assert_allclose(_panels.Axis("ms", 0.5, 1.1).ticks(6), [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1])
+
+
+def test_dead_traces_have_a_colour_of_their_own(survey):
+    amplitudes, mask = survey
+    with_dead = amplitudes.copy()
+    with_dead[5, 4:8] = np.nan
+    shown = panel(qc_page(with_dead, mask, at=(5, 0, 0)), 0)
+    dead = (shown == qc.DEAD).all(2)
+    assert dead.mean() == pytest.approx(4 / 16, abs=0.02)
+    assert dead[10:-10, int(_panels.WIDTH * 5 / 16) : int(_panels.WIDTH * 7 / 16)].all()
 
 
 def test_the_middle_is_shown_by_default(survey):
@@ -57,9 +83,11 @@ def test_disagreement_has_a_panel_of_its_own(survey):
     disagreement = np.zeros(mask.shape, np.float32)
     disagreement[6, :, 20:] = 1
     shown = panel(qc_page(amplitudes, mask, disagreement=disagreement), 7)
-    assert shown[:150].max() == 0
-    assert shown[170:].min() == 255
-    assert panel(qc_page(amplitudes, mask), 7).min() == 255
+    assert shown[:150].min() == 255
+    assert (shown[180:] == shown[-1, 0]).all()
+    assert shown[-1, 0].max() < 120
+    of_probability = panel(qc_page(amplitudes, mask), 7)
+    assert (of_probability.sum(2) < 400).mean() == pytest.approx(mask[6].mean(), abs=0.05)
 
 
 def test_the_histogram_counts_live_samples_only(survey):
@@ -67,23 +95,24 @@ def test_the_histogram_counts_live_samples_only(survey):
     with_dead = amplitudes.copy()
     with_dead[:, 3], with_dead[:, 4] = 0, np.nan
     live = np.delete(amplitudes, [3, 4], axis=1)
-    np.testing.assert_array_equal(qc._statistics(with_dead)[2], qc._statistics(live)[2])
+    np.testing.assert_array_equal(qc._statistics(with_dead)[1], qc._statistics(live)[1])
     lines = np.unique(np.linspace(0, 11, 8).round().astype(int))
     values = live[lines].astype(float)
     expected = [
         ((values - values.mean() >= low * values.std()) & (values - values.mean() < high * values.std())).mean()
         for low, high in zip(qc.EDGES[:-1], qc.EDGES[1:], strict=True)
     ]
-    np.testing.assert_allclose(qc._statistics(live)[2], expected, atol=1e-9)
+    np.testing.assert_allclose(qc._statistics(live)[1], expected, atol=1e-9)
 
 
 def test_the_histogram_is_drawn_at_its_height():
-    drawn = qc._plot(np.where(np.arange(32) == 20, 0.5, 0.0)).astype(int)
+    drawn = qc._plot(np.where(np.arange(32) == 20, 0.5, 0.0)).picture.astype(int)
     orange = np.abs(drawn - SALT).sum(axis=2) < 10
+    orange[:60, :60] = False  # the legend
     rows, columns = np.nonzero(orange)
-    high = columns[rows < qc._HEIGHT // 2]
-    width = (qc._WIDTH - 20) / 32
-    assert 10 + 20 * width - 3 < high.min() < high.max() < 10 + 21 * width + 3
+    high = columns[rows < _panels.HEIGHT // 2]
+    width = (_panels.WIDTH - 1) / 32
+    assert 20 * width - 3 < high.min() < high.max() < 21 * width + 3
 
 
 def test_a_survey_of_dead_traces_has_a_page():
