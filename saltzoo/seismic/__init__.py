@@ -5,6 +5,7 @@ from .describe import describe, description_lines
 from .find import find_pictures
 from .horizon_files import RegularGrid, fit_regular_grid, scale_coordinates, write_horizon_csv, write_irap_grid
 from .horizons import SaltHorizons, salt_horizons
+from .labelled_lines import LabelledLine, read_labelled_lines
 from .masks import read_mask
 from .opening import is_survey, open_survey
 from .pictures import SUFFIXES, as_uint8, read_amplitudes, read_picture
@@ -17,6 +18,7 @@ __all__ = [
     "SUFFIXES",
     "Bodies",
     "Body",
+    "LabelledLine",
     "RegularGrid",
     "RobustStatistics",
     "SaltHorizons",
@@ -32,6 +34,7 @@ __all__ = [
     "open_survey",
     "qc_page",
     "read_amplitudes",
+    "read_labelled_lines",
     "read_mask",
     "read_picture",
     "salt_horizons",
