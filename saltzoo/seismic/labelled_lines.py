@@ -102,26 +102,31 @@ def choose_line(lines: Sequence[LabelledLine], name: str | None) -> LabelledLine
     return same[0]
 
 
+def check_line(survey: Survey, line: LabelledLine, what: str) -> None:
+    """Raise ValueError if a labelled line is not in the survey, or its mask has another size; `what` names the mask."""
+    try:
+        survey.index_of(line.direction, line.number)
+    except ValueError as error:
+        raise ValueError(f"{what} must be a line of {survey.path}: {error}") from error
+    traces = len(survey.crosslines if line.direction == "inline" else survey.inlines)
+    if line.mask.shape != (len(survey.samples), traces):
+        height, width = line.mask.shape
+        raise ValueError(
+            f"{what} must have a row for each sample and a column for each trace of {line.name}, "
+            f"{len(survey.samples)} x {traces} (height x width), got {height} x {width}: draw the mask on the whole line"
+        )
+
+
 def _read_line(survey: Survey, path: Path) -> tuple[LabelledLine, int]:
     """Read a mask, and return its line and the value of its salt."""
     name = _NAME.fullmatch(path.stem)
     if name is None:
         raise ValueError(f"masks must be named by their line, such as {_EXAMPLES}, got {path}: rename or remove it")
     direction: Direction = "inline" if name[1].lower() == "inline" else "crossline"
-    number = int(name[2])
-    try:
-        survey.index_of(direction, number)
-    except ValueError as error:
-        raise ValueError(f"{path} must be a line of {survey.path}: {error}") from error
     mask, salt = read_mask(path)
-    traces = len(survey.crosslines if direction == "inline" else survey.inlines)
-    if mask.shape != (len(survey.samples), traces):
-        raise ValueError(
-            f"{path} must have a row for each sample and a column for each trace of {direction} {number}, "
-            f"{len(survey.samples)} x {traces} (height x width), got {mask.shape[0]} x {mask.shape[1]}: draw the mask "
-            f"on the whole line"
-        )
-    return LabelledLine(direction, number, mask), salt
+    line = LabelledLine(direction, int(name[2]), mask)
+    check_line(survey, line, str(path))
+    return line, salt
 
 
 def _add(found: dict[str, tuple[str, LabelledLine]], line: LabelledLine, source: str) -> None:

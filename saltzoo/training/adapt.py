@@ -12,7 +12,7 @@ import torch
 from .._checks import check_choice, check_counts, check_flags
 from ..checkpoints.folder import CONFIG, Checkpoint
 from ..seismic import LabelledLine, Survey, open_survey, read_labelled_lines
-from ..seismic.labelled_lines import choose_line
+from ..seismic.labelled_lines import check_line, choose_line
 from ..zoo.factory import create_model
 from ..zoo.save import save_pretrained
 from ..zoo.sources import load_weights
@@ -91,6 +91,8 @@ def adapt(
     check_out(out, overwrite=overwrite)
     survey = survey if isinstance(survey, Survey) else open_survey(survey)
     labelled = read_labelled_lines(survey, lines) if isinstance(lines, str | os.PathLike) else lines
+    for line in labelled:
+        check_line(survey, line, f"the mask of {line.name}")
     held_line, others = split_lines(labelled, held)
     checkpoint = load_weights(model)
     recipe = _recipe(checkpoint, model, rounds=rounds, batch_size=min(batch_size, crops), lr=lr, seed=seed)

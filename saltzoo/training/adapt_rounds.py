@@ -20,9 +20,9 @@ from .survey_lines import TILE, SurveyLines
 from .trainer import Trainer
 
 
-@dataclass
+@dataclass(frozen=True)
 class Best:
-    """The best weights so far.
+    """The best weights.
 
     Attributes:
         model: model that holds them.
@@ -37,10 +37,10 @@ class Best:
     model: Segmenter
     before: float
     iou: float
-    round: int = 0
-    rounds: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
+    round: int
+    rounds: int
+    seconds: float
+    interrupted: bool
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -77,32 +77,26 @@ class Rounds:
             start: model with the weights that the recipe starts from, on the device.
             device: device that trains.
         """
-        pictures = Crops([self.view.view(line) for line in self.others], TILE)
         before = self.view.iou(start, self.held)
         self.tell(f"before: IoU {before:.3f} on {self.held.name}, which is held out")
-        best = Best(start, before, before)
-        weights: dict[str, Tensor] | None = None
-        begin = time.perf_counter()
+        pictures = Crops([self.view.view(line) for line in self.others], TILE)
         rng = np.random.default_rng(self.recipe.seed)
         trainer = Trainer(self.recipe, pictures.draw(self.crops, rng), device=device)
+        # One tuple, so that an interruption finds weights and their score of one round.
+        top: tuple[float, int, dict[str, Tensor]] = (before, 0, {})
+        done, seconds, begin, interrupted = 0, 0.0, time.perf_counter(), False
         try:
-            while best.rounds < self.recipe.epochs and best.rounds - best.round < self.patience:
-                loss = self._round(trainer, pictures, rng, best.rounds)
-                best.rounds += 1
+            while done < self.recipe.epochs and done - top[1] < self.patience:
+                loss = self._round(trainer, pictures, rng, done)
                 iou = self.view.iou(trainer.kept, self.held)
-                best.seconds = time.perf_counter() - begin
-                if iou > best.iou:
-                    weights = {name: tensor.clone() for name, tensor in trainer.kept.state_dict().items()}
-                    best.iou, best.round = iou, best.rounds
-                self.tell(f"round {best.rounds}: loss {loss:.4f}  IoU {iou:.3f}  {best.seconds:.0f} s")
+                done, seconds = done + 1, time.perf_counter() - begin
+                if iou > top[0]:
+                    top = (iou, done, {name: tensor.clone() for name, tensor in trainer.kept.state_dict().items()})
+                self.tell(f"round {done}: loss {loss:.4f}  IoU {iou:.3f}  {seconds:.0f} s")
         except KeyboardInterrupt:
-            best.interrupted = True
-        if weights is not None:
-            trainer.kept.load_state_dict(weights)
-            kept = trainer.kept.mask_only() if start.config is not None and start.config.mask_only else trainer.kept
-            kept.threshold, kept.min_size = start.threshold, start.min_size
-            best.model = kept
-        return best
+            interrupted = True
+        model = _with_weights(trainer.kept, top[2], start) if top[1] else start
+        return Best(model, before, top[0], top[1], done, seconds, interrupted)
 
     def _round(self, trainer: Trainer, pictures: Crops, rng: np.random.Generator, number: int) -> float:
         """Train on new crops, and return the mean loss."""
@@ -110,3 +104,11 @@ class Rounds:
             trainer.renew(pictures.draw(self.crops, rng))
         with denormals_flushed():
             return trainer.epoch(number)
+
+
+def _with_weights(model: Segmenter, weights: dict[str, Tensor], start: Segmenter) -> Segmenter:
+    """Return the trained model with weights of a round, and with the heads and the mask options of the start."""
+    model.load_state_dict(weights)
+    kept = model.mask_only() if start.config is not None and start.config.mask_only else model
+    kept.threshold, kept.min_size = start.threshold, start.min_size
+    return kept
