@@ -113,7 +113,8 @@ def check_line(survey: Survey, line: LabelledLine, what: str) -> None:
         height, width = line.mask.shape
         raise ValueError(
             f"{what} must have a row for each sample and a column for each trace of {line.name}, "
-            f"{len(survey.samples)} x {traces} (height x width), got {height} x {width}: draw the mask on the whole line"
+            f"{len(survey.samples)} x {traces} (height x width), got {height} x {width}: draw the mask on "
+            f"the whole line"
         )
 
 

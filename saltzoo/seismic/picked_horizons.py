@@ -25,7 +25,8 @@ def read_picked_lines(
     The tables have a header with il, xl and z; z is in the unit of the survey's samples. Lines are inlines, or
     crosslines where the picks lie on fewer of these. Within such a line salt is between top and base: from the first
     sample without a top, to the last without a base. A trace without either holds no salt, so a line must be picked
-    from end to end. `write_horizon_csv` of `salt_horizons` gives the mask back, except for sediment within salt.
+    from end to end. `write_horizon_csv` of `salt_horizons` gives the mask back, except for sediment within salt, and
+    for traces that are salt from the first sample to the last.
 
     Args:
         survey: survey that was picked.
@@ -69,7 +70,9 @@ def _read_horizon(survey: Survey, path: Path | None) -> Surface:
         table = csv.DictReader(file)
         missing = [name for name in ("il", "xl", "z") if name not in (table.fieldnames or ())]
         if missing:
-            raise ValueError(f"{path} must have a header with il, xl and z, got no {', '.join(missing)}: add a first line")
+            raise ValueError(
+                f"{path} must have a header with il, xl and z, got no {', '.join(missing)}: add a first line"
+            )
         for row in table:
             where = f"{path}, line {table.line_num}"
             try:
@@ -78,11 +81,13 @@ def _read_horizon(survey: Survey, path: Path | None) -> Surface:
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{where} must be numbers of a trace and its z: {error}") from error
             if not math.isfinite(z) or not start - step <= z <= last + step:
+                unit = f" {survey.unit}" if survey.unit else ""
                 raise ValueError(
-                    f"{where}: z must be in {start:g} to {last:g}, those of the samples{f' in {survey.unit}' if survey.unit else ''}, got "
-                    f"{z:g}: convert it"
+                    f"{where}: z must be in {start:g} to {last:g}{unit}, those of the samples, got {z:g}: convert it"
                 )
             if np.isfinite(found[place]):
-                raise ValueError(f"{where}: a trace must have one pick, got inline {inline}, crossline {crossline} twice")
+                raise ValueError(
+                    f"{where}: a trace must have one pick, got inline {inline}, crossline {crossline} twice"
+                )
             found[place] = (z - start) / step
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .._checks import check_choice, check_counts, check_flags
+from .._checks import check_counts, check_flags
 from ..checkpoints.folder import CONFIG, Checkpoint
 from ..seismic import LabelledLine, Survey, open_survey, read_labelled_lines
 from ..seismic.labelled_lines import check_line, choose_line
@@ -74,8 +74,8 @@ def adapt(
         tell: called with a line of text after each round.
 
     Returns:
-        "out", "held", "lines" (those trained on), "iou_before", "iou", "round" (0 if the weights are those of the start)
-        and "rounds".
+        "out", "held", "lines" (those trained on), "iou_before", "iou", "round" (0 if the weights are those of the
+        start) and "rounds".
 
     Raises:
         FileExistsError: if `out` is there and is not to be replaced, or holds something else than a checkpoint.
@@ -160,9 +160,7 @@ def split_lines(lines: Sequence[LabelledLine], held: str | None) -> tuple[Labell
     return chosen, others
 
 
-def _recipe(
-    checkpoint: Checkpoint, model: str, *, rounds: int, batch_size: int, lr: float, seed: int
-) -> Recipe:
+def _recipe(checkpoint: Checkpoint, model: str, *, rounds: int, batch_size: int, lr: float, seed: int) -> Recipe:
     """Return the recipe of the rounds, for the trainer.
 
     Raises:
