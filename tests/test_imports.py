@@ -31,7 +31,7 @@ MAY = {
     "zoo": {"checkpoints", "models"},
     "inference": {"metrics", "zoo"},
     "convert": {"checkpoints", "models", "zoo"},
-    "training": {"checkpoints", "data", "draw", "inference", "layers", "losses", "metrics", "models", "zoo"},
+    "training": {"checkpoints", "data", "draw", "inference", "layers", "losses", "metrics", "models", "seismic", "zoo"},
     "cli": {"checkpoints", "data", "draw", "inference", "metrics", "models", "seismic", "training", "zoo"},
 }
 """The folders that a folder may import besides itself and GROUND. A new folder needs a row."""

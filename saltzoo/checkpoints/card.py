@@ -21,7 +21,11 @@ def model_card(config: Mapping[str, Any]) -> str:
         *_use("model", bool(config.get("preprocess", {}).get("scalar"))),
         *_scores(config["metrics"]),
     ]
-    for title, values in (("Model", config["model_args"]), ("Training", config["recipe"])):
+    for title, values in (
+        ("Model", config["model_args"]),
+        ("Training", config["recipe"]),
+        ("Survey", config.get("survey", {})),
+    ):
         lines += _table(title, values)
     return "\n".join(lines)
 

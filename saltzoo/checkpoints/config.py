@@ -59,6 +59,7 @@ class Notes:
         recipe: description of the training.
         threshold: probability above which a pixel is salt. None: not known.
         min_size: number of pixels below which a patch of salt is removed. None: not known.
+        survey: survey that the weights were adapted to, with its polarity and scale. None: no single one.
     """
 
     labels: Sequence[str] | None = None
@@ -67,6 +68,7 @@ class Notes:
     recipe: Mapping[str, Any] | None = None
     threshold: float | None = None
     min_size: int | None = None
+    survey: Mapping[str, Any] | None = None
 
 
 def describe(model: nn.Module, notes: Notes) -> dict[str, Any]:
@@ -128,6 +130,7 @@ def _noted(notes: Notes, classes: int) -> dict[str, Any]:
         "recipe": dict(notes.recipe or {}),
         **({} if notes.threshold is None else {"threshold": notes.threshold}),
         **({} if notes.min_size is None else {"min_size": notes.min_size}),
+        **({} if notes.survey is None else {"survey": dict(notes.survey)}),
     }
 
 

@@ -28,7 +28,7 @@ CARD = "README.md"
 _SHOWN = 8
 _NEEDED = {"architecture": str, "model_args": dict, "preprocess": dict}
 _NEEDED_OF_ENSEMBLE = {"ensemble": dict}
-_OPTIONAL = {"mask_only": bool, "labels": list, "license": str, "metrics": list, "recipe": dict}
+_OPTIONAL = {"mask_only": bool, "labels": list, "license": str, "metrics": list, "recipe": dict, "survey": dict}
 _NUMBERS = {"threshold": (int, float), "min_size": (int,)}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Suffixes of files that may hold pickled code."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import torch
 
 from ..models import Segmenter
 from ..zoo.ensemble import Ensemble
 from ..zoo.factory import create_model
+from ..zoo.sources import HUB, LOCAL, load_checkpoint, parse_source
 
 DEVICES = ("cpu", "cuda", "mps")
 
@@ -49,3 +52,16 @@ def load_model(name: str, device: torch.device | None = None) -> Segmenter:
     if classes > 1:
         raise ValueError(f"{name} has {classes} classes: use a model with one class, salt")
     return model.to(device or torch.device("cpu"))
+
+
+def survey_of(name: str) -> dict[str, Any]:
+    """Return the polarity and scale of the survey that weights were adapted to, none if they were adapted to none.
+
+    Raises:
+        ValueError: if there are no such weights.
+        OSError: if they are missing or cannot be reached.
+    """
+    if not name.startswith((HUB, LOCAL)):  # published weights are of no single survey
+        return {}
+    survey = load_checkpoint(parse_source(name, pretrained=True)).config.get("survey", {})
+    return {key: survey[key] for key in ("polarity", "scale") if key in survey}

@@ -10,7 +10,7 @@ import traceback
 import click
 
 from .._version import __version__
-from . import info, list_models, mosaic, predict, push, report, submit, synthetic, train, validate
+from . import adapt, info, list_models, mosaic, predict, push, report, submit, synthetic, train, validate
 from .options import Session, debug_option
 
 
@@ -24,6 +24,7 @@ def saltzoo() -> None:
 for _command in (
     predict.predict,
     train.train,
+    adapt.adapt,
     validate.validate,
     submit.submit,
     mosaic.mosaic,

@@ -61,6 +61,16 @@ def refuse_given(names: tuple[str, ...], why: str) -> None:
         raise click.UsageError(f"--{given[0].replace('_', '-')} is {why}: leave it out")
 
 
+def _not_given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of options that are not on the command line."""
+    context = click.get_current_context()
+    return {
+        name: value
+        for name, value in values.items()
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE
+    }
+
+
 def predict_survey(
     path: str, out: Path, *, model: str, device: str | None, overwrite: bool, as_json: bool, options: dict[str, Any]
 ) -> int:
@@ -69,11 +79,12 @@ def predict_survey(
     if options["normalize"] == "image":
         refuse_given(("normalize",), "survey for a survey, whose samples are amplitudes")
     plan = _plan(path, out, options, overwrite=overwrite)
-    from .loading import device_of, load_model
+    from .loading import device_of, load_model, survey_of
     from .progress import counter
     from .segmenting import Prediction
     from .survey import segment_survey
 
+    options |= _not_given(survey_of(model))
     keys = ("tta", "tile", "overlap", "batch_size", "scale")
     loaded = load_model(model, device_of(device))
     try:

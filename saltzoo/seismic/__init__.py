@@ -7,6 +7,7 @@ from .find import find_pictures
 from .horizon_files import RegularGrid, fit_regular_grid, scale_coordinates, write_horizon_csv, write_irap_grid
 from .horizon_set import HorizonFiles, write_salt_horizons
 from .horizons import SaltHorizons, salt_horizons
+from .labelled_lines import LabelledLine, read_labelled_lines
 from .masks import read_mask
 from .opening import is_survey, open_survey
 from .pictures import SUFFIXES, as_uint8, read_amplitudes, read_picture
@@ -21,6 +22,7 @@ __all__ = [
     "Bodies",
     "Body",
     "HorizonFiles",
+    "LabelledLine",
     "RegularGrid",
     "RobustStatistics",
     "SaltCounts",
@@ -37,6 +39,7 @@ __all__ = [
     "open_survey",
     "qc_page",
     "read_amplitudes",
+    "read_labelled_lines",
     "read_mask",
     "read_picture",
     "salt_counts",

@@ -126,6 +126,15 @@ class Survey:
         Raises:
             ValueError: if there is no such line.
         """
+        index = self.index_of(direction, number)
+        return np.ascontiguousarray((self[index] if direction == "inline" else self[:, index]).T)
+
+    def index_of(self, direction: Direction, number: int) -> int:
+        """Return the index of a line by its number.
+
+        Raises:
+            ValueError: if there is no such line.
+        """
         check_choice("direction", direction, ("inline", "crossline"))
         numbers = self.inlines if direction == "inline" else self.crosslines
         found = np.flatnonzero(numbers == number)
@@ -135,8 +144,7 @@ class Survey:
             raise ValueError(
                 f"{direction} must be one of {numbers[0]} to {numbers[-1]}{step}, got {number}. {hint}".rstrip()
             )
-        index = int(found[0])
-        return np.ascontiguousarray((self[index] if direction == "inline" else self[:, index]).T)
+        return int(found[0])
 
     def coordinates(self) -> tuple[Coordinates, Coordinates]:
         """Return x and y of each trace in units of length, each (inline, crossline), NaN where no trace is live.

@@ -1,5 +1,6 @@
 """Training: recipes and their runs, and techniques that torch and timm lack."""
 
+from .adapt import adapt
 from .cross_validation import cross_validate
 from .fit import fit
 from .recipe import Recipe, read_recipe
@@ -39,6 +40,7 @@ __all__ = [
     "SyntheticPart",
     "Trainer",
     "WeightAverage",
+    "adapt",
     "agreement",
     "cross_validate",
     "exponential_average",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -22,7 +21,7 @@ from .evaluation import Score, evaluate
 from .files import full_disk_explained
 from .history import EpochRecord, History, minutes_to
 from .opening import Run, open_run
-from .precision import with_amp_of
+from .precision import denormals_flushed, with_amp_of
 from .process import Process
 from .recipe import Recipe
 from .resume import STATE, SavedRun, check_folder
@@ -138,7 +137,7 @@ def _evaluate(run: Run, model: Segmenter, *, tta: str | None = None, amp: bool =
 def _train(run: Run, epoch: int) -> tuple[float, float]:
     """Train for an epoch; return the mean loss, and the seconds that the steps took."""
     start = time.perf_counter()
-    with _denormals_flushed():
+    with denormals_flushed():
         loss = run.trainer.epoch(epoch)
     seconds = time.perf_counter() - start
     if epoch + 1 in run.artifacts.recipe.stages:
@@ -187,13 +186,3 @@ def _finish(run: Run, history: History) -> dict[str, float]:
 
 def _silent(line: str) -> None:
     """Report nothing, in all processes but the main one."""
-
-
-@contextmanager
-def _denormals_flushed() -> Iterator[None]:
-    """Treat denormal numbers as 0: on a CPU they make arithmetic many times slower."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)

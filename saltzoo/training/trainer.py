@@ -129,6 +129,12 @@ class Trainer:
         """Draw the synthetic tiles that an epoch, counted from 0, needs and that are not there; return their number."""
         return 0 if self._synthetic is None else self._synthetic.draw(epoch)
 
+    def renew(self, tiles: Tiles) -> None:
+        """Put other tiles, of the same number and size, in the place of the labelled ones."""
+        tiles = with_labels(self.recipe, tiles)
+        self._images[: len(tiles)].copy_(torch.from_numpy(tiles.images))
+        self._masks[: len(tiles)].copy_(torch.from_numpy(tiles.require_masks()))
+
     def epoch(self, epoch: int) -> float:
         """Train for one pass over this process's share of the labelled tiles, in the order of that epoch.
 

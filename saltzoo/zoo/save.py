@@ -33,6 +33,7 @@ def save_pretrained(
     dtype: str = "float32",
     threshold: float | None = None,
     min_size: int | None = None,
+    survey: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint for `create_model("local-dir:DIRECTORY")` and the Hugging Face Hub.
 
@@ -65,6 +66,8 @@ def save_pretrained(
             model.
         min_size: number of pixels below which a patch of salt is removed, see `saltzoo.inference.clean`; becomes
             `model.min_size`. None: that of the model.
+        survey: survey that the weights were adapted to, as `saltzoo.training.adapt` describes it: `saltzoo predict`
+            takes "polarity" and "scale" of surveys from it. None: no single one.
 
     Returns:
         The directory.
@@ -80,7 +83,7 @@ def save_pretrained(
     folder = Path(directory).expanduser()
     plain = unwrapped(model)
     _check_folder(folder, ensemble=isinstance(plain, Ensemble))
-    notes = Notes(labels, license, metrics, recipe, **_mask_options(plain, threshold, min_size))
+    notes = Notes(labels, license, metrics, recipe, survey=survey, **_mask_options(plain, threshold, min_size))
     if isinstance(plain, Ensemble):
         _write_ensemble(plain, folder, notes, dtype)
     else:
