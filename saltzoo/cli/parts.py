@@ -7,6 +7,7 @@ The folder is renamed by the one process that assembles the result; only one pro
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -48,7 +49,7 @@ class Parts:
             OSError: if the folder cannot be written.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
-        new = folder.with_name(f"{folder.name}.{os.getpid()}.new")
+        new = folder.with_suffix(f".{os.getpid()}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         try:
@@ -126,6 +127,8 @@ class Parts:
 
     def remove(self) -> None:
         """Remove the folder; one without a plan is the rest of a removal that was interrupted."""
+        for new in self.folder.parent.glob(f"{glob.escape(self.folder.stem)}.*.new"):
+            shutil.rmtree(new, ignore_errors=True)  # of a process that was killed while it created the folder
         (self.folder / _PLAN).unlink(missing_ok=True)
         shutil.rmtree(self.folder)
 
@@ -164,4 +167,5 @@ def digest_of_run(job: Job) -> str:
 def _compared(job: Job) -> dict[str, Any]:
     """Return what must agree between the processes of a run, as plain values."""
     plain = json.loads(json.dumps(asdict(job)))
-    return {one.name: plain[one.name] for one in fields(job) if one.name not in _NOT_COMPARED}
+    compared = {one.name: plain[one.name] for one in fields(job) if one.name not in _NOT_COMPARED}
+    return compared.pop("prediction") | compared

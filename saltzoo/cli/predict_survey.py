@@ -139,8 +139,8 @@ def _told(path: str, found: dict[str, Any], plan: Plan) -> str:
     if not found["slabs_left"]:
         return f"{path}: shard {number}/{count} is finished, and another process writes {plan.out}"
     return (
-        f"{path}: shard {number}/{count} is finished; {found['slabs_left']} of {found['slabs']} slabs are left to other "
-        f"shards, the last of which writes {plan.out}"
+        f"{path}: shard {number}/{count} is finished; {found['slabs_left']} of {found['slabs']} slabs are left to "
+        f"other shards, the last of which writes {plan.out}"
     )
 
 
