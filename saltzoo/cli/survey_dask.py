@@ -52,7 +52,7 @@ def compute_on_dask(address: str, parts: Parts, slabs: Sequence[Slab], *, device
             pure=False,
             retries=2,
         )
-        for task in library.as_completed(tasks):
+        for task in library.as_completed(tasks, loop=client.loop):
             slab = Slab(*task.result())
             if not parts.has(slab):
                 raise OSError(

@@ -70,7 +70,7 @@ def test_the_volume_is_exact_after_a_worker_is_killed(tmp_path, survey, model, m
                 time.sleep(0.01)
             os.kill(second, signal.SIGKILL)
 
-        killer = threading.Thread(target=kill)
+        killer = threading.Thread(target=kill, daemon=True)
         killer.start()
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Sending large graph")
@@ -82,7 +82,7 @@ def test_the_volume_is_exact_after_a_worker_is_killed(tmp_path, survey, model, m
                 progress=lambda done, count: calls.append(done),
                 **both,
             )
-        killer.join()
+        killer.join(10)
         loads = client.run(_loads)
         pids = client.run(os.getpid)
     assert (tmp_path / "b.sgy").read_bytes() == (tmp_path / "whole.sgy").read_bytes()
