@@ -174,6 +174,34 @@ def test_only_the_chosen_lines_are_segmented(capsys, tmp_path, model, direction,
     np.testing.assert_array_equal(read(tmp_path / "b.zarr"), expected)
 
 
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+def test_traces_of_zeros_count_as_dead(tmp_path, model, direction):
+    """Zeros and other constants: no part of the statistics, no effect on the others, and 0 or NaN in the result."""
+    words, values = grid_words(INLINES, CROSSLINES), AMPLITUDES.reshape(-1, SAMPLES).copy()
+    values[[4, 5, 33]] = 0
+    values[50] = 7
+    flat = (values == values[:, :1]).all(1)
+    write_segy(tmp_path / "flat.sgy", values, words)
+    words[29] = np.where(flat, 2, 1)
+    write_segy(tmp_path / "dead.sgy", np.where(flat[:, None], 1e6, values), words)
+    written = {}
+    for name in ("flat", "dead"):
+        survey = open_survey(tmp_path / f"{name}.sgy")
+        for out in (f"{name}_salt.sgy", f"{name}_salt.zarr"):
+            segment_survey(
+                model, survey, tmp_path / out, directions=(direction,), prediction=Prediction(**OPTIONS), overwrite=True
+            )
+            written[out] = open_survey(tmp_path / out)[:].reshape(-1, SAMPLES)
+    assert open_survey(tmp_path / "flat.sgy").robust_statistics() == survey.robust_statistics()
+    assert flat.sum() == 4
+    assert (written["flat_salt.sgy"][flat] == 0).all()
+    assert np.isnan(written["flat_salt.zarr"][flat]).all()
+    for suffix in ("sgy", "zarr"):
+        found, expected = written[f"flat_salt.{suffix}"][~flat], written[f"dead_salt.{suffix}"][~flat]
+        np.testing.assert_array_equal(found, expected)
+        assert found.min() > 0
+
+
 def test_notes_and_the_file_beside_the_volume_tell_how_it_was_made(capsys, tmp_path, model):
     write_survey(tmp_path / "a.sgy")
     statistics = open_survey(tmp_path / "a.sgy").robust_statistics()
