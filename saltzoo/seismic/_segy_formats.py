@@ -59,13 +59,13 @@ def decode(stored: npt.NDArray[Any], code: int) -> npt.NDArray[np.float32]:
 
 def decode_into(result: npt.NDArray[np.float32], stored: npt.NDArray[Any], code: int) -> None:
     """Write stored samples as numbers, rounded to float32, into an array of their shape (trace, sample)."""
-    if code != IBM:
-        with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # IBM's numbers reach 7e75, and become infinite
+        if code != IBM:
             result[...] = stored
-        return
-    step = max(1, _IBM_BLOCK // max(1, stored[:1].size))
-    for first in range(0, len(stored), step):
-        result[first : first + step] = _decode_ibm(stored[first : first + step])
+            return
+        step = max(1, _IBM_BLOCK // max(1, stored[:1].size))
+        for first in range(0, len(stored), step):
+            result[first : first + step] = _decode_ibm(stored[first : first + step])
 
 
 def _decode_ibm(stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -76,8 +76,7 @@ def _decode_ibm(stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     power = ((bits >> 22) & 0x1FC).view(np.int32)
     power -= 280 - 127  # bias of float32
     if power.max(initial=1) > 254 or (power.min(initial=1) < 1 and fraction[power < 1].any()):
-        with np.errstate(over="ignore"):  # IBM's numbers reach 7e75, and become infinite
-            return (_IBM_SCALE[bits >> 24] * (bits & 0xFFFFFF)).astype(np.float32)
+        return (_IBM_SCALE[bits >> 24] * (bits & 0xFFFFFF)).astype(np.float32)
     np.maximum(power, 0, out=power)  # zeros
     power <<= 23
     scale = power.view(np.uint32)
