@@ -62,7 +62,7 @@ def write_cube(path: Path, shape: Shape, code: int) -> None:
     spec.ilines, spec.xlines, spec.samples = (np.arange(size) for size in shape)
     random = np.random.default_rng(0)
     noise = random.normal(size=(shape[1], shape[2] + 4)).astype(np.float32)
-    section = 1000 * sum(noise[:, k : k + shape[2]] for k in range(5))
+    section = 1000 * np.sum([noise[:, k : k + shape[2]] for k in range(5)], 0)
     with segyio.create(path, spec) as file:
         for trace in range(shape[0] * shape[1]):
             inline, crossline = divmod(trace, shape[1])

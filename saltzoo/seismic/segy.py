@@ -103,7 +103,7 @@ class SegySource:
     def _read_samples(self, file: RawIOBase, traces: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Read the samples of ascending traces as stored, (trace, sample)."""
         records = np.empty(len(traces), self.record)
-        raw, stride = memoryview(records.view(np.uint8)), self.layout.stride
+        raw, stride = records.view(np.uint8).data, self.layout.stride
         bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
         for (first, stop), trace in zip(pairwise(bounds), traces[bounds[:-1]].tolist(), strict=True):
             file.seek(self.layout.first + trace * stride)
