@@ -5,9 +5,9 @@
 
 The first form reads slabs of inlines, blocks of crosslines and single lines of a synthetic SEG-Y file in IBM's and IEEE
 floating point, and segments a small cube line by line with the same network, in turns in one process. The second
-segments a file of 2 GiB, or of the given size, in a fresh process with a network of one convolution, and tells the
-memory that it adds: the peak of anonymous memory above that after the imports, since pages of files, those of torch's
-libraries above all, are shared and can be dropped.
+segments lines of a file of 2 GiB, or of the given size, in a fresh process with a network of one convolution, first
+inlines, then crosslines, and tells the memory that it adds: to the peak of the imports, and to their anonymous memory,
+since pages of files, those of torch's libraries above all, are shared and can be dropped.
 
 Writes results/surveys_cpu.csv and results/surveys_memory.csv.
 """
@@ -40,6 +40,9 @@ from saltzoo.seismic import Survey, open_survey
 CHILD = "--child"
 """First argument of a process that measures memory."""
 
+EVERY = 100
+"""Step of the lines that are segmented where memory is measured: every slab that holds one is read as a whole."""
+
 DEVICE = torch.device("cpu")
 CODES = {"IBM": 1, "IEEE": 5}
 Shape = tuple[int, int, int]
@@ -67,7 +70,7 @@ def write_cube(path: Path, shape: Shape, code: int) -> None:
         for trace in range(shape[0] * shape[1]):
             inline, crossline = divmod(trace, shape[1])
             file.header[trace] = {189: inline + 1, 193: crossline + 1}
-            file.trace[trace] = np.roll(section[crossline], inline)
+            file.trace[trace] = section[(crossline + inline) % shape[1]]
 
 
 def readings(survey: Survey, file: Any, slab: int) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
@@ -178,7 +181,10 @@ def _child(path: Path) -> None:
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     start = time.perf_counter()
-    segment_survey(model, open_survey(path), path.with_name("salt.sgy"), directions=("inline", "crossline"))
+    for direction in ("inline", "crossline"):
+        out = path.with_name(f"{direction}.sgy")
+        segment_survey(model, open_survey(path), out, directions=(direction,), lines=(None, None, EVERY))
+        out.unlink()
     seconds = time.perf_counter() - start
     finished.set()
     watcher.join()
