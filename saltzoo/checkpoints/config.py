@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from .._checks import is_size
 from .._version import __version__
 from ..contracts import ModelConfig
 from ..preprocess import Preprocess
@@ -59,6 +60,7 @@ class Notes:
         recipe: description of the training.
         threshold: probability above which a pixel is salt. None: not known.
         min_size: number of pixels below which a patch of salt is removed. None: not known.
+        tile_size: height and width of the tiles that the weights were trained on. None: not known.
     """
 
     labels: Sequence[str] | None = None
@@ -67,6 +69,7 @@ class Notes:
     recipe: Mapping[str, Any] | None = None
     threshold: float | None = None
     min_size: int | None = None
+    tile_size: tuple[int, int] | None = None
 
 
 def describe(model: nn.Module, notes: Notes) -> dict[str, Any]:
@@ -128,6 +131,7 @@ def _noted(notes: Notes, classes: int) -> dict[str, Any]:
         "recipe": dict(notes.recipe or {}),
         **({} if notes.threshold is None else {"threshold": notes.threshold}),
         **({} if notes.min_size is None else {"min_size": notes.min_size}),
+        **({} if notes.tile_size is None else {"tile_size": [int(side) for side in notes.tile_size]}),
     }
 
 
@@ -143,6 +147,10 @@ def _check_mask_options(notes: Notes, classes: int) -> None:
             )
     if min_size is not None and (isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 0):
         raise ValueError(f"min_size must be a number of pixels, 0 or more, got {min_size!r}")
+    if notes.tile_size is not None and not is_size(notes.tile_size):
+        raise ValueError(
+            f"tile_size must be two whole numbers of at least 1, height and width, got {notes.tile_size!r}"
+        )
 
 
 def _check_json(config: dict[str, Any]) -> None:

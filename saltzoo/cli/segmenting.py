@@ -32,7 +32,7 @@ class Prediction:
 
     Attributes:
         tta: test-time augmentation.
-        tile: height and width of a tile; None for the model's.
+        tile: height and width of a tile, or both in one number; None for the model's.
         overlap: fraction of a tile that its neighbour covers, too.
         batch_size: tiles in a batch.
         scale: factors (z, x) by which a picture is resized for the model.
@@ -41,7 +41,7 @@ class Prediction:
     """
 
     tta: str | None = None
-    tile: int | None = None
+    tile: int | tuple[int, int] | None = None
     overlap: float = 0.5
     batch_size: int = 16
     scale: tuple[float, float] = (1.0, 1.0)

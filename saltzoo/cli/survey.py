@@ -78,6 +78,7 @@ def segment_survey(
     plan = Plan(survey, out, tuple(directions), lines, disagreement, overwrite)
     plan.check()
     how = prediction or Prediction()
+    how = replace(how, tile=how.tile or model.tile_size)
     check_model(model, replace(how, normalize="image"))
     statistics = survey.robust_statistics()
     run = _Run(model, plan, how, statistics, progress)
@@ -197,7 +198,8 @@ def mean_of_logits(first: Floats, second: Floats) -> Floats:
 
 def _notes(plan: Plan, how: Prediction, statistics: RobustStatistics, *, label: str, kind: str) -> list[str]:
     """Return what the text header tells."""
-    tile = how.tile or 101
+    sides = how.tile if isinstance(how.tile, tuple) else (how.tile, how.tile)
+    tile = f"{sides[0]}" if sides[0] == sides[1] else f"{sides[0]} x {sides[1]}"
     return [
         f"Salt: {kind}",
         f"saltzoo {__version__}, {label}",

@@ -68,7 +68,7 @@ class Axis:
     from_canvas: Taps
 
     @classmethod
-    def of(cls, size: int, *, tile: int, overlap: float, blend: Blend, scale: float) -> Axis:
+    def of(cls, size: int, *, tile: int, stride: int, blend: Blend, scale: float) -> Axis:
         """Return the axis of `size` samples; checked arguments of `predict_tiled`."""
         scaled = max(1, round(size * scale))
         index, weight = resampling(size, scaled)
@@ -77,7 +77,7 @@ class Axis:
             padded = np.pad(np.arange(scaled), (before, tile - scaled - before), mode="reflect")
             index, weight = index[padded], weight[padded]
         back = resampling(scaled, size)
-        starts = tile_starts(max(scaled, tile), tile, max(1, int(tile * (1 - overlap))))
+        starts = tile_starts(max(scaled, tile), tile, stride)
         return cls(
             size,
             tile,
@@ -95,6 +95,16 @@ class Axis:
     def finished(self, number: int) -> int:
         """Return the number of canvas samples that no tile after the first `number` covers."""
         return self.canvas if number == len(self.starts) else self.starts[number]
+
+
+def stride_of(tile: int, overlap: float, margin: int | None) -> int:
+    """Return the samples from the start of a tile to that of the next.
+
+    Example:
+        >>> stride_of(101, 0.5, None), stride_of(101, 0.5, 8)
+        (50, 85)
+    """
+    return max(1, int(tile * (1 - overlap))) if margin is None else tile - 2 * margin
 
 
 def resampling(old: int, new: int) -> Taps:

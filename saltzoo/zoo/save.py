@@ -33,6 +33,7 @@ def save_pretrained(
     dtype: str = "float32",
     threshold: float | None = None,
     min_size: int | None = None,
+    tile_size: tuple[int, int] | None = None,
 ) -> Path:
     """Write a checkpoint for `create_model("local-dir:DIRECTORY")` and the Hugging Face Hub.
 
@@ -65,6 +66,8 @@ def save_pretrained(
             model.
         min_size: number of pixels below which a patch of salt is removed, see `saltzoo.inference.clean`; becomes
             `model.min_size`. None: that of the model.
+        tile_size: height and width of the tiles that the weights were trained on, which `saltzoo.predict_tiled` uses;
+            becomes `model.tile_size`. None: that of the model.
 
     Returns:
         The directory.
@@ -80,7 +83,7 @@ def save_pretrained(
     folder = Path(directory).expanduser()
     plain = unwrapped(model)
     _check_folder(folder, ensemble=isinstance(plain, Ensemble))
-    notes = Notes(labels, license, metrics, recipe, **_mask_options(plain, threshold, min_size))
+    notes = Notes(labels, license, metrics, recipe, **_picture_options(plain, threshold, min_size, tile_size))
     if isinstance(plain, Ensemble):
         _write_ensemble(plain, folder, notes, dtype)
     else:
@@ -89,16 +92,22 @@ def save_pretrained(
     return folder
 
 
-def _mask_options(model: nn.Module, threshold: float | None, min_size: int | None) -> dict[str, Any]:
-    """Return the given options of masks, or those of the model where they are not the usual ones."""
+def _picture_options(
+    model: nn.Module,
+    threshold: float | None = None,
+    min_size: int | None = None,
+    tile_size: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """Return the given options of masks and tiles, or those of the model where they are not the usual ones."""
     try:
         own = {
             "threshold": None if model.threshold == 0.5 else model.threshold,
             "min_size": model.min_size or None,
+            "tile_size": model.tile_size,
         }
     except AttributeError:  # a module of a user
-        own = {"threshold": None, "min_size": None}
-    given = {"threshold": threshold, "min_size": min_size}
+        own = {"threshold": None, "min_size": None, "tile_size": None}
+    given = {"threshold": threshold, "min_size": min_size, "tile_size": tile_size}
     return {key: own[key] if value is None else value for key, value in given.items()}
 
 
@@ -139,7 +148,7 @@ def _notes_of_member(member: nn.Module, record: Mapping[str, Any], notes: Notes)
         record.get("license", notes.license),
         record.get("metrics", ()),
         record.get("recipe"),
-        **_mask_options(member, None, None),
+        **_picture_options(member),
     )
 
 
