@@ -13,7 +13,7 @@ import saltzoo
 ROOT = Path(saltzoo.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"_checks", "_config", "_torch", "_version", "contracts", "preprocess"}
+GROUND = {"_checks", "_config", "_files", "_torch", "_version", "contracts", "preprocess"}
 """Files at the top that every folder may import. They import only each other."""
 
 MAY = {

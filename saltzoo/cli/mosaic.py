@@ -122,9 +122,9 @@ def _read_pictures(folder: Path) -> Tiles:
 
 def _write(mosaics: Mosaics, tiles: Tiles, files: Sequence[Path], *, overwrite: bool) -> list[Path]:
     """Write the pictures of the largest mosaics of two tiles or more, and the table last; return the pictures."""
+    from .._files import whole_file
     from ..data import mosaic_picture
     from ..seismic import write_picture
-    from ..seismic.writers import whole_file
 
     table, *pictures = files
     drawn = [file for file, size in zip(pictures, mosaics.sizes.tolist(), strict=False) if size > 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._files import FULL
 from ..draw import overlay
 from ..inference import clean, predict_tiled
 from ..models import Segmenter
@@ -21,7 +21,6 @@ from .outputs import Job
 LARGE = 2**26
 """Samples of a memory-mapped picture from which on its probabilities are written to a file while they are computed."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FAILURES = (ValueError, TypeError, OSError, MemoryError, RuntimeError)
 """What one picture may raise: it cannot be read or written, or is too large for the memory of the device."""
 
@@ -132,7 +131,7 @@ def segment_pictures(
             text = " ".join(str(error).split()) or type(error).__name__
             text = text if str(job.picture) in text else f"{job.picture}: {text}"
             report.failed.append({"picture": str(job.picture), "error": text})
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in FULL:
                 report.stopped = "the disk is full"
                 break
             continue

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._files import whole_file
 from .._version import __version__
 from ..inference import predict_tiled
 from ..models import Segmenter
 from ..seismic import RobustStatistics, SlabWriter, Survey, open_like
 from ..seismic.survey import Direction
-from ..seismic.writers import whole_file
 from .crossline import CrosslineFile, crossline_file
 from .segmenting import Prediction, check_model
 from .survey_plan import Lines, Plan

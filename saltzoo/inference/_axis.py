@@ -17,6 +17,12 @@ Blend = Literal["gaussian", "crop", "uniform"]
 BLENDS = ("gaussian", "crop", "uniform")
 Floats = npt.NDArray[np.float32]
 
+DEVIATION = 1 / 6
+"""Standard deviation of the Gaussian weights, as a fraction of the tile.
+
+A narrow one makes a steep change from tile to tile in the middle of the overlap, a wide one a jump where a tile ends.
+"""
+
 
 class Taps(NamedTuple):
     """A linear map along an axis: result i is the sum over k of weights[i, k] times the sample numbered samples[i, k].
@@ -143,7 +149,7 @@ def tile_weights(starts: tuple[int, ...], tile: int, blend: Blend) -> Floats:
         weights = _centres(starts, tile)
     else:
         offset = np.arange(tile) - (tile - 1) / 2
-        window = np.exp(-0.5 * (offset / (tile / 8)) ** 2) if blend == "gaussian" else np.ones(tile)
+        window = np.exp(-0.5 * (offset / (tile * DEVIATION)) ** 2) if blend == "gaussian" else np.ones(tile)
         weights = np.tile(window, (len(starts), 1))
     total = np.zeros(starts[-1] + tile)
     for start, weight in zip(starts, weights, strict=True):

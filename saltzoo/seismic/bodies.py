@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._checks import check_choice, check_counts
+from .._files import whole_file
 from .horizons import Sliced, check_volume, read_slab
-from .writers import whole_file
 
 Labels = npt.NDArray[np.int32]
 

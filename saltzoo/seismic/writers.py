@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from .._files import whole_file
 
 PROBABILITY_SUFFIXES = (".tif", ".npy")
 """Suffixes of files of probabilities."""
@@ -96,31 +96,3 @@ def write_probabilities(
         else:
             np.save(file, samples, allow_pickle=False)
     return target
-
-
-def check_absent(path: Path) -> None:
-    """Raise FileExistsError if a file, folder or link has this path."""
-    if os.path.lexists(path):
-        raise FileExistsError(f"{path} is there already: move it, write to another folder, or allow it to be replaced")
-
-
-@contextmanager
-def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    """Open a hidden temporary file beside `path`, which gets its name when the block ends without an error.
-
-    Missing folders are created.
-    """
-    if not overwrite:
-        check_absent(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "w+b") as file:  # the TIFF writer reads, too
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if not overwrite:
-            check_absent(path)  # another process may have written it meanwhile
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ def checked_model(member: object, what: str) -> nn.Module:
 
 
 def checked_weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
+    """Return a weight for each member, all 1 for None, or raise TypeError or ValueError if they are wrong."""
     if weights is None:
         return (1.0,) * count
     if isinstance(weights, str) or not all(isinstance(weight, Real) for weight in weights):

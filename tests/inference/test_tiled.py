@@ -163,7 +163,7 @@ def test_a_network_with_strides_gives_the_whole_picture_on_its_grid():
 @pytest.mark.parametrize("blend", ["uniform", "gaussian"])
 def test_equals_a_loop_over_tiles(blend, overlap):
     model, image, tile = network(radius=6), picture(), (40, 31)
-    windows = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in tile]
+    windows = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 6)) ** 2) for n in tile]
     window = np.outer(*windows) if blend == "gaussian" else np.ones(tile)
     want = sigmoid(blended_by_hand(model, image, tile, overlap, window))
     got = predict_tiled(model, image, tile=tile, overlap=overlap, blend=blend, batch_size=3)
