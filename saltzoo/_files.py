@@ -1,15 +1,19 @@
-"""Write a whole file or none: it gets its name when it is complete. Standard library only."""
+"""Write a whole file or none: it gets its name when it is complete. Give back the memory of mapped files."""
 
 from __future__ import annotations
 
 import errno
 import glob
 import io
+import mmap
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Numbers of the errors for a full disk and for a user's quota."""
@@ -79,6 +83,20 @@ def remove_parts(path: Path) -> None:
     """
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         part.unlink(missing_ok=True)
+
+
+def release(array: object) -> None:
+    """Let the system take back the pages of a memory-mapped file, which otherwise count as this process's memory.
+
+    Nothing is lost: the pages are those of the file. A private map (mode "c") may hold changes, and is left alone.
+    """
+    if sys.platform == "win32" or not isinstance(array, np.memmap) or array.mode not in ("r", "r+", "w+"):
+        return
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 class _Watched(io.BufferedRandom):

@@ -5,9 +5,10 @@ from .describe import describe, description_lines
 from .find import find_pictures
 from .horizon_files import RegularGrid, fit_regular_grid, scale_coordinates, write_horizon_csv, write_irap_grid
 from .horizons import SaltHorizons, salt_horizons
+from .lazy import Lazy
 from .masks import read_mask
 from .opening import is_survey, open_survey
-from .pictures import SUFFIXES, as_uint8, read_amplitudes, read_picture
+from .pictures import SUFFIXES, as_uint8, open_amplitudes, open_picture, read_amplitudes, read_picture
 from .qc import qc_page
 from .survey import RobustStatistics, Survey
 from .writers import write_mask, write_picture, write_probabilities
@@ -17,6 +18,7 @@ __all__ = [
     "SUFFIXES",
     "Bodies",
     "Body",
+    "Lazy",
     "RegularGrid",
     "RobustStatistics",
     "SaltHorizons",
@@ -28,7 +30,9 @@ __all__ = [
     "find_pictures",
     "fit_regular_grid",
     "is_survey",
+    "open_amplitudes",
     "open_like",
+    "open_picture",
     "open_survey",
     "qc_page",
     "read_amplitudes",
