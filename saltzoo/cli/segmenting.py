@@ -16,6 +16,7 @@ from ..inference import predict_tiled
 from ..models import Segmenter
 from ..seismic import open_amplitudes, open_picture
 from ..seismic.lazy import strips_of
+from .flags import in_flags
 from .outputs import Job
 from .picture_files import Opened, mask_of, write_files
 
@@ -129,7 +130,7 @@ def segment_pictures(
         try:
             found = segment_picture(model, job, how)
         except _FAILURES as error:
-            text = " ".join(str(error).split()) or type(error).__name__
+            text = in_flags(" ".join(str(error).split())) or type(error).__name__
             text = text if str(job.picture) in text else f"{job.picture}: {text}"
             report.failed.append({"picture": str(job.picture), "error": text})
             if isinstance(error, OSError) and error.errno in FULL:

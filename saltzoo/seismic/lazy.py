@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .._files import release
 
-_STRIP = 2**22
+_STRIP = 2**20
 """Samples of a strip, about. It is the same for all pictures, so that equal pictures give equal files."""
 
 

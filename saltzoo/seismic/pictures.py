@@ -71,7 +71,7 @@ def read_picture(
         ...     read_picture(f"{folder}/line.tif", value_range=(-2.0, 2.0)).tolist()
         [[0.0, 0.5, 1.0]]
     """
-    opened = open_picture(path, value_range=value_range, page=page, to_gray=to_gray)
+    opened = _open(path, value_range, page, to_gray=to_gray)
     return opened[:] if isinstance(opened, Lazy) else opened
 
 
@@ -93,13 +93,19 @@ def open_picture(
     Raises:
         OSError, TypeError, ValueError: as `read_picture`.
     """
+    return _open(path, value_range, page, to_gray=to_gray)
+
+
+def _open(
+    path: str | os.PathLike[str], value_range: tuple[float, float] | None, page: int | None, *, to_gray: bool
+) -> Gray | Lazy:
     _check_range(value_range)
     samples = read_samples(path, page, to_gray=to_gray)
     if samples.difference:
         warnings.warn(
             f"{path} is in colours that differ by up to {samples.difference} of 255: their luminance is used. If they "
             "are a colour map, undo it by its inverse, because the luminance is no amplitude",
-            stacklevel=2,
+            stacklevel=3,  # the caller of read_picture or open_picture
         )
     values, bits = samples.values, samples.bits
     least, most = _extremes(values, path)

@@ -132,7 +132,7 @@ ROWS = [
         "",
         GRAY,
     ),
-    ("several pages, or N H W", "a.tif", pages, [], REFUSED, "has 2 pages: pass page=0 to page=1", None),
+    ("several pages, or N H W", "a.tif", pages, [], REFUSED, "has 2 pages: pass --page 0 to --page 1", None),
     ("several pages, or N H W", "a.npy", lambda n: np.save(n, np.stack([GRAY] * 2)), [], REFUSED, "has 2 pages", None),
     ("several pages with --page", "a.tif", pages, ["--page", "1"], READ, "", GRAY[::-1]),
     (
