@@ -14,6 +14,8 @@ _WORDS = (
     (r"\bpage (of .+ )?(?=must)", r"--page \1"),
     (r'\bnormalize="(\w+)"', r"--normalize \1"),
     (r"\bresume=False", "no --resume"),
+    (r"\bfold=(\d+)", r"--fold \1"),
+    (r"\bfold (?=must)", "--fold "),
     (r"; or take the luminance with to_gray=True", ""),
 )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 import torch
 
 from ..models import Segmenter
 from ..zoo.ensemble import Ensemble
 from ..zoo.factory import create_model
+from ..zoo.sources import load_weights
 
 DEVICES = ("cpu", "cuda", "mps")
 
@@ -49,3 +53,8 @@ def load_model(name: str, device: torch.device | None = None) -> Segmenter:
     if classes > 1:
         raise ValueError(f"{name} has {classes} classes: use a model with one class, salt")
     return model.to(device or torch.device("cpu"))
+
+
+def config_of(name: str, model: Segmenter) -> Mapping[str, Any]:
+    """Return the content of config.json of the weights with this name; empty for an ensemble, whose members have it."""
+    return {} if isinstance(model, Ensemble) else load_weights(name).config
