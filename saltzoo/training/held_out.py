@@ -119,7 +119,7 @@ def _fold_of(config: Mapping[str, Any], what: str) -> int:
     recipe = config.get("recipe")
     if not recipe:
         raise ValueError(f"{what} must say which fold was held out, and has no recipe: give fold=0 to fold=4")
-    return Recipe.from_saved(recipe).fold
+    return int(recipe.get("fold", 0))  # 0 is that of a recipe without one
 
 
 def _chosen(ensemble: Ensemble, members: Sequence[int]) -> SegmentationModel:
