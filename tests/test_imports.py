@@ -71,7 +71,12 @@ def importers_of(*libraries):
 def test_imports_are_found():
     assert ("saltzoo.contracts", "FeatureSpec") in set(imports_of(ROOT / "encoders" / "timm" / "encoder.py"))
     assert ("timm", None) in set(imports_of(ROOT / "encoders" / "timm" / "encoder.py"))
-    assert set(folders_imported(ROOT / "checkpoints" / "folder.py")) == {"_version", "checkpoints", "preprocess"}
+    assert set(folders_imported(ROOT / "checkpoints" / "folder.py")) == {
+        "_checks",
+        "_version",
+        "checkpoints",
+        "preprocess",
+    }
     assert "contracts" in set(folders_imported(ROOT / "models" / "segmenter.py"))
 
 

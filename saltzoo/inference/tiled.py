@@ -122,11 +122,7 @@ def predict_tiled(
     sides, (height, width) = sides_of(tile, tile_size_of(run.model)), picture.shape
     number = scalars_of(None if scalar is None else float(scalar), 1, run.preprocess)
     check_margin(margin, blend, sides)
-    strides = [stride_of(side, overlap, margin) for side in sides]
-    grid = Grid.of(
-        Axis.of(height, tile=sides[0], stride=strides[0], blend=blend, scale=scale[0]),
-        Axis.of(width, tile=sides[1], stride=strides[1], blend=blend, scale=scale[1]),
-    )
+    grid = _grid((height, width), sides, [stride_of(side, overlap, margin) for side in sides], blend, scale)
     means = run.preprocess.mean[: run.preprocess.image_chans]
     mean = sum(means) / len(means)
     source = Source.of(picture, normalize=normalize, polarity=polarity, mean=mean, transposed=grid.transposed)
@@ -155,6 +151,17 @@ def predict_tiled(
     result = output.finish()
     journal.remove()
     return result
+
+
+def _grid(
+    size: tuple[int, int], sides: tuple[int, int], strides: Sequence[int], blend: Blend, scale: tuple[float, float]
+) -> Grid:
+    """Return the grid of tiles of a picture."""
+    rows, columns = (
+        Axis.of(samples, tile=tile, stride=stride, blend=blend, scale=factor)
+        for samples, tile, stride, factor in zip(size, sides, strides, scale, strict=True)
+    )
+    return Grid.of(rows, columns)
 
 
 @dataclass(frozen=True)
