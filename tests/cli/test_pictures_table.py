@@ -268,7 +268,7 @@ def network(monkeypatch, tmp_path):
     """The probability of salt is the gray level; the working folder is empty."""
 
     def predict_tiled(model, picture, **how):
-        return (picture / (1 if picture.dtype.kind == "f" else np.iinfo(picture.dtype).max)).astype(np.float32)
+        return (picture[:] / (1 if picture.dtype.kind == "f" else np.iinfo(picture.dtype).max)).astype(np.float32)
 
     monkeypatch.setattr(segmenting, "predict_tiled", predict_tiled)
     monkeypatch.setattr(loading, "create_model", loaded)
