@@ -72,7 +72,7 @@ def monai_tiled(model: SegmentationModel, picture: npt.NDArray[Any]) -> Tensor:
 
 
 def _weights() -> Tensor:
-    window = torch.exp(-0.5 * ((torch.arange(TILE) - (TILE - 1) / 2) / (TILE / 8)) ** 2)
+    window = torch.exp(-0.5 * ((torch.arange(TILE) - (TILE - 1) / 2) / (TILE / 6)) ** 2)
     return (window[:, None] * window)[None, None]
 
 

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from measure.report import Row, conditions, describe, markdown, slug, write_csv
@@ -31,7 +30,7 @@ import saltzoo
 from saltzoo.contracts import SegmentationModel
 from saltzoo.data import Tiles, read_tgs, synthetic_tiles
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
-from saltzoo.training.held_out import SYNTHETIC, folds_in_training, unseen
+from saltzoo.training.held_out import SYNTHETIC, held_out_parts, unseen_parts
 from saltzoo.zoo.sources import load_weights
 
 COLUMNS = (
@@ -40,29 +39,6 @@ COLUMNS = (
 )
 
 TGS = "TGS Salt Identification Challenge"
-
-
-Config = Mapping[str, Any]
-Part = tuple[SegmentationModel, Config, Tiles]
-"""A model, its config, and the tiles that were held out from its training."""
-
-
-def parts_of(name: str, model: saltzoo.Segmenter, tiles: Tiles, fold: int | None) -> list[Part]:
-    """Return a model with the tiles of a fold, or each member of an ensemble with those of its own fold."""
-    if isinstance(model, saltzoo.Ensemble):
-        pairs = zip(model.members, model.records, strict=True)
-        return [
-            (
-                cast(SegmentationModel, member),
-                record,
-                tiles.select(folds_in_training(record, tiles) == record["recipe"]["fold"]),
-            )
-            for member, record in pairs
-        ]
-    if fold is None:
-        raise ValueError("--fold must be given for a single model: the fold that was held out from its training")
-    config = load_weights(name).config
-    return [(model, config, tiles.select(folds_in_training(config, tiles) == fold))]
 
 
 def scores(guesses: Tensor, masks: Tensor, seconds: float) -> Row:
@@ -94,13 +70,16 @@ def scores_of(parts: Sequence[tuple[SegmentationModel, Tiles]], device: torch.de
 def rows(name: str, tiles: Tiles, fold: int | None, device: torch.device) -> Iterator[Row]:
     """Yield the scores without and with mirrored tiles, on a fold (or each, of an ensemble) and on synthetic tiles."""
     model = saltzoo.create_model(name, pretrained=True).to(device)
-    parts = parts_of(name, model, tiles, fold)
-    known = {unseen(config, held_out) for _, config, held_out in parts}
-    told = known.pop() if len(known) == 1 else "no"
-    own = {"model": name, "data": TGS, "fold": fold if len(parts) == 1 else "each", "unseen": told}
+    if isinstance(model, saltzoo.Ensemble):
+        parts = held_out_parts(model, {}, tiles)
+    elif fold is None:
+        raise ValueError("--fold must be given for a single model: the fold that was held out from its training")
+    else:
+        parts = held_out_parts(model, load_weights(name).config, tiles, fold)
+    own = {"model": name, "data": TGS, "fold": fold if len(parts) == 1 else "each", "unseen": unseen_parts(parts)}
     other = {"model": name, "data": SYNTHETIC, "fold": "", "unseen": "yes"}
     for tta in (None, "hflip"):
-        yield {**own, **scores_of([(one, held_out) for one, _, held_out in parts], device, tta=tta)}
+        yield {**own, **scores_of([(part.model, part.tiles) for part in parts], device, tta=tta)}
         yield {**other, **scores_of([(model, synthetic_tiles(200, seed=2))], device, tta=tta)}
 
 

@@ -72,6 +72,20 @@ def check_flags(**flags: bool) -> None:
             raise TypeError(f"{name} must be True or False, got {flag!r}")
 
 
+def check_numbers(**numbers: float) -> None:
+    """Raise TypeError if anything is not a number; texts and None are none.
+
+    Example:
+        >>> check_numbers(limit="2")
+        Traceback (most recent call last):
+        ...
+        TypeError: limit must be a number, got '2'
+    """
+    for name, number in numbers.items():
+        if not isinstance(number, Real):
+            raise TypeError(f"{name} must be a number, got {number!r}")
+
+
 def check_finite(**numbers: float) -> None:
     """Raise TypeError if anything is not a number, and ValueError if a number is NaN or infinite.
 
@@ -81,9 +95,8 @@ def check_finite(**numbers: float) -> None:
         ...
         ValueError: gamma must be a finite number, got nan
     """
+    check_numbers(**numbers)
     for name, number in numbers.items():
-        if not isinstance(number, Real):
-            raise TypeError(f"{name} must be a number, got {number!r}")
         if not math.isfinite(number):
             raise ValueError(f"{name} must be a finite number, got {number}")
 
@@ -103,7 +116,7 @@ def check_ranges(**ranges: tuple[float, float]) -> None:
 
 
 def check_fraction(**fractions: float) -> None:
-    """Raise ValueError unless 0 <= fraction < 1.
+    """Raise ValueError unless 0 <= fraction < 1, and TypeError if it is no number.
 
     Example:
         >>> check_fraction(drop_rate=1.0)
@@ -112,6 +125,8 @@ def check_fraction(**fractions: float) -> None:
         ValueError: drop_rate must be at least 0 and below 1, got 1.0
     """
     for name, fraction in fractions.items():
+        if not isinstance(fraction, Real):
+            raise TypeError(f"{name} must be a number of at least 0 and below 1, got {fraction!r}")
         if not 0 <= fraction < 1:
             raise ValueError(f"{name} must be at least 0 and below 1, got {fraction}")
 
@@ -147,6 +162,20 @@ def check_class_subset(classes: Sequence[int] | None, count: int | None = None) 
     if not classes or len(set(classes)) < len(classes) or min(classes) < 0 or max(classes) >= (count or math.inf):
         upper = "up" if count is None else f"to {count - 1}"
         raise ValueError(f"classes must be different numbers from 0 {upper}, one or more, got {classes}")
+
+
+def is_size(value: object) -> bool:
+    """Return whether a value is a height and a width: a list or tuple of two whole numbers of at least 1.
+
+    Example:
+        >>> is_size((101, 101)), is_size(101), is_size([101, 0])
+        (True, False, False)
+    """
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in value)
+    )
 
 
 def closest(word: str, known: Iterable[str], *, otherwise: str = "") -> str:

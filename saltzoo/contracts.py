@@ -14,6 +14,9 @@ from .preprocess import Preprocess
 Size = tuple[int, int] | torch.Size
 """Height and width in pixels."""
 
+TILE_SIZE = (101, 101)
+"""Height and width of the tiles that weights were trained on, where their checkpoint does not say it."""
+
 
 @dataclass(frozen=True)
 class FeatureSpec:

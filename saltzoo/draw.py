@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ._checks import check_counts
+from ._files import whole_file
 
 Color = tuple[int, int, int]
 Picture = npt.NDArray[np.uint8]
@@ -158,24 +159,9 @@ def save_png(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool 
         OSError: if the file cannot be written.
     """
     target = Path(path)
-    if not overwrite:
-        check_absent(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        Image.fromarray(picture).save(part, format="PNG")
-        if not overwrite:
-            check_absent(target)  # another process may have written it meanwhile
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(target, overwrite=overwrite) as file:
+        Image.fromarray(picture).save(file, format="PNG")
     return target
-
-
-def check_absent(path: Path) -> None:
-    """Raise FileExistsError if a file, folder or link has this path."""
-    if os.path.lexists(path):
-        raise FileExistsError(f"{path} is there already: move it, write to another folder, or allow it to be replaced")
 
 
 def _outline(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import saltzoo
 ROOT = Path(saltzoo.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"_checks", "_config", "_torch", "_version", "contracts", "preprocess"}
+GROUND = {"_checks", "_config", "_files", "_torch", "_version", "contracts", "preprocess"}
 """Files at the top that every folder may import. They import only each other."""
 
 MAY = {
@@ -71,7 +71,12 @@ def importers_of(*libraries):
 def test_imports_are_found():
     assert ("saltzoo.contracts", "FeatureSpec") in set(imports_of(ROOT / "encoders" / "timm" / "encoder.py"))
     assert ("timm", None) in set(imports_of(ROOT / "encoders" / "timm" / "encoder.py"))
-    assert set(folders_imported(ROOT / "checkpoints" / "folder.py")) == {"_version", "checkpoints", "preprocess"}
+    assert set(folders_imported(ROOT / "checkpoints" / "folder.py")) == {
+        "_checks",
+        "_version",
+        "checkpoints",
+        "preprocess",
+    }
     assert "contracts" in set(folders_imported(ROOT / "models" / "segmenter.py"))
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..contracts import TILE_SIZE
+
 _PLACE = "local-dir:PATH"
 
 
@@ -18,7 +20,7 @@ def model_card(config: Mapping[str, Any]) -> str:
     name = config["architecture"]
     lines = [
         *_head(name, "A segmentation model of saltzoo.", config),
-        *_use("model", bool(config.get("preprocess", {}).get("scalar"))),
+        *_use("model", bool(config.get("preprocess", {}).get("scalar")), config.get("tile_size", TILE_SIZE)),
         *_scores(config["metrics"]),
     ]
     for title, values in (
@@ -43,7 +45,7 @@ def ensemble_card(config: Mapping[str, Any], members: Sequence[Mapping[str, Any]
     how = {"mean": "averages their probabilities", "logit_mean": "averages their logits", "vote": "counts their votes"}
     lines = [
         *_head(name, f"An ensemble of saltzoo, which {how[parts['mode']]}.", config),
-        *_use("ensemble", bool(members[0].get("preprocess", {}).get("scalar"))),
+        *_use("ensemble", bool(members[0].get("preprocess", {}).get("scalar")), config.get("tile_size", TILE_SIZE)),
         *_scores(config["metrics"]),
         "## Members",
         "",
@@ -76,7 +78,7 @@ def _head(name: str, what: str, config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _use(variable: str, scalar: bool) -> list[str]:
+def _use(variable: str, scalar: bool, tile_size: Sequence[int]) -> list[str]:
     # One number for each image, of a network that reads one.
     scalars = ", scalars=[0.0]" if scalar else ""
     return [
@@ -87,7 +89,7 @@ def _use(variable: str, scalar: bool) -> list[str]:
         "import saltzoo",
         "",
         f'{variable} = saltzoo.create_model("{_PLACE}")',
-        "images = np.zeros((1, 101, 101), dtype=np.uint8)  # your gray tiles: (N, H, W), uint8",
+        f"images = np.zeros((1, {tile_size[0]}, {tile_size[1]}), dtype=np.uint8)  # your gray tiles: (N, H, W), uint8",
         f"probabilities = saltzoo.predict({variable}, images{scalars})  # (N, H, W), float32",
         "```",
         "",

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from .._checks import is_size
 from .._version import __version__
 from ..contracts import ModelConfig
 from ..preprocess import Preprocess
@@ -60,6 +61,7 @@ class Notes:
         threshold: probability above which a pixel is salt. None: not known.
         min_size: number of pixels below which a patch of salt is removed. None: not known.
         survey: survey that the weights were adapted to, with its polarity and scale. None: no single one.
+        tile_size: height and width of the tiles that the weights were trained on. None: not known.
     """
 
     labels: Sequence[str] | None = None
@@ -69,6 +71,7 @@ class Notes:
     threshold: float | None = None
     min_size: int | None = None
     survey: Mapping[str, Any] | None = None
+    tile_size: tuple[int, int] | None = None
 
 
 def describe(model: nn.Module, notes: Notes) -> dict[str, Any]:
@@ -131,6 +134,7 @@ def _noted(notes: Notes, classes: int) -> dict[str, Any]:
         **({} if notes.threshold is None else {"threshold": notes.threshold}),
         **({} if notes.min_size is None else {"min_size": notes.min_size}),
         **({} if notes.survey is None else {"survey": dict(notes.survey)}),
+        **({} if notes.tile_size is None else {"tile_size": [int(side) for side in notes.tile_size]}),
     }
 
 
@@ -146,6 +150,10 @@ def _check_mask_options(notes: Notes, classes: int) -> None:
             )
     if min_size is not None and (isinstance(min_size, bool) or not isinstance(min_size, int) or min_size < 0):
         raise ValueError(f"min_size must be a number of pixels, 0 or more, got {min_size!r}")
+    if notes.tile_size is not None and not is_size(notes.tile_size):
+        raise ValueError(
+            f"tile_size must be two whole numbers of at least 1, height and width, got {notes.tile_size!r}"
+        )
 
 
 def _check_json(config: dict[str, Any]) -> None:

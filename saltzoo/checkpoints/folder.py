@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from .._checks import is_size
 from .._version import __version__
 from ..preprocess import Preprocess
 from .quantized import dequantized
@@ -30,6 +31,7 @@ _NEEDED = {"architecture": str, "model_args": dict, "preprocess": dict}
 _NEEDED_OF_ENSEMBLE = {"ensemble": dict}
 _OPTIONAL = {"mask_only": bool, "labels": list, "license": str, "metrics": list, "recipe": dict, "survey": dict}
 _NUMBERS = {"threshold": (int, float), "min_size": (int,)}
+_SIZE = "tile_size"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Suffixes of files that may hold pickled code."""
 
@@ -131,6 +133,7 @@ def read_config(config_file: Path, *, source: str) -> dict[str, Any]:
             raise ValueError(f"{config_file} is not a saltzoo config: it needs {', '.join(needed)}")
         wrong = [key for key, kind in _OPTIONAL.items() if not isinstance(config.get(key, kind()), kind)]
         wrong += [key for key, kind in _NUMBERS.items() if not isinstance(config.get(key, 0), kind)]
+        wrong += [_SIZE] if _SIZE in config and not is_size(config[_SIZE]) else []
         if wrong or not all(map(_is_metric, config.get("metrics", []))):
             raise ValueError(
                 f"{config_file} is not a saltzoo config: {', '.join(wrong) or 'metrics'} must be "
@@ -140,6 +143,8 @@ def read_config(config_file: Path, *, source: str) -> dict[str, Any]:
 
 
 def _kind(key: str) -> str:
+    if key == _SIZE:
+        return "a list of two whole numbers, height and width"
     return _OPTIONAL[key].__name__ if key in _OPTIONAL else "a number"
 
 

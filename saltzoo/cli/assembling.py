@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .._files import check_absent
 from ..seismic import SlabWriter, Survey, open_like
 from ..seismic.survey import Direction
-from ..seismic.writers import check_absent
 from ..seismic.writing import ZARR_SUFFIX
 from .parts import Parts
 from .slabs import Floats, Slab

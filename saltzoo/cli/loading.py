@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ import torch
 from ..models import Segmenter
 from ..zoo.ensemble import Ensemble
 from ..zoo.factory import create_model
-from ..zoo.sources import HUB, LOCAL, load_checkpoint, parse_source
+from ..zoo.sources import HUB, LOCAL, load_checkpoint, load_weights, parse_source
 
 DEVICES = ("cpu", "cuda", "mps")
 
@@ -65,3 +66,8 @@ def survey_of(name: str) -> dict[str, Any]:
         return {}
     survey = load_checkpoint(parse_source(name, pretrained=True)).config.get("survey", {})
     return {key: survey[key] for key in ("polarity", "scale") if key in survey}
+
+
+def config_of(name: str, model: Segmenter) -> Mapping[str, Any]:
+    """Return the content of config.json of the weights with this name; empty for an ensemble, whose members have it."""
+    return {} if isinstance(model, Ensemble) else load_weights(name).config

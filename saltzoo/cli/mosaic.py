@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import command, json_option, overwrite_option
+from .options import command, json_option, overwrite_option, page_option, value_range_option
 
 if TYPE_CHECKING:
     from ..data import Mosaics, Tiles
@@ -36,9 +36,21 @@ DOWNLOADED = ("train.zip", "test.zip", "train/images", "test/images", "images")
 @click.option(
     "--count", type=click.IntRange(0), default=10, show_default=True, help="Number of the largest mosaics to draw."
 )
+@value_range_option
+@page_option
 @overwrite_option
 @json_option
-def mosaic(folder: Path, *, out: Path, method: Method, count: int, overwrite: bool, as_json: bool) -> int:
+def mosaic(
+    folder: Path,
+    *,
+    out: Path,
+    method: Method,
+    count: int,
+    value_range: tuple[float, float] | None,
+    page: int | None,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
     """Put tiles back beside their neighbours.
 
     DIR is the competition's download, of which train and test are searched together, or a folder of gray tiles of one
@@ -57,7 +69,7 @@ def mosaic(folder: Path, *, out: Path, method: Method, count: int, overwrite: bo
             check_absent(files, "or replace with --overwrite")
     except OSError as error:
         raise click.UsageError(str(error)) from error
-    tiles = _read(folder)
+    tiles = _read(folder, value_range, page)
     pairs = find_neighbours(tiles, method=method)
     mosaics = assemble(pairs)
     drawn = _write(mosaics, tiles, files, overwrite=overwrite)
@@ -80,7 +92,7 @@ def mosaic(folder: Path, *, out: Path, method: Method, count: int, overwrite: bo
     return 0
 
 
-def _read(folder: Path) -> Tiles:
+def _read(folder: Path, value_range: tuple[float, float] | None, page: int | None) -> Tiles:
     """Read both splits of the download, those that are there, or a folder of tiles.
 
     Raises:
@@ -92,7 +104,7 @@ def _read(folder: Path) -> Tiles:
     from ..data import Tiles, read_tgs
 
     if not any((folder / name).exists() for name in DOWNLOADED):
-        return _read_pictures(folder)
+        return _read_pictures(folder, value_range, page)
     splits = [
         read_tgs(folder, split=split)
         for split in ("train", "test")
@@ -103,14 +115,18 @@ def _read(folder: Path) -> Tiles:
     )
 
 
-def _read_pictures(folder: Path) -> Tiles:
+def _read_pictures(folder: Path, value_range: tuple[float, float] | None, page: int | None) -> Tiles:
     import numpy as np
 
     from ..data import Tiles
     from ..seismic import as_uint8, find_pictures, read_picture
+    from .flags import in_flags
 
     paths = find_pictures([folder])
-    images = [as_uint8(read_picture(path)) for path in paths]
+    try:
+        images = [as_uint8(read_picture(path, value_range=value_range, page=page)) for path in paths]
+    except ValueError as error:
+        raise ValueError(in_flags(str(error))) from error
     for path, image in zip(paths, images, strict=True):
         if image.shape != images[0].shape:
             raise ValueError(
@@ -122,9 +138,9 @@ def _read_pictures(folder: Path) -> Tiles:
 
 def _write(mosaics: Mosaics, tiles: Tiles, files: Sequence[Path], *, overwrite: bool) -> list[Path]:
     """Write the pictures of the largest mosaics of two tiles or more, and the table last; return the pictures."""
+    from .._files import whole_file
     from ..data import mosaic_picture
     from ..seismic import write_picture
-    from ..seismic.writers import whole_file
 
     table, *pictures = files
     drawn = [file for file, size in zip(pictures, mosaics.sizes.tolist(), strict=False) if size > 1]

@@ -91,6 +91,7 @@ value_range_option = click.option(
     metavar="BLACK WHITE",
     help="Samples that are black and white; default: the full scale of 8 or 16 unsigned bits.",
 )
+page_option = click.option("--page", type=click.IntRange(0), help="Page of files that have several, from 0.")
 
 
 def survey_options(function: F) -> F:

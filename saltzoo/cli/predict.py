@@ -22,6 +22,7 @@ from .options import (
     min_size_option,
     model_option,
     overwrite_option,
+    page_option,
     threshold_option,
     tta_option,
     value_range_option,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     "--probabilities", type=click.Choice(["tif", "npy"]), help="Also write NAME_probability, 32-bit floating point."
 )
 @value_range_option
-@click.option("--page", type=click.IntRange(0), help="Page of files that have several, from 0.")
+@page_option
 @click.option(
     "--normalize",
     type=click.Choice(["image", "survey"]),

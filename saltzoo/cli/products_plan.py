@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._files import check_absent
 from ..seismic import Survey, open_survey
 from ..seismic.horizon_set import horizon_paths
-from ..seismic.writers import check_absent
 from ..seismic.writing import check_target
 
 

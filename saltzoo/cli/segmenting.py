@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,16 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..draw import overlay
-from ..inference import clean, predict_tiled
+from .._files import FULL
+from ..inference import predict_tiled
 from ..models import Segmenter
-from ..seismic import as_uint8, read_amplitudes, read_picture, write_mask, write_picture, write_probabilities
+from ..seismic import open_amplitudes, open_picture
+from ..seismic.lazy import strips_of
+from .flags import in_flags
 from .outputs import Job
+from .picture_files import Opened, mask_of, write_files
 
 LARGE = 2**26
-"""Samples of a memory-mapped picture from which on its probabilities are written to a file while they are computed."""
+"""Samples of a picture from which on its probabilities are written to a file while they are computed."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FAILURES = (ValueError, TypeError, OSError, MemoryError, RuntimeError)
 """What one picture may raise: it cannot be read or written, or is too large for the memory of the device."""
 
@@ -32,7 +33,7 @@ class Prediction:
 
     Attributes:
         tta: test-time augmentation.
-        tile: height and width of a tile; None for the model's.
+        tile: height and width of a tile, or both in one number; None for the model's.
         overlap: fraction of a tile that its neighbour covers, too.
         batch_size: tiles in a batch.
         scale: factors (z, x) by which a picture is resized for the model.
@@ -41,7 +42,7 @@ class Prediction:
     """
 
     tta: str | None = None
-    tile: int | None = None
+    tile: int | tuple[int, int] | None = None
     overlap: float = 0.5
     batch_size: int = 16
     scale: tuple[float, float] = (1.0, 1.0)
@@ -129,10 +130,10 @@ def segment_pictures(
         try:
             found = segment_picture(model, job, how)
         except _FAILURES as error:
-            text = " ".join(str(error).split()) or type(error).__name__
+            text = in_flags(" ".join(str(error).split())) or type(error).__name__
             text = text if str(job.picture) in text else f"{job.picture}: {text}"
             report.failed.append({"picture": str(job.picture), "error": text})
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in FULL:
                 report.stopped = "the disk is full"
                 break
             continue
@@ -152,33 +153,34 @@ def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, 
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        picture = _read(job, how)
+        picture = _open(job, how)
     told = [str(one.message) for one in caught]
-    if (picture == picture[0, 0]).all():
-        told.append(f"{job.picture} is constant, {picture[0, 0]:g} everywhere: its mask means nothing")
+    first = float(picture[:1, :1][0, 0])
+    if all((strip == first).all() for strip in strips_of(picture)):
+        told.append(f"{job.picture} is constant, {first:g} everywhere: its mask means nothing")
     threshold = model.threshold if how.threshold is None else how.threshold
     min_size = model.min_size if how.min_size is None else how.min_size
     with _probabilities(model, picture, job, how) as probabilities:
-        mask = _write_files(probabilities, picture, job, how, threshold=threshold, min_size=min_size)
+        mask = mask_of(probabilities, threshold=threshold, min_size=min_size, fill_holes=how.fill_holes)
+        write_files(probabilities, picture, mask, job, normalize=how.prediction.normalize, overwrite=how.overwrite)
+        salt = sum(int(strip.sum()) for strip in strips_of(mask)) / mask.size
     return {
         "picture": str(job.picture),
         **{kind: str(file) for kind, file in job.files.items()},
-        "height": mask.shape[0],
-        "width": mask.shape[1],
+        "height": picture.shape[0],
+        "width": picture.shape[1],
         "threshold": threshold,
         "min_size": min_size,
-        "salt": float(mask.mean()),
+        "salt": salt,
         "warnings": told,
     }
 
 
 @contextmanager
-def _probabilities(
-    model: Segmenter, picture: npt.NDArray[Any], job: Job, how: Segmentation
-) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield the probabilities of a picture; those of a large one that is a memory map lie in a temporary file."""
+def _probabilities(model: Segmenter, picture: Opened, job: Job, how: Segmentation) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the probabilities of a picture; those of a large one lie in a temporary file."""
     options = asdict(how.prediction)
-    if not isinstance(picture, np.memmap) or picture.size < LARGE:
+    if picture.size < LARGE:
         yield predict_tiled(model, picture, **options)
         return
     folder = next(iter(job.files.values())).parent
@@ -188,38 +190,7 @@ def _probabilities(
     file.unlink()
 
 
-def _write_files(
-    probabilities: npt.NDArray[np.float32],
-    picture: npt.NDArray[Any],
-    job: Job,
-    how: Segmentation,
-    *,
-    threshold: float,
-    min_size: int,
-) -> npt.NDArray[np.bool_]:
-    """Write the files of a picture, the mask last, and return the mask."""
-    mask = clean(probabilities > threshold, min_size=min_size, fill_holes=how.fill_holes)
-    for kind, file in reversed(job.files.items()):
-        if kind == "probabilities":
-            write_probabilities(file, probabilities, overwrite=how.overwrite)
-        elif kind == "overlay":
-            write_picture(file, overlay(_shown(picture, how), mask), overwrite=how.overwrite)
-        else:
-            write_mask(file, mask, overwrite=how.overwrite)
-    return mask
-
-
-def _read(job: Job, how: Segmentation) -> npt.NDArray[Any]:
+def _open(job: Job, how: Segmentation) -> Opened:
     if how.prediction.normalize == "survey":
-        return read_amplitudes(job.picture, page=how.page)
-    return read_picture(job.picture, value_range=how.value_range, page=how.page, to_gray=True)
-
-
-def _shown(picture: npt.NDArray[Any], how: Segmentation) -> npt.NDArray[np.uint8]:
-    """Return a picture in 8 bits for the eye; amplitudes from their 1st to their 99th percentile."""
-    if how.prediction.normalize == "image":
-        return as_uint8(picture)
-    finite = picture[np.isfinite(picture)]
-    low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
-    unit = (np.nan_to_num(picture, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-30)
-    return as_uint8(unit.clip(0, 1).astype(np.float32))
+        return open_amplitudes(job.picture, page=how.page)
+    return open_picture(job.picture, value_range=how.value_range, page=how.page, to_gray=True)

@@ -70,8 +70,13 @@ def submit(
     from .tiles import TileMasks
 
     chosen = device_of(device)
+    loaded = load_model(model, chosen)
     masks_of = TileMasks(
-        load_model(model, chosen), tta=tta, threshold=threshold, min_size=min_size, batch_size=batch_size
+        loaded,
+        threshold=loaded.threshold if threshold is None else threshold,
+        min_size=loaded.min_size if min_size is None else min_size,
+        tta=tta,
+        batch_size=batch_size,
     )
     tiles = read_tgs(data, split="test")
     masks = masks_of.of(tiles, quiet=as_json)

@@ -88,6 +88,7 @@ def segment_survey(
     plan = Plan(survey, out, tuple(directions), lines, disagreement, overwrite, resume, shard)
     plan.check()
     how = replace(prediction or Prediction(), normalize="survey")
+    how = replace(how, tile=how.tile or model.tile_size)
     check_model(model, replace(how, normalize="image"))
     limit = model.threshold if threshold is None else threshold
     job = _job(model, plan, how, label=label, mask=mask, threshold=limit, reading=reading or {})

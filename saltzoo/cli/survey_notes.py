@@ -14,6 +14,8 @@ from .survey_plan import Plan
 def notes_of(plan: Plan, job: Job) -> list[str]:
     """Return the lines of the text header."""
     how, statistics = job.prediction, job.statistics
+    sides = how.tile if isinstance(how.tile, tuple) else (how.tile, how.tile)
+    tile = f"{sides[0]}" if sides[0] == sides[1] else f"{sides[0]} x {sides[1]}"
     kind = f"mask, probability > {job.threshold:g}" if job.mask else "probability"
     return [
         f"Salt: {kind}",
@@ -21,8 +23,8 @@ def notes_of(plan: Plan, job: Job) -> list[str]:
         f"Lines: {' and '.join(plan.directions)}, {plan.count} of them; mean of logits"
         if len(plan.directions) > 1
         else f"Lines: {plan.directions[0]}, {plan.count} of them",
-        f"Tile {how.tile or 101}, overlap {how.overlap:g}, scale {how.scale[0]:g} {how.scale[1]:g}, polarity "
-        f"{how.polarity}, tta {how.tta or 'none'}",
+        f"Tile {tile}, overlap {how.overlap:g}, scale {how.scale[0]:g} {how.scale[1]:g}, polarity {how.polarity}, "
+        f"tta {how.tta or 'none'}",
         f"Amplitudes: median {statistics.median:.6g}, robust deviation {statistics.deviation:.6g}",
     ]
 

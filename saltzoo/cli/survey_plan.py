@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._checks import check_choice
+from .._files import check_absent
 from ..seismic import Survey
 from ..seismic.survey import Direction
-from ..seismic.writers import check_absent
 from ..seismic.writing import check_target
 
 Lines = tuple[int | None, int | None, int]

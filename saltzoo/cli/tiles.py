@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..contracts import SegmentationModel
 from ..data import Tiles
 from ..inference import clean, predict
-from ..models import Segmenter
 from .progress import bar
 
 _CHUNK = 512
@@ -20,24 +20,24 @@ class TileMasks:
     Args:
         model: model of one class.
         tta: test-time augmentation.
-        threshold: probability above which a pixel is salt; None for the model's.
-        min_size: pixels of the smallest body that is kept; None for the model's.
+        threshold: probability above which a pixel is salt.
+        min_size: pixels of the smallest body that is kept.
         batch_size: tiles in a batch.
     """
 
     def __init__(
         self,
-        model: Segmenter,
+        model: SegmentationModel,
         *,
+        threshold: float,
+        min_size: int,
         tta: str | None = None,
-        threshold: float | None = None,
-        min_size: int | None = None,
         batch_size: int = 16,
     ) -> None:
         self.model = model
         self.tta = tta
-        self.threshold = model.threshold if threshold is None else threshold
-        self.min_size = model.min_size if min_size is None else min_size
+        self.threshold = threshold
+        self.min_size = min_size
         self.batch_size = batch_size
 
     def of(self, tiles: Tiles, *, quiet: bool = False) -> npt.NDArray[np.bool_]:

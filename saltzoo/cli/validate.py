@@ -21,7 +21,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..data import Tiles
+    import numpy as np
+    import numpy.typing as npt
 
 
 @command("validate", example="saltzoo validate --model saltnet_s.tgs3 --data DIR --tta hflip")
@@ -48,60 +49,50 @@ def validate(
 ) -> int:
     """Score weights on held-out tiles.
 
-    The tiles are a fold of the labelled ones, split as in the training of the weights. Prints the competition's
+    The tiles are a fold of the labelled ones, split as in the training of the weights. Each member of an ensemble is
+    scored on its own fold, and the scores are those of all these tiles together. Prints the competition's
     score, IoU and Dice (means over tiles; a tile that is empty in both masks scores 1), and the shares of empty and
     of other tiles recognised as such. "unseen" is yes if the weights' card names exactly these tiles as held out, or
     synthetic tiles as the training data; no if it names others, so that the scores may be too high; unknown if it
     names none.
     """
+    import numpy as np
+
     from ..data import read_tgs
-    from ..training.held_out import unseen
-    from ..zoo.sources import load_weights
-    from .loading import device_of, load_model
+    from ..training.held_out import held_out_parts, unseen_parts
+    from .flags import in_flags
+    from .loading import config_of, device_of, load_model
     from .tiles import TileMasks
 
-    chosen = device_of(device)
-    config = load_weights(model).config
-    held_out, number = _held_out(config, read_tgs(data), fold)
-    masks = TileMasks(load_model(model, chosen), tta=tta, threshold=threshold, min_size=min_size, batch_size=batch_size)
+    loaded = load_model(model, device_of(device))
+    try:
+        parts = held_out_parts(loaded, config_of(model, loaded), read_tgs(data), fold)
+    except ValueError as error:
+        raise ValueError(in_flags(str(error))) from error
+    limit = loaded.threshold if threshold is None else threshold
+    smallest = loaded.min_size if min_size is None else min_size
+    masks, truths = [], []
+    for part in parts:
+        masks_of = TileMasks(part.model, threshold=limit, min_size=smallest, tta=tta, batch_size=batch_size)
+        masks.append(masks_of.of(part.tiles, quiet=as_json))
+        truths.append(part.tiles.require_masks())
     found = {
         "model": model,
-        "fold": number,
-        "tiles": len(held_out),
-        "unseen": unseen(config, held_out),
+        "fold": parts[0].fold if len(parts) == 1 else "each",
+        "tiles": sum(len(part.tiles) for part in parts),
+        "unseen": unseen_parts(parts),
         "tta": tta,
-        "threshold": masks.threshold,
-        "min_size": masks.min_size,
-        **_scores(masks.of(held_out, quiet=as_json), held_out),
+        "threshold": limit,
+        "min_size": smallest,
+        **_scores(np.concatenate(masks), np.concatenate(truths)),
     }
     print(json.dumps(found) if as_json else "\n".join(f"{key}: {_text(value)}" for key, value in found.items()))
     return 0
 
 
-def _held_out(config: dict[str, Any], tiles: Tiles, fold: int | None) -> tuple[Tiles, int]:
-    """Return the tiles of a fold, and its number.
-
-    Raises:
-        ValueError: if there is no such fold, or the config does not say which was held out.
-    """
-    from ..training import Recipe
-    from ..training.held_out import folds_in_training
-
-    recipe = Recipe.from_saved(config["recipe"]) if config.get("recipe") else None
-    if fold is None and recipe is None:
-        raise ValueError("the weights do not say which fold was held out: give --fold 0 to --fold 4")
-    folds = folds_in_training(config, tiles)
-    number = fold if fold is not None else recipe.fold if recipe else 0
-    chosen = tiles.select(folds == number)
-    if not len(chosen):
-        raise ValueError(f"--fold must be 0 to {folds.max()}, got {number}")
-    return chosen, number
-
-
-def _scores(masks: Any, tiles: Tiles) -> dict[str, float]:
+def _scores(masks: npt.NDArray[np.bool_], truths: npt.NDArray[Any]) -> dict[str, float]:
     from ..metrics import dice_score, empty_accuracy, iou_score, salt_map
 
-    truths = tiles.require_masks()
     right = empty_accuracy(masks, truths)
     return {
         "salt_map": salt_map(masks, truths).item(),

@@ -192,5 +192,7 @@ def _check_folds(n_folds: int) -> None:
 
 
 def _check_seed(seed: int) -> None:
+    if not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be a whole number, got {seed!r}")
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")

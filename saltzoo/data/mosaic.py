@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from .._checks import check_numbers
 from .neighbours import NeighbourPairs
 
 Pixel = TypeVar("Pixel", bound=np.generic)
@@ -135,7 +136,8 @@ def mosaic_picture(
         )
     if number not in range(len(mosaics)):
         last = f"0 to {len(mosaics) - 1}" if len(mosaics) else "that of a mosaic, and there is none"
-        raise ValueError(f"number must be {last}, got {number}: mosaics.sizes has one size a mosaic")
+        raise ValueError(f"number must be {last}, got {number!r}: mosaics.sizes has one size a mosaic")
+    check_numbers(fill=fill)
     tiles = np.flatnonzero(mosaics.number == number)
     rows, columns = mosaics.row[tiles], mosaics.column[tiles]
     height, width = images.shape[1:]

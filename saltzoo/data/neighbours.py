@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .._checks import check_choice
+from .._checks import check_choice, check_numbers
 from .tiles import Tiles
 
 Floats = npt.NDArray[np.float32]
@@ -80,6 +80,7 @@ def find_neighbours(tiles: Tiles, *, method: Method = "mutual", limit: float | N
         "distance", the smaller one for "mutual". The order of the tiles has no influence but for rounding.
 
     Raises:
+        TypeError: if `limit` is no number.
         ValueError: if `method` is unknown, `limit` out of its range, or a tile is smaller than 2 x 2.
 
     Example:
@@ -92,6 +93,7 @@ def find_neighbours(tiles: Tiles, *, method: Method = "mutual", limit: float | N
     """
     check_choice("method", method, LIMITS)
     limit = LIMITS[method] if limit is None else limit
+    check_numbers(limit=limit)
     if not (limit > 0 if method == "distance" else limit >= 1):
         least = "above 0" if method == "distance" else "1 or more"
         raise ValueError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..seismic.writers import whole_file
+from .._files import whole_file
 from .rle import rle_encode
 
 

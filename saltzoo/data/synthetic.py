@@ -74,7 +74,9 @@ def synthetic_tiles(count: int, *, seed: int = 0, size: int = 101, start: int = 
 
 
 def _check(*, count: int, seed: int, size: int, start: int) -> None:
-    for name, value in (("count", count), ("seed", seed), ("start", start)):
+    for name, value in (("count", count), ("seed", seed), ("start", start), ("size", size)):
+        if not isinstance(value, int | np.integer):
+            raise TypeError(f"{name} must be a whole number, got {value!r}")
         if value < 0:
             raise ValueError(f"{name} must be 0 or more, got {value}")
     if size < MIN_SIZE:

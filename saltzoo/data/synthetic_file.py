@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._files import check_absent
 from ..seismic import Survey
 from ..seismic.survey import Amplitudes, Coordinates
-from ..seismic.writers import check_absent
 from ..seismic.writing import SEGY_SUFFIXES, ZARR_SUFFIX
 
 INTERVAL = 4.0

@@ -17,6 +17,12 @@ Blend = Literal["gaussian", "crop", "uniform"]
 BLENDS = ("gaussian", "crop", "uniform")
 Floats = npt.NDArray[np.float32]
 
+DEVIATION = 1 / 6
+"""Standard deviation of the Gaussian weights, as a fraction of the tile.
+
+A narrow one makes a steep change from tile to tile in the middle of the overlap, a wide one a jump where a tile ends.
+"""
+
 
 class Taps(NamedTuple):
     """A linear map along an axis: result i is the sum over k of weights[i, k] times the sample numbered samples[i, k].
@@ -68,7 +74,7 @@ class Axis:
     from_canvas: Taps
 
     @classmethod
-    def of(cls, size: int, *, tile: int, overlap: float, blend: Blend, scale: float) -> Axis:
+    def of(cls, size: int, *, tile: int, stride: int, blend: Blend, scale: float) -> Axis:
         """Return the axis of `size` samples; checked arguments of `predict_tiled`."""
         scaled = max(1, round(size * scale))
         index, weight = resampling(size, scaled)
@@ -77,7 +83,7 @@ class Axis:
             padded = np.pad(np.arange(scaled), (before, tile - scaled - before), mode="reflect")
             index, weight = index[padded], weight[padded]
         back = resampling(scaled, size)
-        starts = tile_starts(max(scaled, tile), tile, max(1, int(tile * (1 - overlap))))
+        starts = tile_starts(max(scaled, tile), tile, stride)
         return cls(
             size,
             tile,
@@ -95,6 +101,16 @@ class Axis:
     def finished(self, number: int) -> int:
         """Return the number of canvas samples that no tile after the first `number` covers."""
         return self.canvas if number == len(self.starts) else self.starts[number]
+
+
+def stride_of(tile: int, overlap: float, margin: int | None) -> int:
+    """Return the samples from the start of a tile to that of the next.
+
+    Example:
+        >>> stride_of(101, 0.5, None), stride_of(101, 0.5, 8)
+        (50, 85)
+    """
+    return max(1, int(tile * (1 - overlap))) if margin is None else tile - 2 * margin
 
 
 def resampling(old: int, new: int) -> Taps:
@@ -133,7 +149,7 @@ def tile_weights(starts: tuple[int, ...], tile: int, blend: Blend) -> Floats:
         weights = _centres(starts, tile)
     else:
         offset = np.arange(tile) - (tile - 1) / 2
-        window = np.exp(-0.5 * (offset / (tile / 8)) ** 2) if blend == "gaussian" else np.ones(tile)
+        window = np.exp(-0.5 * (offset / (tile * DEVIATION)) ** 2) if blend == "gaussian" else np.ones(tile)
         weights = np.tile(window, (len(starts), 1))
     total = np.zeros(starts[-1] + tile)
     for start, weight in zip(starts, weights, strict=True):

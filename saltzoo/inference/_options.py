@@ -13,9 +13,6 @@ from .._checks import check_choice, check_counts, check_fraction
 from ._axis import BLENDS
 from ._source import Normalize, Picture
 
-TILE = 101
-"""Height and width of the tiles with which models of the zoo are trained."""
-
 
 def checked_picture(picture: object) -> Picture:
     """Return a picture; a tensor as an array.
@@ -43,7 +40,7 @@ def checked_picture(picture: object) -> Picture:
 
 
 def check_options(overlap: float, blend: str, scale: Sequence[float], polarity: int, normalize: Normalize) -> None:
-    """Raise ValueError if an option of `predict_tiled` is outside its limits."""
+    """Raise TypeError or ValueError if an option of `predict_tiled` has another type, or is outside its limits."""
     check_fraction(overlap=overlap)
     check_choice("blend", blend, BLENDS)
     check_choice("polarity", polarity, (1, -1))
@@ -57,6 +54,21 @@ def check_options(overlap: float, blend: str, scale: Sequence[float], polarity: 
         )
 
 
+def check_margin(margin: int | None, blend: str, sides: tuple[int, int]) -> None:
+    """Raise TypeError or ValueError unless a margin leaves some of each tile, and belongs to blend="crop"."""
+    if margin is None:
+        return
+    if isinstance(margin, bool) or not isinstance(margin, int | np.integer):
+        raise TypeError(f"margin must be a whole number of samples or None, got {margin!r}")
+    if blend != "crop":
+        raise ValueError(f'margin must be None with blend={blend!r}, got {margin}: give blend="crop", or leave it out')
+    if not 0 <= 2 * margin < min(sides):
+        raise ValueError(
+            f"margin must be 0 to {(min(sides) - 1) // 2}, so that it leaves some of a tile of {sides[0]} x "
+            f"{sides[1]}, got {margin}: give a smaller one, or larger tiles"
+        )
+
+
 def _are_numbers(pair: object) -> bool:
     """Return whether a value is a pair of finite numbers."""
     return (
@@ -66,14 +78,14 @@ def _are_numbers(pair: object) -> bool:
     )
 
 
-def sides_of(tile: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Return height and width of the tiles.
+def sides_of(tile: int | tuple[int, int] | None, default: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the tiles, `default` for None.
 
     Raises:
         TypeError: if `tile` is neither None nor one or two whole numbers.
         ValueError: if a number is below 1.
     """
-    sides = (TILE, TILE) if tile is None else (tile, tile) if isinstance(tile, int | np.integer) else tile
+    sides = default if tile is None else (tile, tile) if isinstance(tile, int | np.integer) else tile
     if (
         not isinstance(sides, Sequence)
         or len(sides) != 2

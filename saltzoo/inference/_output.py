@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ._source import Picture, release
+from .._files import release
+from ._source import Picture
 
 Floats = npt.NDArray[np.float32]
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from .._files import remove_parts, whole_file
 
 Arrays = Sequence[npt.NDArray[Any]]
 
@@ -63,9 +64,12 @@ class Journal:
         if self._path is None:
             return
         name = f"{self._path.name}.{finished}.sums"
-        _replace(self._path.with_name(name), lambda file: _write_arrays(file, arrays))
+        with whole_file(self._path.with_name(name), overwrite=True) as file:
+            for array in arrays:
+                np.lib.format.write_array(file, array, allow_pickle=False)
         state = {"finished": finished, "arrays": name, "count": len(arrays), "run": self._run}
-        _replace(self._path, lambda file: file.write(json.dumps(state, indent=1).encode()))
+        with whole_file(self._path, overwrite=True) as file:
+            file.write(json.dumps(state, indent=1).encode())
         self._remove_sums(keep=name)
 
     def remove(self) -> None:
@@ -78,8 +82,9 @@ class Journal:
         assert self._path is not None
         prefix = f"{self._path.name}."
         for file in self._path.parent.iterdir():
-            if file.name.startswith(prefix) and file.suffix in (".sums", ".new") and file.name != keep:
+            if file.name.startswith(prefix) and file.suffix == ".sums" and file.name != keep:
                 file.unlink(missing_ok=True)
+        remove_parts(self._path)  # and of the sums, whose names begin with its own
 
 
 def digest_of(model: nn.Module) -> str:
@@ -98,17 +103,3 @@ def digest_of(model: nn.Module) -> str:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _write_arrays(file: BinaryIO, arrays: Arrays) -> None:
-    for array in arrays:
-        np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    part = path.with_name(f"{path.name}.new")
-    with open(part, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
-import sys
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from .._files import release
 from .inputs import range_hint
 
 Normalize = Literal["image", "survey"] | tuple[float, float]
@@ -178,17 +177,3 @@ class Source:
     def release(self) -> None:
         """Let the system take back memory that holds read parts of the picture."""
         release(self.picture)
-
-
-def release(array: object) -> None:
-    """Let the system take back the pages of a memory-mapped file, which otherwise count as this process's memory.
-
-    Nothing is lost: the pages are those of the file. A private map (mode "c") may hold changes, and is left alone.
-    """
-    if sys.platform == "win32" or not isinstance(array, np.memmap) or array.mode not in ("r", "r+", "w+"):
-        return
-    base: object = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if isinstance(base, mmap.mmap):
-        base.madvise(mmap.MADV_DONTNEED)

@@ -37,7 +37,7 @@ def network_view(
     labels = np.where(source.missing(0, mask.shape[0]), np.uint8(unknown), mask.astype(np.uint8))
     values = source.read(0, mask.shape[0])
     for axis, (size, factor) in enumerate(zip(mask.shape, scale, strict=True)):
-        taps = Axis.of(size, tile=tile, overlap=0, blend="crop", scale=factor).to_canvas
+        taps = Axis.of(size, tile=tile, stride=tile, blend="crop", scale=factor).to_canvas
         values = taps.apply(values, axis)
         nearest = np.take_along_axis(taps.samples, taps.weights.argmax(1)[:, None], 1)[:, 0]
         labels = labels.take(nearest, axis)

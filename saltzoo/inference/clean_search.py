@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .._checks import check_choice
+from .._checks import check_choice, check_counts
 from ..metrics import salt_map, search_threshold
 from .clean import patch_sizes
 
@@ -66,7 +66,8 @@ def search_clean(
         keep: number of thresholds at which patches are removed.
 
     Raises:
-        TypeError: if probabilities are not floating point, or masks are not bool or integer.
+        TypeError: if probabilities are not floating point, masks are not bool or integer, or an option is no whole
+            number.
         ValueError: if shapes, values or options do not fit.
         ImportError: without scipy.
 
@@ -78,11 +79,12 @@ def search_clean(
     check_choice("connectivity", connectivity, (1, 2))
     if not len(probabilities):
         raise ValueError("probabilities must hold one or more images, got none: give those of the held-out tiles")
-    sizes = tuple(min_sizes)
+    sizes = tuple(min_sizes) if isinstance(min_sizes, Iterable) else (None,)
+    if not all(isinstance(size, int | np.integer) and not isinstance(size, bool) for size in sizes):
+        raise TypeError(f"min_sizes must be whole numbers of pixels, got {min_sizes!r}: give (0, 20, 40), for one")
     if not sizes or sizes[0] < 0 or list(sizes) != sorted(set(sizes)):
         raise ValueError(f"min_sizes must be increasing numbers of pixels, 0 or more, got {min_sizes!r}")
-    if keep < 1:
-        raise ValueError(f"keep must be at least 1, got {keep}")
+    check_counts(keep=keep)
     found = search_threshold(probabilities, target_masks, thresholds=thresholds)
     plain = found.scores[:, 0].numpy()
     order = np.argsort(-plain, kind="stable")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .._checks import check_numbers
 from .._torch import rounding
 
 LEVELS = 256
@@ -14,6 +15,9 @@ LEVELS = 256
 
 _SMALLEST = 1e-6
 """Distance that probabilities keep from 0 and 1, so that their logarithms are finite."""
+
+_SUM = 1e-3
+"""Distance from 1 that sums over classes may have."""
 
 _EXACT = 1e-7
 """Part of the largest eigenvalue of the bilateral kernel's gray levels below which eigenvalues are left out."""
@@ -72,8 +76,9 @@ def crf(
         S x S.
 
     Raises:
-        TypeError: if the probabilities are not a floating-point tensor, or `iterations` is no whole number.
-        ValueError: if a shape, a value or an option is not possible, or the bilateral kernel has no image.
+        TypeError: if the probabilities are not a floating-point tensor, or an option is no number.
+        ValueError: if a shape, a value or an option is not possible, the classes of a pixel do not sum to 1, or the
+            bilateral kernel has no image.
 
     Example:
         >>> noisy = torch.full((1, 32, 32), 0.9)
@@ -83,6 +88,8 @@ def crf(
     """
     _check_kernel(sxy=sxy, compat=compat)
     _check_probabilities(probabilities, iterations)
+    if bilateral is not None and not isinstance(bilateral, Bilateral):
+        raise TypeError(f"bilateral must be a Bilateral or None, got {bilateral!r}: give Bilateral(), for one")
     if iterations == 0:
         return probabilities.clone()
     classes = _as_classes(probabilities)  # N K H W
@@ -191,9 +198,24 @@ def _check_probabilities(probabilities: Tensor, iterations: int) -> None:
         raise ValueError(f"iterations must be 0 or more, got {iterations}")
     if not ((probabilities >= 0) & (probabilities <= 1 + rounding(probabilities.dtype))).all():
         raise ValueError("probabilities must be in 0..1 without NaN: take the sigmoid or softmax of logits first")
+    if probabilities.ndim == 4 and probabilities.shape[1] > 1:
+        _check_sums(probabilities)
+
+
+def _check_sums(probabilities: Tensor) -> None:
+    """Raise ValueError unless the classes of N K H W sum to 1, up to the rounding of their dtype."""
+    sums = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32)).sum(1)
+    beyond = (sums - 1).abs() > max(_SUM, 4 * rounding(probabilities.dtype))
+    if beyond.any():
+        raise ValueError(
+            f"probabilities of the {probabilities.shape[1]} classes of a pixel must sum to 1, got "
+            f"{sums[beyond][0].item():.4g}: take the softmax of logits, or give maps that are no classes one by one, "
+            f"probabilities[:, k]"
+        )
 
 
 def _check_kernel(**numbers: float) -> None:
+    check_numbers(**numbers)
     for name, number in numbers.items():
         if not 0 < number < float("inf"):
             raise ValueError(f"{name} must be a finite number above 0, got {number}")

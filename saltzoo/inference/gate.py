@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .._checks import check_fraction
 from ..contracts import SegmentationModel, SegOutput
 from ..preprocess import Preprocess
-from ..zoo.ensemble import checked_model
+from ..zoo.members import checked_model, tile_size_of
 
 NO_SALT = -30.0
 """Logit of the pixels of a closed image: a probability of 1e-13, and finite, so that averages and exports work."""
@@ -45,6 +45,7 @@ class Gated(nn.Module):
 
     Attributes:
         preprocess: that of the model.
+        tile_size: that of the model.
 
     Raises:
         TypeError: if the model has no preprocess.
@@ -71,6 +72,11 @@ class Gated(nn.Module):
     def preprocess(self) -> Preprocess:
         """How images become the network's input."""
         return cast(SegmentationModel, self.model).preprocess
+
+    @property
+    def tile_size(self) -> tuple[int, int]:
+        """Height and width of the tiles that the model was trained on."""
+        return tile_size_of(self.model)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated logits of a prepared batch.

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._checks import check_choice, check_counts
+from .._checks import check_choice, check_counts, check_numbers
 
 NAMES = ("hflip", "flips", "d4", "scales")
 FACTORS = (0.8, 1.25)
@@ -92,6 +92,7 @@ class Scale:
 
     def __post_init__(self) -> None:
         check_counts(multiple=self.multiple)
+        check_numbers(factor=self.factor)
         if not 0 < self.factor < float("inf"):
             raise ValueError(f"factor must be a finite number above 0, got {self.factor}")
 

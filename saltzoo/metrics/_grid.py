@@ -16,7 +16,7 @@ def threshold_grid(thresholds: int | Sequence[float]) -> tuple[float, ...]:
     """Return a number of thresholds spread evenly over 0 to 1, or the given ones.
 
     Raises:
-        TypeError: for a single float.
+        TypeError: for a single float, or texts.
         ValueError: for a number below 2, or thresholds that are not increasing within 0 to 1.
     """
     if isinstance(thresholds, int | np.integer):
@@ -26,8 +26,8 @@ def threshold_grid(thresholds: int | Sequence[float]) -> tuple[float, ...]:
                 f"thresholds must be at least 2, got {thresholds}: give a number of them, or a list of thresholds"
             )
         return tuple(k / (count - 1) for k in range(count))
-    if isinstance(thresholds, float | np.floating):
-        raise TypeError(f"thresholds must be a whole number, such as 101, or a list, got {thresholds}")
+    if isinstance(thresholds, float | np.floating | str) or any(isinstance(one, str) for one in thresholds):
+        raise TypeError(f"thresholds must be a whole number, such as 101, or a list, got {thresholds!r}")
     grid = tuple(float(threshold) for threshold in thresholds)
     if not grid or not _increasing(grid) or not (grid[0] >= 0 and grid[-1] <= 1):
         raise ValueError(f"thresholds must be increasing numbers in 0..1, at least one, got {_short(grid)}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from ..contracts import Decoder, Encoder, Head, ModelConfig, SegOutput
+from ..contracts import TILE_SIZE, Decoder, Encoder, Head, ModelConfig, SegOutput
 from ..preprocess import Preprocess
 
 MIN_SIZE = 32
@@ -31,6 +31,7 @@ class Segmenter(nn.Module):
         config: set by `create_model`; None for a model wired by hand.
         threshold: probability above which a pixel counts as salt; saved with the weights.
         min_size: number of pixels below which a patch of salt is to be removed; saved with the weights.
+        tile_size: height and width of the tiles that the weights were trained on; saved with them.
         reads_scalar: whether the network was built for a preprocess with a scalar.
         returns_mask: whether `forward` returns logits alone. It is decided here, never by training or evaluation.
 
@@ -78,6 +79,7 @@ class Segmenter(nn.Module):
         self.config: ModelConfig | None = None
         self.threshold = 0.5
         self.min_size = 0
+        self.tile_size: tuple[int, int] = TILE_SIZE
         self.returns_mask = classifier is None and deep_supervision is None and auxiliary is None
 
     @property
@@ -137,7 +139,7 @@ class Segmenter(nn.Module):
         )
         plain.returns_mask = True
         plain.training = self.training
-        plain.threshold, plain.min_size = self.threshold, self.min_size
+        plain.threshold, plain.min_size, plain.tile_size = self.threshold, self.min_size, self.tile_size
         if self.config is not None:
             plain.config = replace(self.config, mask_only=True)
         return plain

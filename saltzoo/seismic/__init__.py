@@ -8,9 +8,10 @@ from .horizon_files import RegularGrid, fit_regular_grid, scale_coordinates, wri
 from .horizon_set import HorizonFiles, write_salt_horizons
 from .horizons import SaltHorizons, salt_horizons
 from .labelled_lines import LabelledLine, read_labelled_lines
+from .lazy import Lazy
 from .masks import read_mask
 from .opening import is_survey, open_survey
-from .pictures import SUFFIXES, as_uint8, read_amplitudes, read_picture
+from .pictures import SUFFIXES, as_uint8, open_amplitudes, open_picture, read_amplitudes, read_picture
 from .qc import qc_page
 from .salt_counts import SaltCounts, salt_counts
 from .survey import RobustStatistics, Survey
@@ -23,6 +24,7 @@ __all__ = [
     "Body",
     "HorizonFiles",
     "LabelledLine",
+    "Lazy",
     "RegularGrid",
     "RobustStatistics",
     "SaltCounts",
@@ -35,7 +37,9 @@ __all__ = [
     "find_pictures",
     "fit_regular_grid",
     "is_survey",
+    "open_amplitudes",
     "open_like",
+    "open_picture",
     "open_survey",
     "qc_page",
     "read_amplitudes",

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._checks import check_counts
+from .._files import whole_file
 from .bodies import Body
 from .survey import Survey
-from .writers import whole_file
 
 
 def write_bodies_csv(

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._files import whole_file
 from .horizons import Surface
-from .writers import whole_file
 
 IRAP_UNDEFINED = 9999900.0
 """Value of a node without a horizon in an IRAP classic grid."""

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .._files import check_absent
 from .horizon_files import RegularGrid, fit_regular_grid, write_horizon_csv, write_irap_grid
 from .horizons import SaltHorizons
 from .survey import Survey
-from .writers import check_absent
 
 CROSSINGS = "crossings"
 _SURFACES = ("top", "base")

@@ -11,10 +11,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from .._files import whole_file
 from ._segy_formats import IEEE
 from ._segy_headers import HEADER, TEXT
 from .survey import Survey
-from .writers import whole_file
 
 SCALCO = -100
 """Scalar of coordinates that is written: centimetres."""

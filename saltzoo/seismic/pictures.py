@@ -6,12 +6,14 @@ import math
 import os
 import warnings
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ._arrays import is_array_file, read_array_samples
 from ._samples import Samples, read_image_samples
+from .lazy import Lazy, strips_of
 
 Gray = npt.NDArray[np.uint8 | np.uint16 | np.float32]
 
@@ -69,19 +71,44 @@ def read_picture(
         ...     read_picture(f"{folder}/line.tif", value_range=(-2.0, 2.0)).tolist()
         [[0.0, 0.5, 1.0]]
     """
+    opened = _open(path, value_range, page, to_gray=to_gray)
+    return opened[:] if isinstance(opened, Lazy) else opened
+
+
+def open_picture(
+    path: str | os.PathLike[str],
+    *,
+    value_range: tuple[float, float] | None = None,
+    page: int | None = None,
+    to_gray: bool = False,
+) -> Gray | Lazy:
+    """Return what `read_picture` does, for a file that may be larger than memory: see there.
+
+    An .npy file is mapped into memory. Samples that have to be scaled are, when a part of them is read, as
+    `saltzoo.predict_tiled` does. They are checked here, in strips. Other files are read as a whole.
+
+    Returns:
+        H W: an array, or what slices like one, of the dtype that `read_picture` returns.
+
+    Raises:
+        OSError, TypeError, ValueError: as `read_picture`.
+    """
+    return _open(path, value_range, page, to_gray=to_gray)
+
+
+def _open(
+    path: str | os.PathLike[str], value_range: tuple[float, float] | None, page: int | None, *, to_gray: bool
+) -> Gray | Lazy:
     _check_range(value_range)
     samples = read_samples(path, page, to_gray=to_gray)
     if samples.difference:
         warnings.warn(
             f"{path} is in colours that differ by up to {samples.difference} of 255: their luminance is used. If they "
             "are a colour map, undo it by its inverse, because the luminance is no amplitude",
-            stacklevel=2,
+            stacklevel=3,  # the caller of read_picture or open_picture
         )
     values, bits = samples.values, samples.bits
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        count = int((~np.isfinite(values)).sum())
-        raise ValueError(f"{path} has {count} samples that are NaN or infinite: replace them by numbers")
-    least, most = values.min().item(), values.max().item()
+    least, most = _extremes(values, path)
     if value_range is not None:
         black, white = value_range
         if least < black or most > white:
@@ -126,6 +153,19 @@ def read_amplitudes(path: str | os.PathLike[str], *, page: int | None = None) ->
         ValueError: if the file is damaged, no picture or not gray, or its smallest sample is white, or it has several
             pages and `page` is None, or no such page.
     """
+    opened = open_amplitudes(path, page=page)
+    return opened[:] if isinstance(opened, Lazy) else opened
+
+
+def open_amplitudes(path: str | os.PathLike[str], *, page: int | None = None) -> npt.NDArray[np.float32] | Lazy:
+    """Return what `read_amplitudes` does, for a file that may be larger than memory: see there.
+
+    Returns:
+        H W, float32: an array; a memory map, or what slices like one, of an .npy file.
+
+    Raises:
+        OSError, TypeError, ValueError: as `read_amplitudes`.
+    """
     samples = read_samples(path, page, to_gray=True)
     if samples.difference:
         raise ValueError(
@@ -136,7 +176,9 @@ def read_amplitudes(path: str | os.PathLike[str], *, page: int | None = None) ->
         raise ValueError(
             f"{path} must store amplitudes, but says that its smallest sample is white: read it as a picture"
         )
-    return samples.values.astype(np.float32, copy=False)
+    if samples.values.dtype == np.float32:
+        return samples.values
+    return Lazy(lambda part: part.astype(np.float32), samples.values, dtype=np.float32)
 
 
 def as_uint8(picture: Gray) -> npt.NDArray[np.uint8]:
@@ -172,6 +214,21 @@ def _check_range(value_range: tuple[float, float] | None) -> None:
         raise ValueError(f"value_range must be finite, black below white, got {tuple(map(float, value_range))}")
 
 
-def _scaled(samples: Samples, black: float, white: float) -> npt.NDArray[np.float32]:
-    unit = (samples.values.astype(np.float64) - black) / (white - black)
-    return (1 - unit if samples.inverted else unit).astype(np.float32)
+def _extremes(values: npt.NDArray[Any], path: str | os.PathLike[str]) -> tuple[float, float]:
+    """Return the least and the largest sample, or raise ValueError if any is not finite."""
+    least, most, missing = [], [], 0
+    for strip in strips_of(values):
+        missing += int((~np.isfinite(strip)).sum()) if strip.dtype.kind == "f" else 0
+        least.append(strip.min().item())
+        most.append(strip.max().item())
+    if missing:
+        raise ValueError(f"{path} has {missing} samples that are NaN or infinite: replace them by numbers")
+    return min(least), max(most)
+
+
+def _scaled(samples: Samples, black: float, white: float) -> Lazy:
+    def scaled(part: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        unit = (part.astype(np.float64) - black) / (white - black)
+        return (1 - unit if samples.inverted else unit).astype(np.float32)
+
+    return Lazy(scaled, samples.values, dtype=np.float32)

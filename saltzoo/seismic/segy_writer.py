@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .._files import whole_file
 from ._segy_formats import IEEE, INT8
 from ._segy_headers import BINARY, TEXT, Layout, is_ebcdic
 from .segy import SegySource
-from .writers import whole_file
 
 _LINE = 80
 _LAST = 38

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .._files import check_absent
 from .survey import Survey
-from .writers import check_absent
 from .zarr_store import MASK, NAMES, ZarrSource, arrays_of, load_zarr
 
 if TYPE_CHECKING:

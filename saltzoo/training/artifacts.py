@@ -69,6 +69,7 @@ class Artifacts:
         self._write(model, self.out / f"snapshot_{history[-1].number}", history, _scores_of(history))
 
     def _write(self, model: Segmenter, folder: Path, history: History, scores: Mapping[str, float]) -> None:
+        _, height, width = self.validation.images.shape
         save_pretrained(
             without_training_options(self.recipe.model, model),
             folder,
@@ -76,6 +77,7 @@ class Artifacts:
             metrics=[self._metric(name, value, history) for name, value in scores.items()],
             recipe=self.recipe.to_dict(),
             dtype=self.recipe.dtype,
+            tile_size=(height, width),
         )
 
     def _metric(self, name: str, value: float, history: History) -> dict[str, Any]:

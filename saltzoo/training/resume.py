@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from .._files import remove_parts, whole_file
 from ..preprocess import Preprocess
 from .digests import TileDigests
-from .files import replaced
 from .history import History, from_rows, to_csv, to_rows
 from .recipe import Recipe
 from .stored_labels import LABELS
@@ -37,7 +37,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
         raise ValueError(
             f"{out / MODEL} is a checkpoint without a {STATE} to resume from: move it, or choose another folder"
         )
-    written = (LOG, PICTURE, LABELS, f"{STATE}.part", "snapshot_*")
+    written = (LOG, PICTURE, LABELS, f".{STATE}.*.part", "snapshot_*")
     for path in [path for pattern in written for path in sorted(out.glob(pattern))]:
         if not there:
             raise ValueError(f"{path} belongs to no run that could be resumed: move it, or choose another folder")
@@ -212,9 +212,10 @@ def save_state(
         "preprocess": preprocess.to_dict(),
         "history": to_rows(history),
     }
-    with replaced(out / STATE) as file:
+    remove_parts(out / STATE)
+    with whole_file(out / STATE, overwrite=True) as file:
         torch.save(state, file)
-    with replaced(out / LOG) as file:
+    with whole_file(out / LOG, overwrite=True) as file:
         file.write(to_csv(history).encode())
 
 

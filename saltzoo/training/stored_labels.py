@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .._files import whole_file
 from ..data import Tiles
-from .files import replaced
 
 LABELS = "pseudo_labels.bin"
 
@@ -29,7 +29,7 @@ def write_labels(out: Path, labels: Tiles) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    with replaced(out / LABELS) as file:
+    with whole_file(out / LABELS, overwrite=True) as file:
         file.write(_content(labels))
 
 

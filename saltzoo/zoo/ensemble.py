@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import check_choice
-from .._torch import unwrapped, wrapper_hint
+from .._torch import unwrapped
 from ..checkpoints.ensemble import EnsembleCheckpoint
 from ..checkpoints.folder import Checkpoint, load_folder
 from ..checkpoints.runs import find_runs
 from ..contracts import ModelConfig, SegmentationModel, SegOutput
-from ..preprocess import Preprocess
 from .combine import COMBINE, Mode
-from .restore import leave_out_heads, restore_model
+from .members import checked_model, checked_weights, largest_tile, plain_preprocess
+from .restore import leave_out_heads, restore_model, saved_tile_size
 
 
 class Ensemble(nn.Module):
@@ -41,6 +41,7 @@ class Ensemble(nn.Module):
         num_classes: logits per pixel; None if no member was made by `create_model` and tells it.
         threshold: probability above which a pixel counts as salt.
         min_size: number of pixels below which a patch of salt is to be removed, see `saltzoo.inference.clean`.
+        tile_size: height and width of the tiles that the weights were trained on: the largest of the members'.
         records: content of config.json of each member's checkpoint (scores, licence, recipe); empty for members that
             were not loaded by `from_runs` or with the ensemble.
 
@@ -74,11 +75,12 @@ class Ensemble(nn.Module):
         preprocesses = [cast(SegmentationModel, model).preprocess for model in models]
         self.members = nn.ModuleList(models)
         self.mode: Mode = mode
-        self.weights = _checked_weights(weights, len(models))
-        self.preprocess = _plain_preprocess(preprocesses)
+        self.weights = checked_weights(weights, len(models))
+        self.preprocess = plain_preprocess(preprocesses)
         self.num_classes = _classes_of(models)
         self.threshold = 0.5
         self.min_size = 0
+        self.tile_size = largest_tile(models)
         self.records: tuple[Mapping[str, Any], ...] = ()
         self.eval()
 
@@ -177,6 +179,8 @@ def restore_ensemble(
     )
     ensemble.threshold = float(checkpoint.config.get("threshold", 0.5))
     ensemble.min_size = int(checkpoint.config.get("min_size", 0))
+    if "tile_size" in checkpoint.config:
+        ensemble.tile_size = saved_tile_size(checkpoint.config)
     return ensemble
 
 
@@ -188,44 +192,6 @@ def _logits(member: nn.Module, images: Tensor, scalars: Tensor | None) -> Tensor
     logits = output.logits if isinstance(output, SegOutput) else output
     logits = preprocess.unpad(logits, (images.shape[-2], images.shape[-1]))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def checked_model(member: object, what: str) -> nn.Module:
-    """Return a model, or raise TypeError if it is no module with a preprocess."""
-    wrong = TypeError(f"{what}, got a {type(member).__name__} without preprocess. {wrapper_hint(member)}")
-    if not isinstance(member, nn.Module):
-        raise wrong
-    try:
-        preprocess = cast(SegmentationModel, member).preprocess
-    except AttributeError:
-        raise wrong from None
-    if not isinstance(preprocess, Preprocess):
-        raise wrong
-    return member
-
-
-def _checked_weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
-    if weights is None:
-        return (1.0,) * count
-    values = tuple(float(weight) for weight in weights)
-    if len(values) != count or not all(0 < weight < float("inf") for weight in values):
-        raise ValueError(
-            f"weights must hold a finite number above 0 for each of {count} member(s), got {list(weights)}: leave out "
-            f"a member that should not count"
-        )
-    return values
-
-
-def _plain_preprocess(preprocesses: Sequence[Preprocess]) -> Preprocess:
-    """Return the preprocess that leaves images as they are, for members with these."""
-    scalars = [preprocess.scalar for preprocess in preprocesses]
-    if len(set(scalars)) > 1:
-        raise ValueError(
-            f"all or none of the members must read a number for each image, got {scalars}: leave out those that differ"
-        )
-    images = {preprocess.image_chans for preprocess in preprocesses}
-    channels = (images.pop() if len(images) == 1 else 1) + scalars[0]
-    return Preprocess(mean=(0.0,) * channels, std=(1.0,) * channels, scalar=scalars[0])
 
 
 def _classes_of(members: Sequence[nn.Module]) -> int | None:

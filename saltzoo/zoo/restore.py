@@ -11,6 +11,7 @@ from .._config import keys_of, to_table
 from .._version import __version__
 from ..checkpoints.adapt import Adapted, Change, adapt_preprocess, adapt_tensors, load_strictly
 from ..checkpoints.folder import Checkpoint, is_newer, newer_explained
+from ..contracts import TILE_SIZE
 from ..models import Segmenter
 from .build import allows_none, build_model
 from .registry import find_model
@@ -48,7 +49,14 @@ def restore_model(
         )
     model.threshold = float(checkpoint.config.get("threshold", 0.5))
     model.min_size = int(checkpoint.config.get("min_size", 0))
+    model.tile_size = saved_tile_size(checkpoint.config)
     return model.eval()
+
+
+def saved_tile_size(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the height and width of the tiles that weights were trained on, by their config.json."""
+    height, width = config.get("tile_size", TILE_SIZE)
+    return height, width
 
 
 def leave_out_heads(model: Segmenter) -> Segmenter:

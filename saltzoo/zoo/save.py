@@ -34,6 +34,7 @@ def save_pretrained(
     threshold: float | None = None,
     min_size: int | None = None,
     survey: Mapping[str, Any] | None = None,
+    tile_size: tuple[int, int] | None = None,
 ) -> Path:
     """Write a checkpoint for `create_model("local-dir:DIRECTORY")` and the Hugging Face Hub.
 
@@ -68,6 +69,8 @@ def save_pretrained(
             `model.min_size`. None: that of the model.
         survey: survey that the weights were adapted to, as `saltzoo.training.adapt` describes it: `saltzoo predict`
             takes "polarity" and "scale" of surveys from it. None: no single one.
+        tile_size: height and width of the tiles that the weights were trained on, which `saltzoo.predict_tiled` uses;
+            becomes `model.tile_size`. None: that of the model.
 
     Returns:
         The directory.
@@ -83,7 +86,9 @@ def save_pretrained(
     folder = Path(directory).expanduser()
     plain = unwrapped(model)
     _check_folder(folder, ensemble=isinstance(plain, Ensemble))
-    notes = Notes(labels, license, metrics, recipe, survey=survey, **_mask_options(plain, threshold, min_size))
+    notes = Notes(
+        labels, license, metrics, recipe, survey=survey, **_picture_options(plain, threshold, min_size, tile_size)
+    )
     if isinstance(plain, Ensemble):
         _write_ensemble(plain, folder, notes, dtype)
     else:
@@ -92,16 +97,22 @@ def save_pretrained(
     return folder
 
 
-def _mask_options(model: nn.Module, threshold: float | None, min_size: int | None) -> dict[str, Any]:
-    """Return the given options of masks, or those of the model where they are not the usual ones."""
+def _picture_options(
+    model: nn.Module,
+    threshold: float | None = None,
+    min_size: int | None = None,
+    tile_size: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """Return the given options of masks and tiles, or those of the model where they are not the usual ones."""
     try:
         own = {
             "threshold": None if model.threshold == 0.5 else model.threshold,
             "min_size": model.min_size or None,
+            "tile_size": model.tile_size,
         }
     except AttributeError:  # a module of a user
-        own = {"threshold": None, "min_size": None}
-    given = {"threshold": threshold, "min_size": min_size}
+        own = {"threshold": None, "min_size": None, "tile_size": None}
+    given = {"threshold": threshold, "min_size": min_size, "tile_size": tile_size}
     return {key: own[key] if value is None else value for key, value in given.items()}
 
 
@@ -142,7 +153,7 @@ def _notes_of_member(member: nn.Module, record: Mapping[str, Any], notes: Notes)
         record.get("license", notes.license),
         record.get("metrics", ()),
         record.get("recipe"),
-        **_mask_options(member, None, None),
+        **_picture_options(member),
     )
 
 

@@ -134,6 +134,7 @@ def test_the_config(saved):
     assert config == {
         "architecture": "unet",
         "preprocess": {"mean": [0.4], "std": [0.2], "multiple": 32, "pad_mode": "replicate"},
+        "tile_size": [101, 101],
         "labels": ["salt", "rock"],
         "saltzoo_version": saltzoo.__version__,
         "license": "mit",

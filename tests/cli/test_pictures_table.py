@@ -132,7 +132,7 @@ ROWS = [
         "",
         GRAY,
     ),
-    ("several pages, or N H W", "a.tif", pages, [], REFUSED, "has 2 pages: pass page=0 to page=1", None),
+    ("several pages, or N H W", "a.tif", pages, [], REFUSED, "has 2 pages: pass --page 0 to --page 1", None),
     ("several pages, or N H W", "a.npy", lambda n: np.save(n, np.stack([GRAY] * 2)), [], REFUSED, "has 2 pages", None),
     ("several pages with --page", "a.tif", pages, ["--page", "1"], READ, "", GRAY[::-1]),
     (
@@ -268,7 +268,7 @@ def network(monkeypatch, tmp_path):
     """The probability of salt is the gray level; the working folder is empty."""
 
     def predict_tiled(model, picture, **how):
-        return (picture / (1 if picture.dtype.kind == "f" else np.iinfo(picture.dtype).max)).astype(np.float32)
+        return (picture[:] / (1 if picture.dtype.kind == "f" else np.iinfo(picture.dtype).max)).astype(np.float32)
 
     monkeypatch.setattr(segmenting, "predict_tiled", predict_tiled)
     monkeypatch.setattr(loading, "create_model", loaded)

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import saltzoo
-from saltzoo.cli import loading, main, progress, segmenting
+from saltzoo.cli import loading, main, picture_files, progress, segmenting
 from saltzoo.cli.outputs import plan
 from saltzoo.data import synthetic_tiles
 
@@ -52,7 +53,7 @@ def brightness(monkeypatch):
     def predict_tiled(model, picture, **how):
         calls.append(segmenting.Prediction(**how))
         full = 1 if picture.dtype.kind == "f" else np.iinfo(picture.dtype).max
-        return (picture / full).astype(np.float32)
+        return (picture[:] / full).astype(np.float32)
 
     monkeypatch.setattr(segmenting, "predict_tiled", predict_tiled)
     return calls
@@ -78,7 +79,7 @@ def test_the_files_are_those_of_predict(capsys, tmp_path):
 
 def test_options_reach_the_prediction(capsys, tmp_path, brightness, monkeypatch):
     cleaned = []
-    monkeypatch.setattr(segmenting, "clean", lambda mask, **options: (cleaned.append(options), mask)[1])
+    monkeypatch.setattr(picture_files, "clean", lambda mask, **options: (cleaned.append(options), mask)[1])
     save(TILES[0], tmp_path / "a.png")
     options = ["--tile", 64, "--overlap", 0.25, "--scale", 2, 0.5, "--polarity", -1, "--batch-size", 3, "--clean", 9]
     assert run(capsys, tmp_path / "a.png", "--out", tmp_path / "out", *options)[0] == 0
@@ -89,7 +90,7 @@ def test_options_reach_the_prediction(capsys, tmp_path, brightness, monkeypatch)
 
 def test_the_models_own_threshold_and_size_are_used_unless_told(capsys, tmp_path, brightness, monkeypatch):
     sizes = []
-    monkeypatch.setattr(segmenting, "clean", lambda mask, min_size, fill_holes: (sizes.append(min_size), mask)[1])
+    monkeypatch.setattr(picture_files, "clean", lambda mask, min_size, fill_holes: (sizes.append(min_size), mask)[1])
     load = loading.load_model
 
     def load_with_defaults(name, device):
@@ -101,7 +102,9 @@ def test_the_models_own_threshold_and_size_are_used_unless_told(capsys, tmp_path
     path = save(TILES[0], tmp_path / "a.png")
     for words, threshold, size in (([], 0.9, 7), (["--threshold", 0, "--min-size", 0], 0, 0)):
         found = json.loads(run(capsys, path, "--out", tmp_path / "out", "--overwrite", "--json", *words)[1])["done"][0]
-        assert (found["threshold"], found["min_size"], sizes.pop()) == (threshold, size, size)
+        assert (found["threshold"], found["min_size"]) == (threshold, size)
+        assert sizes == ([size] if size else [])
+        sizes.clear()
         np.testing.assert_array_equal(read(tmp_path / "out" / "a_mask.png") > 0, TILES[0] / np.float32(255) > threshold)
 
 
@@ -348,6 +351,47 @@ def test_ctrl_c_while_the_model_is_loaded_says_how_to_go_on(capsys, tmp_path, mo
     status, _, err = run(capsys, tmp_path / "a.png", "--out", tmp_path / "out")
     assert status == 130
     assert err == "interrupted: done 0 of 1, not tried 1; run the same command with --resume to go on\n"
+
+
+_MEASURED = """
+import sys
+from pathlib import Path
+import torch, saltzoo
+from saltzoo.cli import main, loading, segmenting
+torch.set_num_threads(1)
+peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+class Net(torch.nn.Conv2d):
+    preprocess, threshold, min_size, tile_size = saltzoo.Preprocess.gray(), 0.5, 0, (401, 401)
+loading.load_model = lambda name, device: Net(1, 1, 3, padding=1).eval()
+segmenting.LARGE = 1
+out = ["--out", "out", "--overlay", "--probabilities", "npy", "--model", "x", "--device", "cpu"]
+assert main(["predict", "small.npy", "--value-range", "0", "1", *out]) == 0
+before = peak()
+assert main(["predict", *sys.argv[1:], *out]) == 0
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint16"])
+def test_a_large_array_takes_the_memory_of_strips(tmp_path, dtype):
+    picture = np.lib.format.open_memmap(tmp_path / "big.npy", mode="w+", dtype=dtype, shape=(20000, 3000))
+    for first in range(0, 20000, 1000):
+        rows = np.random.default_rng(first).random((1000, 3000), dtype=np.float32)
+        picture[first : first + 1000] = rows if dtype != "uint16" else rows * 65535
+    del picture
+    np.save(tmp_path / "small.npy", np.random.default_rng(0).random((900, 3000), dtype=np.float32))
+    words = ["big.npy"] if dtype == "uint16" else ["big.npy", "--value-range", "0", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout.split()[-1]) < 60  # MiB; the samples alone would be 114 to 458, and the overlay 172
+    with (
+        Image.open(tmp_path / "out" / "big_mask.png") as mask,
+        Image.open(tmp_path / "out" / "big_overlay.png") as both,
+    ):
+        assert (mask.size, both.size) == ((3000, 20000), (3000, 20000))
 
 
 def test_a_large_map_is_predicted_in_a_file_and_goes_on(capsys, tmp_path, monkeypatch):

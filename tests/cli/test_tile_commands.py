@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -157,11 +158,44 @@ def test_validate_says_that_other_tiles_were_seen(trained, data, capsys):
     assert "error: --fold must be 0 to 2, got 3" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("twice", [False, True], ids=["two folds", "two members of one fold"])
+def test_each_member_of_an_ensemble_is_scored_on_its_own_fold(trained, data, tmp_path, capsys, twice):
+    labelled = read_tgs(data)
+    folds = folds_by_id(labelled.ids, n_folds=3)
+    runs = []
+    for number, fold in enumerate((1, 1) if twice else (1, 2)):
+        shutil.copytree(trained / "model", tmp_path / f"run{number}")
+        config = json.loads((tmp_path / f"run{number}" / "config.json").read_text())
+        config["recipe"]["fold"] = fold
+        if fold == 2:
+            for metric in config["metrics"]:
+                metric["held_out"] = labelled.select(folds == 2).fingerprint
+        (tmp_path / f"run{number}" / "config.json").write_text(json.dumps(config))
+        runs.append(tmp_path / f"run{number}")
+    ensemble = saltzoo.save_pretrained(saltzoo.Ensemble.from_runs(runs), tmp_path / "both")
+    words = ["validate", "--model", f"local-dir:{ensemble}", "--data", str(data), "--device", "cpu"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    model = saltzoo.create_model(f"local-dir:{trained / 'model'}")  # all members have its weights
+    held_out = labelled.select((folds == 1) | ((folds == 2) & (not twice)))
+    assert (found["fold"], found["tiles"], found["unseen"]) == (1 if twice else "each", len(held_out), "yes")
+    assert found["iou"] == pytest.approx(scores_by_hand(model, held_out, tta=None), abs=1e-6)
+    assert main([*words, "--fold", "1"]) == 1
+    assert "error: --fold must be None for an ensemble" in capsys.readouterr().err
+
+
+def test_an_ensemble_of_unknown_folds_is_refused(data, tmp_path, capsys):
+    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+    folder = saltzoo.save_pretrained(saltzoo.Ensemble([model]), tmp_path / "one")
+    assert main(["validate", "--model", f"local-dir:{folder}", "--data", str(data), "--device", "cpu"]) == 1
+    assert "member 0 of the ensemble must say which fold was held out, and has no" in capsys.readouterr().err
+
+
 def test_weights_that_do_not_say_their_fold_need_one(data, tmp_path, capsys):
     model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
     words = ["validate", "--model", f"local-dir:{saltzoo.save_pretrained(model, tmp_path / 'm')}", "--data", str(data)]
     assert main([*words, "--device", "cpu"]) == 1
-    assert "do not say which fold was held out: give --fold" in capsys.readouterr().err
+    assert "must say which fold was held out, and has no recipe: give --fold 0 to --fold 4" in capsys.readouterr().err
     assert main([*words, "--device", "cpu", "--fold", "0"]) == 0
     assert "unseen: unknown" in capsys.readouterr().out
 

@@ -138,6 +138,8 @@ def test_a_wrong_number_of_folds_is_refused(n_folds):
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
         stratified_folds([0, 0.5, 1], n_folds=2, seed=-1)
+    with pytest.raises(TypeError, match="seed must be a whole number, got 'a'"):
+        stratified_folds([0, 0.5, 1], n_folds=2, seed="a")
 
 
 # Few tiles

@@ -248,3 +248,5 @@ def test_a_picture_of_no_mosaic_is_refused():
     one = np.zeros((1, 4, 4), np.uint8)
     with pytest.raises(ValueError, match=r"number must be 0 to 0, got 0\.5"):
         mosaic_picture(assemble(find_neighbours(Tiles(("a",), one))), one, number=0.5)
+    with pytest.raises(TypeError, match="fill must be a number, got '0'"):
+        mosaic_picture(assemble(find_neighbours(Tiles(("a",), one))), one, fill="0")

@@ -203,6 +203,8 @@ def test_wrong_options_are_refused():
     for method, limit, least in (("ratio", 0.9, "1 or more"), ("distance", 0, "above 0"), ("mutual", np.nan, "1 or")):
         with pytest.raises(ValueError, match=rf"limit must be {least}.* for the method '{method}', got {limit}"):
             find_neighbours(tiles, method=method, limit=limit)
+    with pytest.raises(TypeError, match=r"limit must be a number, got '2'"):
+        find_neighbours(tiles, limit="2")
     with pytest.raises(ValueError, match=r"tiles must be at least 2 x 2 pixels, got \(1, 9\)"):
         find_neighbours(as_tiles(np.zeros((2, 1, 9), np.uint8)))
 

@@ -141,6 +141,8 @@ def test_errors_name_the_given_value(arguments, message):
 
 
 def test_synthetic_tile_checks_its_arguments():
+    with pytest.raises(TypeError, match="size must be a whole number, got '3'"):
+        synthetic_tiles(1, size="3")
     with pytest.raises(ValueError, match="size must be at least 32"):
         synthetic_tile(0, size=8)
     with pytest.raises(ValueError, match="seed must be 0 or more"):

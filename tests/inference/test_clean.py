@@ -155,6 +155,14 @@ def test_without_removal_it_is_the_search_for_a_threshold(predicted):
         assert found.score == pytest.approx(plain.score, abs=1e-7)
 
 
+def test_sizes_and_numbers_of_the_search_are_whole(predicted):
+    for sizes in ((0, 1.5), "abc", 5, (False, 2)):
+        with pytest.raises(TypeError, match="min_sizes must be whole numbers of pixels, got"):
+            search_clean(*predicted, min_sizes=sizes)
+    with pytest.raises(TypeError, match=r"keep must be a whole number of at least 1, got '3'"):
+        search_clean(*predicted, keep="3")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -109,6 +109,10 @@ def test_limits():
         (torch.full((4, 4), float("nan")), None, {}, ValueError, "must be in 0..1 without NaN"),
         (torch.rand(4, 4), None, {"iterations": -1}, ValueError, "iterations must be 0 or more, got -1"),
         (torch.rand(4, 4), None, {"sxy": 0.0}, ValueError, "sxy must be a finite number above 0, got 0.0"),
+        (torch.rand(4, 4), None, {"sxy": "3"}, TypeError, "sxy must be a number, got '3'"),
+        (torch.rand(4, 4), None, {"bilateral": "yes"}, TypeError, "bilateral must be a Bilateral or None, got 'yes'"),
+        (torch.full((1, 2, 4, 4), 0.4), None, {}, ValueError, "2 classes of a pixel must sum to 1, got 0.8: take the"),
+        (torch.full((1, 3, 4, 4), 0.335), None, {}, ValueError, "3 classes of a pixel must sum to 1, got 1.005"),
         (torch.rand(4, 4), None, {"bilateral": BILATERAL}, ValueError, "image must be a tensor of gray images"),
         (torch.rand(4, 4), torch.rand(4, 5), {"bilateral": BILATERAL}, ValueError, r"got \(4, 5\)"),
         (torch.rand(4, 4), 2 * torch.ones(4, 4), {"bilateral": BILATERAL}, ValueError, "image must be uint8, or float"),
@@ -117,6 +121,12 @@ def test_limits():
 def test_wrong_input_is_refused(p, image, options, error, words):
     with pytest.raises(error, match=words):
         crf(p, image, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_classes_of_a_softmax_sum_to_1_in_every_dtype(dtype):
+    logits = 5 * torch.randn(2, 40, 9, 9, generator=torch.Generator().manual_seed(0))
+    assert crf(logits.to(dtype).softmax(1)).dtype == dtype
 
 
 def test_wrong_kernels_are_refused():

@@ -1,6 +1,7 @@
 """predict_tiled: equality with the whole picture, brute force over tiles, geometry, amplitudes and errors."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -118,8 +119,29 @@ def test_margins_of_the_receptive_radius_give_the_whole_picture(height, width, t
     np.testing.assert_allclose(got, predict(model, image), atol=1e-5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(9, 70), st.integers(9, 70), st.integers(9, 30), st.integers(1, 4), st.floats(0, 0.9))
+def test_a_margin_of_the_receptive_radius_gives_the_whole_picture(height, width, tile, radius, overlap):
+    model, image = network(radius=radius), picture(max(height, tile), max(width, tile))
+    got = predict_tiled(model, image, tile=tile, overlap=overlap, blend="crop", margin=radius)
+    np.testing.assert_allclose(got, predict(model, image), atol=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0, 3, 9])
+def test_a_margin_decides_how_far_tiles_overlap(margin):
+    model, image = network(radius=4), picture(20, 130)
+    starts = [*range(0, 130 - 20, 20 - 2 * margin), 110]
+    cuts = [0, *((left + 20 + right) // 2 for left, right in pairwise(starts)), 130]
+    tiles = [logits_by_hand(model, image[:, start : start + 20].astype(np.float32) / 255)[0] for start in starts]
+    parts = [one[:, a - start : b - start] for one, start, a, b in zip(tiles, starts, cuts, cuts[1:], strict=False)]
+    got = predict_tiled(model, image, tile=20, blend="crop", margin=margin)
+    np.testing.assert_allclose(got, sigmoid(np.concatenate(parts, 1)), atol=1e-5)
+    assert all(b - start <= 20 - margin for start, b in zip(starts[:-1], cuts[1:], strict=False))
+
+
 def test_a_margin_below_the_receptive_radius_does_not():
     model, image = network(radius=4), picture()
+    assert np.abs(predict_tiled(model, image, tile=20, blend="crop", margin=3) - predict(model, image)).max() > 0.01
     assert np.abs(predict_tiled(model, image, tile=20, overlap=0.1, blend="crop") - predict(model, image)).max() > 0.01
 
 
@@ -141,7 +163,7 @@ def test_a_network_with_strides_gives_the_whole_picture_on_its_grid():
 @pytest.mark.parametrize("blend", ["uniform", "gaussian"])
 def test_equals_a_loop_over_tiles(blend, overlap):
     model, image, tile = network(radius=6), picture(), (40, 31)
-    windows = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in tile]
+    windows = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 6)) ** 2) for n in tile]
     window = np.outer(*windows) if blend == "gaussian" else np.ones(tile)
     want = sigmoid(blended_by_hand(model, image, tile, overlap, window))
     got = predict_tiled(model, image, tile=tile, overlap=overlap, blend=blend, batch_size=3)
@@ -313,6 +335,15 @@ def test_progress_counts_tiles_and_memory_is_that_of_a_strip():
         (picture(), {"tile": (20, 2.5)}, TypeError, "tile must be one whole number or two, height and width, got (20"),
         (picture(), {"tile": "big"}, TypeError, "tile must be one whole number or two"),
         (picture(), {"overlap": 1.0}, ValueError, "overlap must be at least 0 and below 1, got 1.0"),
+        (picture(), {"overlap": "0.5"}, TypeError, "overlap must be a number of at least 0 and below 1, got '0.5'"),
+        (picture(), {"margin": 8}, ValueError, "margin must be None with blend='gaussian', got 8: give blend=\"crop\""),
+        (picture(), {"margin": 51, "blend": "crop"}, ValueError, "margin must be 0 to 50, so that it leaves some of a"),
+        (picture(), {"margin": -1, "blend": "crop"}, ValueError, "margin must be 0 to 50"),
+        (picture(), {"margin": 0.5, "blend": "crop"}, TypeError, "margin must be a whole number of samples or None"),
+        (picture(), {"scalar": "deep"}, TypeError, "scalar must be a number, got 'deep'"),
+        (picture(), {"fill": "nan"}, TypeError, "fill must be a number, got 'nan'"),
+        (picture(), {"scale": ("1", 1)}, ValueError, "scale must be two finite numbers above 0"),
+        (picture(), {"normalize": ("0", 1)}, ValueError, 'normalize must be "image", "survey" or a finite median'),
         (picture(), {"blend": "linear"}, ValueError, "unknown blend 'linear': choose one of 'gaussian'"),
         (picture(), {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         (picture(), {"scale": (1, 0)}, ValueError, "scale must be two finite numbers above 0, vertical and horizontal"),

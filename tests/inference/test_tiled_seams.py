@@ -7,6 +7,7 @@ import pytest
 
 import saltzoo
 from saltzoo.data import synthetic_tile
+from saltzoo.inference import _axis
 from saltzoo.inference._axis import tile_starts
 
 SIZE, TILE = 250, 101
@@ -25,7 +26,7 @@ def step(probabilities, places):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_step_at_borders_is_below_a_quarter_of_uniform_blending(seed):
+def test_the_step_at_borders_is_below_a_quarter_of_uniform_blending(seed, monkeypatch):
     model = saltzoo.create_model("saltnet_s.tgs2", pretrained=True)
     section, _ = synthetic_tile(seed, size=SIZE)
     uniform, gaussian = (saltzoo.predict_tiled(model, section, blend=blend) for blend in ("uniform", "gaussian"))
@@ -33,5 +34,10 @@ def test_the_step_at_borders_is_below_a_quarter_of_uniform_blending(seed):
     assert step(uniform, BORDERS) > 0.01
     assert step(gaussian, BORDERS) < step(uniform, BORDERS) / 4
     assert step(gaussian, MIDDLES) < step(uniform, BORDERS) / 4
+    for deviation, places in ((1 / 8, MIDDLES), (1 / 4, BORDERS)):  # narrower and wider ones have larger steps
+        monkeypatch.setattr(_axis, "DEVIATION", deviation)
+        assert step(saltzoo.predict_tiled(model, section), places) > 1.2 * max(
+            step(gaussian, MIDDLES), step(gaussian, BORDERS)
+        )
     crop = saltzoo.predict_tiled(model, section, blend="crop")
     assert step(crop, MIDDLES) > 4 * step(gaussian, MIDDLES)  # a cut shows what the weights smooth

@@ -167,3 +167,5 @@ def test_errors_name_the_given_value(options, kind, words):
 def test_scale_refuses_what_is_no_factor(factor, multiple):
     with pytest.raises(ValueError, match=r"factor must be a finite number above 0|multiple must be at least 1"):
         Scale(factor, multiple)
+    with pytest.raises(TypeError, match="factor must be a number, got '2'"):
+        Scale("2")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saltzoo.seismic import read_mask, write_mask, write_picture, write_probabilities
+from saltzoo.seismic import Lazy, lazy, read_mask, write_mask, write_picture, write_probabilities
 
 RNG = np.random.default_rng(0)
 MASK = RNG.random((30, 40)) > 0.5
@@ -51,6 +51,41 @@ def test_pictures_come_back_exactly(tmp_path, shape):
     picture = RNG.integers(0, 256, shape, dtype=np.uint8)
     with Image.open(write_picture(tmp_path / "a.png", picture)) as found:
         np.testing.assert_array_equal(np.asarray(found), picture)
+
+
+@pytest.mark.parametrize("samples", [1, 37, 100, 2**22])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_strips_of_any_size_give_the_same_picture(tmp_path, monkeypatch, samples, channels):
+    monkeypatch.setattr(lazy, "_STRIP", samples)
+    picture = RNG.integers(0, 256, (31, 40, *channels), dtype=np.uint8)
+    with Image.open(write_picture(tmp_path / "a.png", picture)) as found:
+        found.verify()
+    with Image.open(tmp_path / "a.png") as found:
+        np.testing.assert_array_equal(np.asarray(found), picture)
+    for suffix in ("tif", "npy"):
+        values = RNG.random((31, 40), dtype=np.float32)
+        path = write_probabilities(tmp_path / f"a.{suffix}", Lazy(lambda part: part + 1, values, dtype=np.float32))
+        if suffix == "npy":
+            found = np.load(path)
+        else:
+            with Image.open(path) as opened:
+                found = np.asarray(opened)
+        np.testing.assert_array_equal(found, values + 1)
+
+
+def test_a_picture_is_read_in_strips(tmp_path, monkeypatch):
+    monkeypatch.setattr(lazy, "_STRIP", 400)
+    read = []
+    values = RNG.random((100, 40), dtype=np.float32)
+
+    def seen(part):
+        read.append(part.shape)
+        return part > 0.5
+
+    mask = Lazy(seen, values, dtype=np.bool_)
+    assert (mask.shape, mask.dtype, mask.size) == ((100, 40), np.bool_, 4000)
+    np.testing.assert_array_equal(read_mask(write_mask(tmp_path / "a.png", mask))[0], values > 0.5)
+    assert read == [(10, 40)] * 10
 
 
 @pytest.mark.parametrize(("write", "name", "value"), WRITERS)
@@ -111,6 +146,8 @@ def test_a_kill_leaves_whole_files_only(tmp_path):
         (write_mask, "a.png", MASK[None], "mask must be H W bool"),
         (write_picture, "a.png", PROBABILITIES, "picture must be H W or H W 3, uint8"),
         (write_picture, "a.png", np.zeros((4, 4, 2), np.uint8), "picture must be H W or H W 3, uint8"),
+        (write_picture, "a.png", np.zeros((0, 4), np.uint8), "uint8, not empty"),
+        (write_probabilities, "a.npy", PROBABILITIES[:0], "probabilities must be H W float, of one or more pixels"),
         (write_picture, "a.png", np.zeros(4, np.uint8), "picture must be H W or H W 3, uint8"),
         (write_probabilities, "a.png", PROBABILITIES, r"path must end with \.tif or \.npy, got 'a\.png'"),
         (write_probabilities, "a.npy", MASK, "probabilities must be H W float"),

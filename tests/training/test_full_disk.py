@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +12,16 @@ import pytest
 import torch
 
 import saltzoo
+from saltzoo import _files
 from saltzoo.data import synthetic_tiles
-from saltzoo.training import Recipe, artifacts, files, fit
-from saltzoo.training.files import replaced
+from saltzoo.training import Recipe, artifacts, fit
 
 SMALL = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 TILES = synthetic_tiles(20, seed=3, size=40)
 RECIPE = Recipe.from_dict({"model": {"name": "unet", "options": SMALL}, "epochs": 2, "batch_size": 8})
+
+
+replaced = partial(_files.whole_file, overwrite=True)
 
 
 class FullFile(io.FileIO):
@@ -35,7 +39,7 @@ def fill_disk(monkeypatch, *, after=0):
         opened.append(path)
         return (FullFile if len(opened) > after else io.FileIO)(path, mode)
 
-    monkeypatch.setattr(files, "io", SimpleNamespace(FileIO=open_file))
+    monkeypatch.setattr(_files, "io", SimpleNamespace(FileIO=open_file))
 
 
 WRITERS = {
@@ -51,7 +55,10 @@ def test_a_file_that_cannot_be_written_is_as_before(writer, tmp_path, monkeypatc
     target.write_bytes(b"before")
     with monkeypatch.context() as patch:
         fill_disk(patch)
-        with pytest.raises(OSError, match="No space left on device") as caught, replaced(target) as file:
+        with (
+            pytest.raises(OSError, match="No space left on device") as caught,
+            replaced(target) as file,
+        ):
             WRITERS[writer](file)
     assert caught.value.errno == errno.ENOSPC
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -69,8 +76,11 @@ def test_a_device_without_room_gives_the_same_error(writer, tmp_path, monkeypatc
         io.FileIO(path, mode).close()
         return io.FileIO("/dev/full", mode)
 
-    monkeypatch.setattr(files, "io", SimpleNamespace(FileIO=open_full))
-    with pytest.raises(OSError, match="No space left on device"), replaced(tmp_path / "file") as file:
+    monkeypatch.setattr(_files, "io", SimpleNamespace(FileIO=open_full))
+    with (
+        pytest.raises(OSError, match="No space left on device"),
+        replaced(tmp_path / "file") as file,
+    ):
         WRITERS[writer](file)
     assert list(tmp_path.iterdir()) == []
 
@@ -111,7 +121,7 @@ def test_a_run_whose_disk_was_full_resumes_to_the_same_result(place, tmp_path, m
         elif place == "picture":
             patch.setattr(artifacts.draw, "save_png", refuse)
         else:
-            fill_disk(patch, after={"state": 0, "log": 1, "second state": 2}[place])
+            fill_disk(patch, after={"state": 0, "log": 1, "second state": 3}[place])
         with pytest.raises(OSError, match=r"the disk of .* is full") as caught:
             run(out)
     assert caught.value.errno == errno.ENOSPC

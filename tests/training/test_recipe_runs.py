@@ -178,6 +178,7 @@ def test_without_an_average_the_model_is_saved(run_of):
     parts = parts_of(run_of("no_average"))
     assert parts.keys() == {"model", "optimizer"}
     assert_same(kept(run_of("no_average")).state_dict(), parts["model"])
+    assert kept(run_of("no_average")).tile_size == TILES.images.shape[1:]
 
 
 def test_each_cycle_ends_in_a_snapshot_with_its_score(run_of):

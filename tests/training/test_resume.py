@@ -381,7 +381,7 @@ def test_a_damaged_state_is_refused(tmp_path, content):
         SavedRun.read(tmp_path, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("name", ["pseudo_labels.bin", "last.pt.part", "snapshot_3"])
+@pytest.mark.parametrize("name", ["pseudo_labels.bin", ".last.pt.4711.part", "snapshot_3"])
 def test_files_of_another_origin_are_not_replaced(tmp_path, name):
     (tmp_path / name).touch()
     with pytest.raises(ValueError, match=f"{name} belongs to no run that could be resumed: move it"):

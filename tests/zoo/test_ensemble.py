@@ -203,6 +203,7 @@ def test_gated_models_empty_images_without_salt():
         (lambda: Ensemble([]), ValueError, "one member or more, got none"),
         (lambda: Ensemble([tiny()], mode="median"), ValueError, "unknown mode 'median': choose one of 'mean', 'logit_"),
         (lambda: Ensemble([tiny()], weights=[1, 2]), ValueError, r"for each of 1 member\(s\), got \[1, 2\]"),
+        (lambda: Ensemble([tiny()], weights="a"), TypeError, "weights must hold a number above 0 for each member, got"),
         (lambda: Ensemble([tiny()], weights=[0]), ValueError, "finite number above 0"),
         (lambda: Ensemble([tiny()], weights=[float("nan")]), ValueError, "finite number above 0"),
         (lambda: Ensemble([tiny(), nn.ReLU()]), TypeError, r"members\[1\] must be a saltzoo model, got a ReLU without"),

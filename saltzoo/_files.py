@@ -1,0 +1,112 @@
+"""Write a whole file or none: it gets its name when it is complete. Give back the memory of mapped files."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import io
+import mmap
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors for a full disk and for a user's quota."""
+
+
+def check_absent(path: Path) -> None:
+    """Raise FileExistsError if a file, folder or link has this path."""
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already: move it, write to another folder, or allow it to be replaced")
+
+
+@contextmanager
+def whole_file(path: Path, *, overwrite: bool) -> Iterator[io.BufferedRandom]:
+    """Open a hidden temporary file beside `path`, which gets its name when the block ends without an error.
+
+    Missing folders are created. After an error, the file that was there before is unchanged, and no part of the new
+    one is left; a kill may leave `.NAME.PID.part`.
+
+    Args:
+        path: file.
+        overwrite: whether a file that is there is replaced.
+
+    Raises:
+        FileExistsError: if the file is there, or appears meanwhile, and is not to be replaced.
+        OSError: if the file cannot be written, also where the writer in the block (torch.save) raises another error.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with whole_file(Path(folder) / "a.txt", overwrite=False) as file:
+        ...         _ = file.write(b"all of it")
+        ...     (Path(folder) / "a.txt").read_text()
+        'all of it'
+    """
+    if not overwrite:
+        check_absent(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    file = _Watched(io.FileIO(part, "w+"))  # writers of TIFF files read, too
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if not overwrite:
+            check_absent(path)  # another process may have written it meanwhile
+        os.replace(part, path)
+    except BaseException as error:
+        if file.error is not None:
+            raise OSError(file.error.errno, file.error.strerror, str(path)) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove the temporary files of `path` that killed processes left. No other process may be writing it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     left = Path(folder) / ".a.npy.4711.part"
+        ...     left.touch()
+        ...     remove_parts(Path(folder) / "a.npy")
+        ...     left.exists()
+        False
+    """
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        part.unlink(missing_ok=True)
+
+
+def release(array: object) -> None:
+    """Let the system take back the pages of a memory-mapped file, which otherwise count as this process's memory.
+
+    Nothing is lost: the pages are those of the file. A private map (mode "c") may hold changes, and is left alone.
+    """
+    if sys.platform == "win32" or not isinstance(array, np.memmap) or array.mode not in ("r", "r+", "w+"):
+        return
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+class _Watched(io.BufferedRandom):
+    """A file that remembers the error of a failed write."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
