@@ -18,6 +18,7 @@ from ..inference import predict_tiled
 from ..models import Segmenter
 from ..seismic import RobustStatistics, SlabWriter, Survey, open_like
 from ..seismic.survey import Direction
+from ..zoo.members import tile_size_of
 from .crossline import CrosslineFile, crossline_file
 from .segmenting import Prediction, check_model
 from .survey_plan import Lines, Plan
@@ -78,7 +79,7 @@ def segment_survey(
     plan = Plan(survey, out, tuple(directions), lines, disagreement, overwrite)
     plan.check()
     how = prediction or Prediction()
-    how = replace(how, tile=how.tile or model.tile_size)
+    how = replace(how, tile=how.tile or tile_size_of(model))
     check_model(model, replace(how, normalize="image"))
     statistics = survey.robust_statistics()
     run = _Run(model, plan, how, statistics, progress)
