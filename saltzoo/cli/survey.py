@@ -13,6 +13,7 @@ from ..inference._resume import digest_of
 from ..models import Segmenter
 from ..seismic import Survey
 from ..seismic.survey import Direction
+from ..zoo.members import tile_size_of
 from .assembling import assemble, finish
 from .parts import Parts, digest_of_run, has_plan
 from .segmenting import Prediction, check_model
@@ -88,7 +89,7 @@ def segment_survey(
     plan = Plan(survey, out, tuple(directions), lines, disagreement, overwrite, resume, shard)
     plan.check()
     how = replace(prediction or Prediction(), normalize="survey")
-    how = replace(how, tile=how.tile or model.tile_size)
+    how = replace(how, tile=how.tile or tile_size_of(model))
     check_model(model, replace(how, normalize="image"))
     limit = model.threshold if threshold is None else threshold
     job = _job(model, plan, how, label=label, mask=mask, threshold=limit, reading=reading or {})
