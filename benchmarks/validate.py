@@ -2,6 +2,7 @@
 
     python benchmarks/validate.py --model saltnet_s.tgs --data DIR --fold 0
     python benchmarks/validate.py --model local-dir:runs/fold0/model --data DIR --fold 0
+    python benchmarks/validate.py --model unet_efficientnet_lite0_scse_hc.tgs_folds --data DIR   # each on its own fold
 
 DIR is the competition's download. There are five folds: by id if the checkpoint's recipe says so, else stratified by
 coverage with seed 0. The synthetic tiles are the first 200 of seed 2, of which examples/quickstart.py shows 24. Masks
@@ -19,15 +20,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from measure.report import Row, conditions, describe, markdown, slug, write_csv
+from torch import Tensor
 
 import saltzoo
+from saltzoo.contracts import SegmentationModel
 from saltzoo.data import Tiles, folds_by_id, read_tgs, stratified_folds, synthetic_tiles
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
 from saltzoo.zoo.sources import load_weights
@@ -41,22 +45,22 @@ TGS = "TGS Salt Identification Challenge"
 SYNTHETIC = "synthetic"
 
 
-def load(name: str, device: torch.device) -> saltzoo.Segmenter:
-    """Load a model by the name of its weights, or by a source."""
-    return saltzoo.create_model(name, pretrained=True).to(device)
+Config = Mapping[str, Any]
+Part = tuple[SegmentationModel, Config, Tiles]
+"""A model, its config, and the tiles that were held out from its training."""
 
 
-def folds(name: str, tiles: Tiles) -> npt.NDArray[np.int64]:
+def folds(config: Config, tiles: Tiles) -> npt.NDArray[np.int64]:
     """Return the fold of each tile, split as in the training of the checkpoint."""
-    recipe = load_weights(name).config.get("recipe") or {}
+    recipe = config.get("recipe") or {}
     if recipe.get("split") == "id":
         return folds_by_id(tiles.ids)
     return stratified_folds(tiles.coverage)
 
 
-def unseen(name: str, held_out: Tiles) -> str:
+def unseen(config: Config, held_out: Tiles) -> str:
     """Return "yes", "no" or "unknown": whether the card says that these tiles were held out from training."""
-    metrics = load_weights(name).config.get("metrics", [])
+    metrics = config.get("metrics", [])
     if any(SYNTHETIC in metric.get("data", "") for metric in metrics):
         return "yes"
     named = {metric["held_out"] for metric in metrics if "held_out" in metric}
@@ -65,33 +69,57 @@ def unseen(name: str, held_out: Tiles) -> str:
     return "yes" if named == {held_out.fingerprint} else "no"
 
 
-def scores(model: saltzoo.Segmenter, tiles: Tiles, device: torch.device, *, tta: str | None) -> Row:
-    """Return all scores of masks cut at .5, computed in float32."""
-    images, masks = torch.from_numpy(tiles.images).to(device), torch.from_numpy(tiles.require_masks()).to(device)
-    start = time.perf_counter()
-    guesses = saltzoo.predict(model, images, tta=tta) > 0.5
-    seconds = time.perf_counter() - start
+def parts_of(name: str, model: saltzoo.Segmenter, tiles: Tiles, fold: int | None) -> list[Part]:
+    """Return a model with the tiles of a fold, or each member of an ensemble with those of its own fold."""
+    if isinstance(model, saltzoo.Ensemble):
+        pairs = zip(model.members, model.records, strict=True)
+        return [
+            (cast(SegmentationModel, member), record, tiles.select(folds(record, tiles) == record["recipe"]["fold"]))
+            for member, record in pairs
+        ]
+    if fold is None:
+        raise ValueError("--fold must be given for a single model: the fold that was held out from its training")
+    config = load_weights(name).config
+    return [(model, config, tiles.select(folds(config, tiles) == fold))]
+
+
+def scores(guesses: Tensor, masks: Tensor, seconds: float) -> Row:
+    """Return all scores of masks N H W."""
     right = empty_accuracy(guesses, masks)
     return {
-        "tta": tta or "none",
-        "tiles": len(tiles),
+        "tiles": len(masks),
         "salt_map": round(salt_map(guesses, masks).item(), 6),
         "iou": round(iou_score(guesses, masks, average="per_image").item(), 6),
         "dice": round(dice_score(guesses, masks, average="per_image").item(), 6),
         "empty": round(right.empty.item(), 6),
         "nonempty": round(right.nonempty.item(), 6),
-        "tiles_per_s": round(len(tiles) / seconds, 1),
+        "tiles_per_s": round(len(masks) / seconds, 1),
     }
 
 
-def rows(name: str, tiles: Tiles, fold: int, device: torch.device) -> Iterator[Row]:
-    """Yield the scores without and with mirrored tiles, on a fold and on synthetic tiles."""
-    model = load(name, device)
-    own = {"model": name, "data": TGS, "fold": fold, "unseen": unseen(name, tiles)}
+def scores_of(parts: Sequence[tuple[SegmentationModel, Tiles]], device: torch.device, *, tta: str | None) -> Row:
+    """Return the scores of masks cut at .5, computed in float32, each model on its own tiles."""
+    guesses, masks, seconds = [], [], 0.0
+    for model, tiles in parts:
+        images = torch.from_numpy(tiles.images).to(device)
+        start = time.perf_counter()
+        guesses.append(saltzoo.predict(model, images, tta=tta) > 0.5)
+        seconds += time.perf_counter() - start
+        masks.append(torch.from_numpy(tiles.require_masks()).to(device))
+    return {"tta": tta or "none", **scores(torch.cat(guesses), torch.cat(masks), seconds)}
+
+
+def rows(name: str, tiles: Tiles, fold: int | None, device: torch.device) -> Iterator[Row]:
+    """Yield the scores without and with mirrored tiles, on a fold (or each, of an ensemble) and on synthetic tiles."""
+    model = saltzoo.create_model(name, pretrained=True).to(device)
+    parts = parts_of(name, model, tiles, fold)
+    known = {unseen(config, held_out) for _, config, held_out in parts}
+    told = known.pop() if len(known) == 1 else "no"
+    own = {"model": name, "data": TGS, "fold": fold if len(parts) == 1 else "each", "unseen": told}
     other = {"model": name, "data": SYNTHETIC, "fold": "", "unseen": "yes"}
     for tta in (None, "hflip"):
-        yield {**own, **scores(model, tiles, device, tta=tta)}
-        yield {**other, **scores(model, synthetic_tiles(200, seed=2), device, tta=tta)}
+        yield {**own, **scores_of([(one, held_out) for one, _, held_out in parts], device, tta=tta)}
+        yield {**other, **scores_of([(model, synthetic_tiles(200, seed=2))], device, tta=tta)}
 
 
 def main() -> None:
@@ -99,9 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="NAME.TAG, local-dir:PATH or hf-hub:ORG/NAME")
     parser.add_argument("--data", required=True, help="folder of the competition's files")
-    parser.add_argument(
-        "--fold", type=int, required=True, choices=range(5), help="fold that was held out from training"
-    )
+    parser.add_argument("--fold", type=int, choices=range(5), help="fold that was held out from training")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the CSV")
     args = parser.parse_args()
@@ -110,8 +136,7 @@ def main() -> None:
     where = conditions(device)
     print(describe(where), flush=True)
     tiles = read_tgs(args.data)
-    held_out = tiles.select(folds(args.model, tiles) == args.fold)
-    found = list(rows(args.model, held_out, args.fold, device))
+    found = list(rows(args.model, tiles, args.fold, device))
     path = args.out / f"validate_{slug(device)}.csv"
     write_csv(path, found, where, replacing="model")
     print(f"\n{markdown(found, COLUMNS)}\n\n{path}")

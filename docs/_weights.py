@@ -27,7 +27,7 @@ class Bundled(NamedTuple):
         name: name with its tag.
         config: config of the checkpoint.
         parameters: number of parameters.
-        size: size of the file in bytes.
+        size: size of the files of weights in bytes.
     """
 
     name: str
@@ -41,9 +41,11 @@ def bundled() -> Iterator[Bundled]:
     for weights in WEIGHTS:
         folder = BUNDLED / weights.name
         if folder.is_dir():
-            path = folder / "model.safetensors"
+            paths = sorted(folder.rglob("model.safetensors"))  # several of an ensemble
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            yield Bundled(weights.name, config, _parameters(path), path.stat().st_size)
+            yield Bundled(
+                weights.name, config, sum(map(_parameters, paths)), sum(path.stat().st_size for path in paths)
+            )
 
 
 def _parameters(path: Path) -> int:
@@ -63,7 +65,7 @@ def scores() -> list[dict[str, str]]:
 
 
 def scores_of(name: str, found: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Return the lines of one model.
+    """Return the lines of one model, on held-out tiles and on synthetic ones.
 
     Raises:
         ValueError: if there are none, or the model may have been trained on the scored tiles.

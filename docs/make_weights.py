@@ -12,6 +12,7 @@ from typing import Any
 
 from _page import Row, between, fill, table, write_or_check
 from _weights import ROOT, Bundled, bundled, scores, scores_of
+from _weights_pictures import draw
 
 PAGE = ROOT / "docs" / "weights.md"
 README = ROOT / "README.md"
@@ -31,9 +32,14 @@ def page() -> str:
                 right=(1, 2, 5, 6),
             ),
             "scores": table(
-                ("name", "fold", "TTA", "score", "IoU", "Dice", "empty", "not empty"),
-                [_score_row(line) for one in weights for line in scores_of(one.name, found)],
-                right=(1, 3, 4, 5, 6, 7),
+                ("name", "fold", "TTA", "score", "IoU", "Dice", "empty", "not empty", "tiles/s"),
+                [_score_row(line) for one in weights for line in scores_of(one.name, found) if line["fold"]],
+                right=(1, 3, 4, 5, 6, 7, 8),
+            ),
+            "synthetic": table(
+                ("name", "TTA", "score", "IoU", "Dice", "empty", "not empty"),
+                [_synthetic_row(line) for one in weights for line in scores_of(one.name, found) if not line["fold"]],
+                right=(2, 3, 4, 5, 6),
             ),
             "train": _train_commands(weights),
             "validate": _validate_commands(weights),
@@ -46,8 +52,9 @@ def readme() -> str:
     found = scores()
     rows: list[Row] = []
     for one in bundled():
-        by_tta = {line["tta"]: line for line in scores_of(one.name, found)}
-        plain, mirrored = by_tta["none"], by_tta["hflip"]
+        lines = scores_of(one.name, found)
+        plain, mirrored = ({line["tta"]: line for line in lines if line["fold"]}[tta] for tta in ("none", "hflip"))
+        (synthetic,) = (line for line in lines if not line["fold"] and line["tta"] == "hflip")
         rows.append(
             (
                 f"`{one.name}`",
@@ -56,11 +63,12 @@ def readme() -> str:
                 f"{float(plain['salt_map']):.4f}",
                 f"{float(mirrored['salt_map']):.4f}",
                 f"{float(mirrored['iou']):.3f}",
+                f"{float(synthetic['salt_map']):.3f}",
                 f"{_condition(one, 'minutes'):.0f}",
             )
         )
-    header = ("weights", "parameters", "MB", "score", "with hflip", "IoU with hflip", "minutes of training")
-    return between(README.read_text(encoding="utf-8"), MARKS, table(header, rows, right=range(1, 7)) + "\n")
+    header = ("weights", "parameters", "MB", "score", "with hflip", "IoU", "synthetic tiles", "minutes of training")
+    return between(README.read_text(encoding="utf-8"), MARKS, table(header, rows, right=range(1, 8)) + "\n")
 
 
 def _training_row(one: Bundled) -> Row:
@@ -83,8 +91,16 @@ def _condition(one: Bundled, name: str) -> Any:
 
 
 def _score_row(line: dict[str, str]) -> Row:
-    figures = (f"{float(line[key]):.4f}" for key in ("salt_map", "iou", "dice", "empty", "nonempty"))
-    return (f"`{line['model']}`", line["fold"], line["tta"], *figures)
+    speed = f"{float(line['tiles_per_s']):.0f}"
+    return (f"`{line['model']}`", line["fold"], line["tta"], *_figures(line), speed)
+
+
+def _synthetic_row(line: dict[str, str]) -> Row:
+    return (f"`{line['model']}`", line["tta"], *_figures(line))
+
+
+def _figures(line: dict[str, str]) -> Row:
+    return tuple(f"{float(line[key]):.4f}" for key in ("salt_map", "iou", "dice", "empty", "nonempty"))
 
 
 def _train_commands(weights: Sequence[Bundled]) -> str:
@@ -96,8 +112,10 @@ def _train_commands(weights: Sequence[Bundled]) -> str:
 
 
 def _validate_commands(weights: Sequence[Bundled]) -> str:
-    return "\n".join(f"python benchmarks/validate.py --model {one.name} --data DIR --fold 0" for one in weights)
+    folds = {one.name: "" if "ensemble" in one.config else " --fold 0" for one in weights}
+    return "\n".join(f"python benchmarks/validate.py --model {name} --data DIR{fold}" for name, fold in folds.items())
 
 
 if __name__ == "__main__":
-    sys.exit(write_or_check({PAGE: page, README: readme}, __doc__))
+    curves = ROOT / "docs" / "pictures" / "training.svg"
+    sys.exit(write_or_check({PAGE: page, README: readme}, __doc__, draw=lambda: draw(list(bundled()), curves)))

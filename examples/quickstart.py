@@ -23,10 +23,9 @@ from pathlib import Path
 import numpy as np
 
 import saltzoo
-from saltzoo.cli.adapters import Prediction
 from saltzoo.cli.loading import load_model
 from saltzoo.cli.outputs import plan
-from saltzoo.cli.segmenting import Segmentation, segment_pictures
+from saltzoo.cli.segmenting import Prediction, Segmentation, segment_pictures
 from saltzoo.data import Tiles, read_tgs, stratified_folds, synthetic_tiles
 
 COUNT = 24

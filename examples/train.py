@@ -2,7 +2,7 @@
 
     python examples/train.py                                        # synthetic tiles, about two minutes on 2 cores
     python examples/train.py --recipe examples/recipes/saltnet_s.tgs.toml --data DIR --out runs/fold0
-    python examples/train.py --data DIR --model unet_resnet34_scse --epochs 40 --amp bf16 --out runs/mine
+    python examples/train.py --data DIR --model unet_resnet34_scse --epochs 40 --out runs/mine
     python examples/train.py --images PICTURES --masks MASKS --out runs/own       # your own pictures, cut into tiles
     python examples/train.py --images PICTURES --masks LABELS --classes 3 --ignore-index 255 --out runs/three
     torchrun --nproc-per-node 2 examples/train.py ...               # several processes (gloo on CPUs, nccl on GPUs)
@@ -65,7 +65,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch-size", type=int, help="tiles per step, over all processes")
     parser.add_argument("--lr", type=float, help="peak learning rate")
-    parser.add_argument("--amp", choices=["off", "bf16"])
+    parser.add_argument(
+        "--amp", choices=["auto", "off", "bf16"], help="auto: bf16 where the processor or GPU has it natively"
+    )
     parser.add_argument(
         "--fold",
         type=fold_or_all,

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from .models.cost import cost
     from .preprocess import Preprocess
     from .zoo import ModelSpec, WeightsSpec, is_model, list_models, register_model, register_weights
+    from .zoo.ensemble import Ensemble
     from .zoo.factory import create_model
     from .zoo.push import push_to_hub
     from .zoo.save import save_pretrained
 
 _MODULE_OF = {
+    "Ensemble": "zoo.ensemble",
     "ModelSpec": "zoo",
     "Preprocess": "preprocess",
     "SegOutput": "contracts",
@@ -40,6 +42,7 @@ _MODULE_OF = {
 _SUBPACKAGES = ("convert", "data", "draw", "inference", "layers", "losses", "metrics", "seismic", "training")
 
 __all__ = [
+    "Ensemble",
     "ModelSpec",
     "Preprocess",
     "SegOutput",

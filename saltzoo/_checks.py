@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 
 
 def check_counts(**counts: int | Sequence[int]) -> None:
@@ -72,7 +73,7 @@ def check_flags(**flags: bool) -> None:
 
 
 def check_finite(**numbers: float) -> None:
-    """Raise ValueError if any number is NaN or infinite.
+    """Raise TypeError if anything is not a number, and ValueError if a number is NaN or infinite.
 
     Example:
         >>> check_finite(gamma=float("nan"))
@@ -81,8 +82,24 @@ def check_finite(**numbers: float) -> None:
         ValueError: gamma must be a finite number, got nan
     """
     for name, number in numbers.items():
+        if not isinstance(number, Real):
+            raise TypeError(f"{name} must be a number, got {number!r}")
         if not math.isfinite(number):
             raise ValueError(f"{name} must be a finite number, got {number}")
+
+
+def check_ranges(**ranges: tuple[float, float]) -> None:
+    """Raise ValueError if any range (low, high) is not in order or not finite.
+
+    Example:
+        >>> check_ranges(contrast=(1.1, 0.9))
+        Traceback (most recent call last):
+        ...
+        ValueError: contrast must be a range (low, high) with low <= high, finite, got (1.1, 0.9)
+    """
+    for name, (low, high) in ranges.items():
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError(f"{name} must be a range (low, high) with low <= high, finite, got {(low, high)}")
 
 
 def check_fraction(**fractions: float) -> None:

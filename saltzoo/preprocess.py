@@ -162,6 +162,14 @@ class Preprocess:
                 f"expected floating-point images N {len(self.mean)} H W in 0..1, got {_shape(images)} {images.dtype}"
             )
         _check_values(images[:, : self.image_chans])
+        return self.normalise(images)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Normalise and pad a batch N in_chans H W whose values were checked before, as a call does.
+
+        Raises:
+            ValueError: if images are too small for padding by reflection.
+        """
         mean, std = _constants(self.mean, images), _constants(self.std, images)  # C 1 1
         top, bottom, left, right = self._margins(images.shape[-2], images.shape[-1])
         normalised = (images - mean) / std

@@ -54,6 +54,7 @@ OF_LABELS = ("ce_loss", "bootstrapped_ce", "lovasz_softmax")
 RECIPE = {
     "model": {"name": "saltnet_s", "training_options": {"deep_supervision": True}},
     "epochs": 2,
+    "amp": "off",
     "split": "coverage",
     "batch_size": 8,
     "folds": 2,

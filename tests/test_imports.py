@@ -29,7 +29,7 @@ MAY = {
     "models": {"encoders", "decoders", "heads", "layers"},
     "checkpoints": set(),
     "zoo": {"checkpoints", "models"},
-    "inference": set(),
+    "inference": {"metrics", "zoo"},
     "convert": {"checkpoints", "models", "zoo"},
     "training": {"checkpoints", "data", "draw", "inference", "layers", "losses", "metrics", "models", "zoo"},
     "cli": {"checkpoints", "data", "draw", "inference", "metrics", "models", "seismic", "training", "zoo"},
@@ -71,7 +71,7 @@ def importers_of(*libraries):
 def test_imports_are_found():
     assert ("saltzoo.contracts", "FeatureSpec") in set(imports_of(ROOT / "encoders" / "timm" / "encoder.py"))
     assert ("timm", None) in set(imports_of(ROOT / "encoders" / "timm" / "encoder.py"))
-    assert set(folders_imported(ROOT / "checkpoints" / "folder.py")) == {"_version", "preprocess"}
+    assert set(folders_imported(ROOT / "checkpoints" / "folder.py")) == {"_version", "checkpoints", "preprocess"}
     assert "contracts" in set(folders_imported(ROOT / "models" / "segmenter.py"))
 
 
@@ -100,6 +100,7 @@ def test_the_table_has_no_cycle():
 
 def test_each_heavy_library_is_imported_in_one_place():
     assert importers_of("timm") == {"encoders/timm/encoder.py", "encoders/timm/weights.py"}
+    assert importers_of("scipy") == {"inference/clean.py"}
     assert importers_of("safetensors") == {"checkpoints/folder.py"}
     assert importers_of("huggingface_hub") == {f"checkpoints/hub/{name}.py" for name in ("client", "fetch", "push")}
     assert importers_of("torchvision", "segmentation_models_pytorch", "pickle", "requests", "matplotlib") == set()
@@ -161,7 +162,20 @@ def test_other_names_raise_attribute_error(name):
 
 
 @pytest.mark.parametrize(
-    "package", ["layers", "losses", "metrics", "data", "encoders", "decoders", "heads", "models", "training", "seismic"]
+    "package",
+    [
+        "layers",
+        "losses",
+        "metrics",
+        "data",
+        "encoders",
+        "decoders",
+        "heads",
+        "inference",
+        "models",
+        "training",
+        "seismic",
+    ],
 )
 def test_every_name_of_a_package_exists(package):
     module = import_module(f"saltzoo.{package}")

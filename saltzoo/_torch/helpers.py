@@ -46,20 +46,23 @@ def valid_pixels(target: Tensor, ignore_index: int | None) -> Tensor | None:
     check_ignore_index(ignore_index)
     if ignore_index is None:
         return None
-    if not target.is_floating_point():
-        # Without this check torch wraps the number: -100 would ignore the value 156 of a uint8 target.
-        low, high = (0, 1) if target.dtype == torch.bool else _range(target.dtype)
-        if not low <= ignore_index <= high:
-            raise ValueError(
-                f"ignore_index={ignore_index} cannot occur in a target of {target.dtype}, which holds {low} to "
-                f"{high}. Give the target in a wider dtype, as in target.long(), or leave ignore_index at None."
-            )
+    # Without this check torch rounds or wraps the number: -100 would ignore the value 156 of a uint8 target.
+    if limit := _limit(target.dtype, ignore_index):
+        raise ValueError(
+            f"ignore_index={ignore_index} cannot occur in a target of {target.dtype}, which {limit}. "
+            "Give the target in a wider dtype, as in target.long(), or leave ignore_index at None."
+        )
     return target != ignore_index
 
 
-def _range(dtype: torch.dtype) -> tuple[int, int]:
-    info = torch.iinfo(dtype)
-    return info.min, info.max
+def _limit(dtype: torch.dtype, number: int) -> str:
+    """Return why a dtype does not hold a whole number, or an empty string if it does."""
+    if dtype.is_floating_point:
+        info = torch.finfo(dtype)
+        digits = abs(number) // (number & -number) if number else 0  # without the zeros at the end, in base 2
+        return "rounds it" if digits * info.eps >= 2 or abs(number) > info.max else ""
+    low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+    return "" if low <= number <= high else f"holds {low} to {high}"
 
 
 def device_name(device: torch.device) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _PLACE = "local-dir:PATH"
@@ -16,9 +16,46 @@ def model_card(config: Mapping[str, Any]) -> str:
         config: content of config.json. A metric's "dataset" is the name of its data on the Hub.
     """
     name = config["architecture"]
-    # One number for each image, of a network that reads one.
-    scalars = ", scalars=[0.0]" if config.get("preprocess", {}).get("scalar") else ""
-    metadata = [
+    lines = [
+        *_head(name, "A segmentation model of saltzoo.", config),
+        *_use("model", bool(config.get("preprocess", {}).get("scalar"))),
+        *_scores(config["metrics"]),
+    ]
+    for title, values in (("Model", config["model_args"]), ("Training", config["recipe"])):
+        lines += _table(title, values)
+    return "\n".join(lines)
+
+
+def ensemble_card(config: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> str:
+    """Return the card of an ensemble: its members with their scores and licences, and its own scores.
+
+    Args:
+        config: content of the ensemble's config.json.
+        members: content of each member's config.json.
+    """
+    parts = config["ensemble"]
+    kinds = {member["architecture"] for member in members}
+    name = f"ensemble of {len(members)} {kinds.pop() if len(kinds) == 1 else 'models'}"
+    how = {"mean": "averages their probabilities", "logit_mean": "averages their logits", "vote": "counts their votes"}
+    lines = [
+        *_head(name, f"An ensemble of saltzoo, which {how[parts['mode']]}.", config),
+        *_use("ensemble", bool(members[0].get("preprocess", {}).get("scalar"))),
+        *_scores(config["metrics"]),
+        "## Members",
+        "",
+        "| member | model | weight | licence | scores |",
+        "|---|---|---|---|---|",
+    ]
+    for place, weight, member in zip(parts["members"], parts["weights"], members, strict=True):
+        scores = "; ".join(f"{one['name']} {one['value']:.4f} ({conditions(one)})" for one in member["metrics"])
+        lines.append(f"| {place} | {member['architecture']} | {weight:g} | {member['license']} | {scores} |")
+    return "\n".join([*lines, "", *_table("Training", config["recipe"])])
+
+
+def _head(name: str, what: str, config: Mapping[str, Any]) -> list[str]:
+    """Return the metadata and the title."""
+    return [
+        "---",
         "library_name: saltzoo",
         "pipeline_tag: image-segmentation",
         f"license: {_yaml(config['license'])}",
@@ -26,38 +63,44 @@ def model_card(config: Mapping[str, Any]) -> str:
         *(f"- {tag}" for tag in ("saltzoo", "image-segmentation", "seismic", "pytorch")),
         *_datasets(config["metrics"]),
         *_model_index(name, config["metrics"]),
-    ]
-    lines = [
-        "---",
-        *metadata,
         "---",
         "",
         f"# {name}",
         "",
-        "A segmentation model of saltzoo.",
+        what,
         "",
+    ]
+
+
+def _use(variable: str, scalar: bool) -> list[str]:
+    # One number for each image, of a network that reads one.
+    scalars = ", scalars=[0.0]" if scalar else ""
+    return [
         "## Use",
         "",
         "```python",
         "import numpy as np",
         "import saltzoo",
         "",
-        f'model = saltzoo.create_model("{_PLACE}")',
+        f'{variable} = saltzoo.create_model("{_PLACE}")',
         "images = np.zeros((1, 101, 101), dtype=np.uint8)  # your gray tiles: (N, H, W), uint8",
-        f"probabilities = saltzoo.predict(model, images{scalars})  # (N, H, W), float32",
+        f"probabilities = saltzoo.predict({variable}, images{scalars})  # (N, H, W), float32",
         "```",
         "",
     ]
-    if config["metrics"]:
-        lines += ["## Scores", "", "| score | value | conditions |", "|---|---|---|"]
-        lines += [
-            f"| {metric['name']} | {metric['value']:.4f} | {conditions(metric)} |" for metric in config["metrics"]
-        ]
-        lines.append("")
-    for title, values in (("Model", config["model_args"]), ("Training", config["recipe"])):
-        if values:
-            lines += [f"## {title}", "", "```json", json.dumps(values, indent=2, ensure_ascii=False), "```", ""]
-    return "\n".join(lines)
+
+
+def _scores(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not metrics:
+        return []
+    rows = [f"| {metric['name']} | {metric['value']:.4f} | {conditions(metric)} |" for metric in metrics]
+    return ["## Scores", "", "| score | value | conditions |", "|---|---|---|", *rows, ""]
+
+
+def _table(title: str, values: Mapping[str, Any]) -> list[str]:
+    if not values:
+        return []
+    return [f"## {title}", "", "```json", json.dumps(values, indent=2, ensure_ascii=False), "```", ""]
 
 
 def conditions(metric: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, check: Callable[[Pa
 
     Args:
         folder: created if missing, with its parents.
-        files: content by name; the last is the one that makes the others valid.
+        files: content by name, which may be "FOLDER/NAME"; the last is the one that makes the others valid.
         check: function of the temporary folder that raises if the files cannot be read as they were meant.
 
     Raises:
@@ -31,6 +31,7 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, check: Callable[[Pa
         try:
             part.mkdir()
             for name, content in files.items():
+                (part / name).parent.mkdir(exist_ok=True)
                 with open(part / name, "wb") as file:
                     file.write(content)
                     file.flush()
@@ -41,6 +42,7 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, check: Callable[[Pa
                     raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
             if not (new and _renamed(part, folder)):
                 for name in files:
+                    (folder / name).parent.mkdir(exist_ok=True)
                     os.replace(part / name, folder / name)
         finally:
             shutil.rmtree(part, ignore_errors=True)

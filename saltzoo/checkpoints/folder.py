@@ -27,7 +27,9 @@ WEIGHTS = "model.safetensors"
 CARD = "README.md"
 _SHOWN = 8
 _NEEDED = {"architecture": str, "model_args": dict, "preprocess": dict}
+_NEEDED_OF_ENSEMBLE = {"ensemble": dict}
 _OPTIONAL = {"mask_only": bool, "labels": list, "license": str, "metrics": list, "recipe": dict}
+_NUMBERS = {"threshold": (int, float), "min_size": (int,)}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Suffixes of files that may hold pickled code."""
 
@@ -93,6 +95,10 @@ def read_checkpoint(config_file: Path, weights_file: Path, *, source: str) -> Ch
         ValueError: if the config is not of a saltzoo checkpoint.
     """
     config = read_config(config_file, source=source)
+    if "ensemble" in config:
+        raise ValueError(
+            f"{source} is an ensemble, and one model is needed here: give the folder of one of its members"
+        )
     with newer_explained(config, source):
         preprocess = Preprocess.from_dict(config["preprocess"])
     model_args = dict(config["model_args"])
@@ -120,15 +126,21 @@ def read_config(config_file: Path, *, source: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(config_file, f"is not JSON ({error})") from error
     with newer_explained(config, source):
-        if not isinstance(config, dict) or not all(isinstance(config.get(key), kind) for key, kind in _NEEDED.items()):
-            raise ValueError(f"{config_file} is not a saltzoo config: it needs {', '.join(_NEEDED)}")
+        needed = _NEEDED_OF_ENSEMBLE if isinstance(config, dict) and "ensemble" in config else _NEEDED
+        if not isinstance(config, dict) or not all(isinstance(config.get(key), kind) for key, kind in needed.items()):
+            raise ValueError(f"{config_file} is not a saltzoo config: it needs {', '.join(needed)}")
         wrong = [key for key, kind in _OPTIONAL.items() if not isinstance(config.get(key, kind()), kind)]
+        wrong += [key for key, kind in _NUMBERS.items() if not isinstance(config.get(key, 0), kind)]
         if wrong or not all(map(_is_metric, config.get("metrics", []))):
             raise ValueError(
                 f"{config_file} is not a saltzoo config: {', '.join(wrong) or 'metrics'} must be "
-                f"{_OPTIONAL[wrong[0]].__name__ if wrong else 'tables with a name and a number, value'}"
+                f"{_kind(wrong[0]) if wrong else 'tables with a name and a number, value'}"
             )
     return {"license": "other", "metrics": [], "recipe": {}, **config}
+
+
+def _kind(key: str) -> str:
+    return _OPTIONAL[key].__name__ if key in _OPTIONAL else "a number"
 
 
 def _is_metric(value: Any) -> bool:

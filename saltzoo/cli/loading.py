@@ -6,6 +6,7 @@ import click
 import torch
 
 from ..models import Segmenter
+from ..zoo.ensemble import Ensemble
 from ..zoo.factory import create_model
 
 DEVICES = ("cpu", "cuda", "mps")
@@ -41,7 +42,10 @@ def load_model(name: str, device: torch.device | None = None) -> Segmenter:
         OSError: if the weights are missing or cannot be reached.
     """
     model = create_model(name, pretrained=True)
-    classes = model.config.model_args.get("num_classes", 1) if model.config else 1
+    if isinstance(model, Ensemble):
+        classes = model.num_classes or 1
+    else:
+        classes = model.config.model_args.get("num_classes", 1) if model.config else 1
     if classes > 1:
         raise ValueError(f"{name} has {classes} classes: use a model with one class, salt")
     return model.to(device or torch.device("cpu"))

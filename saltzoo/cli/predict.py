@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 @batch_size_option
 @threshold_option
 @min_size_option
-@click.option("--clean", type=click.IntRange(0), metavar="PIXELS", help="Remove bodies and fill holes up to this size.")
+@click.option(
+    "--clean", type=click.IntRange(0), metavar="PIXELS", help="Remove patches and fill holes smaller than this."
+)
 @click.option("--overlay", is_flag=True, help="Also write NAME_overlay.png, with salt in orange.")
 @click.option(
     "--probabilities", type=click.Choice(["tif", "npy"]), help="Also write NAME_probability, 32-bit floating point."
@@ -108,8 +110,7 @@ def predict(
 
 def _how(options: dict[str, Any], *, overwrite: bool) -> Segmentation:
     """Return the options of a segmentation from those of the command line."""
-    from .adapters import Prediction
-    from .segmenting import Segmentation
+    from .segmenting import Prediction, Segmentation
 
     if options["normalize"] == "survey" and options["value_range"]:
         raise click.UsageError("--value-range is of gray levels: leave it out with --normalize survey")

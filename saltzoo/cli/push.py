@@ -25,12 +25,14 @@ def push(weights: str, *, repository: str, private: bool, revision: str | None, 
     folder = _folder_of(weights)
     from ..checkpoints.folder import WEIGHTS
     from ..checkpoints.hub import push_folder
+    from ..zoo.ensemble import Ensemble
     from ..zoo.factory import create_model
 
     model = create_model(f"local-dir:{folder}")  # a checkpoint that cannot be loaded is not published
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    megabytes = (folder / WEIGHTS).stat().st_size / 1e6
-    what = f"{folder}: {type(model).__name__ if model.config is None else model.config.architecture}"
+    megabytes = sum(file.stat().st_size for file in folder.rglob(WEIGHTS)) / 1e6
+    config = None if isinstance(model, Ensemble) else model.config
+    what = f"{folder}: {type(model).__name__ if config is None else config.architecture}"
     print(f"{what}, {parameters:,} parameters, {megabytes:.1f} MB")
     print(f"to {repository}@{revision or 'main'}")
     commit = push_folder(folder, repository, private=private, revision=revision, replace=replace)

@@ -5,21 +5,44 @@ from __future__ import annotations
 import errno
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..draw import overlay
+from ..inference import clean, predict_tiled
 from ..models import Segmenter
 from ..seismic import as_uint8, read_amplitudes, read_picture, write_mask, write_picture, write_probabilities
-from .adapters import Prediction, cleaned, defaults_of, probabilities_of
 from .outputs import Job
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FAILURES = (ValueError, TypeError, OSError, MemoryError, RuntimeError)
 """What one picture may raise: it cannot be read or written, or is too large for the memory of the device."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How probabilities are computed, in the words of `predict_tiled`.
+
+    Attributes:
+        tta: test-time augmentation.
+        tile: height and width of a tile; None for the model's.
+        overlap: fraction of a tile that its neighbour covers, too.
+        batch_size: tiles in a batch.
+        scale: factors (z, x) by which a picture is resized for the model.
+        polarity: 1, or -1 for pictures whose black is the training tiles' white.
+        normalize: "image" for gray levels, "survey" for amplitudes.
+    """
+
+    tta: str | None = None
+    tile: int | None = None
+    overlap: float = 0.5
+    batch_size: int = 16
+    scale: tuple[float, float] = (1.0, 1.0)
+    polarity: int = 1
+    normalize: str = "image"
 
 
 @dataclass(frozen=True)
@@ -64,7 +87,7 @@ def check_model(model: Segmenter, how: Prediction) -> None:
     """Raise ValueError if a model cannot segment pictures alone, or an option is wrong, which a small one shows."""
     if model.preprocess.scalar:
         raise ValueError("this model reads a number for each picture, such as its depth: use saltzoo.predict(scalars=)")
-    probabilities_of(model, np.random.default_rng(0).random((64, 64), dtype=np.float32), how)
+    predict_tiled(model, np.random.default_rng(0).random((64, 64), dtype=np.float32), **asdict(how))
 
 
 def segment_pictures(
@@ -127,11 +150,10 @@ def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, 
     told = [str(one.message) for one in caught]
     if (picture == picture[0, 0]).all():
         told.append(f"{job.picture} is constant, {picture[0, 0]:g} everywhere: its mask means nothing")
-    threshold, min_size = defaults_of(model)
-    threshold = threshold if how.threshold is None else how.threshold
-    min_size = min_size if how.min_size is None else how.min_size
-    probabilities = probabilities_of(model, picture, how.prediction)
-    mask = cleaned(probabilities > threshold, min_size=min_size, fill_holes=how.fill_holes)
+    threshold = model.threshold if how.threshold is None else how.threshold
+    min_size = model.min_size if how.min_size is None else how.min_size
+    probabilities = predict_tiled(model, picture, **asdict(how.prediction))
+    mask = clean(probabilities > threshold, min_size=min_size, fill_holes=how.fill_holes)
     for kind, file in reversed(job.files.items()):
         if kind == "probabilities":
             write_probabilities(file, probabilities, overwrite=how.overwrite)

@@ -59,8 +59,7 @@ def submit(
     """
     if os.path.lexists(out) and not overwrite:
         raise click.UsageError(f"{out} is there already: choose another --out, or replace it with --overwrite")
-    from ..data import read_tgs
-    from .adapters import write_submission
+    from ..data import read_tgs, write_submission
     from .loading import device_of, load_model
     from .tiles import TileMasks
 

@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data import Tiles
-from ..inference import predict
+from ..inference import clean, predict
 from ..models import Segmenter
-from .adapters import cleaned, defaults_of
 from .progress import bar
 
 _CHUNK = 512
@@ -35,11 +34,10 @@ class TileMasks:
         min_size: int | None = None,
         batch_size: int = 16,
     ) -> None:
-        own_threshold, own_min_size = defaults_of(model)
         self.model = model
         self.tta = tta
-        self.threshold = own_threshold if threshold is None else threshold
-        self.min_size = own_min_size if min_size is None else min_size
+        self.threshold = model.threshold if threshold is None else threshold
+        self.min_size = model.min_size if min_size is None else min_size
         self.batch_size = batch_size
 
     def of(self, tiles: Tiles, *, quiet: bool = False) -> npt.NDArray[np.bool_]:
@@ -55,6 +53,5 @@ class TileMasks:
             probabilities = predict(
                 self.model, tiles.images[part], scalars=depths, tta=self.tta, batch_size=self.batch_size
             )
-            for position, one in enumerate(probabilities > self.threshold, first):
-                masks[position] = cleaned(one, min_size=self.min_size, fill_holes=0)
+            masks[part] = clean(probabilities > self.threshold, min_size=self.min_size)
         return masks

@@ -8,6 +8,7 @@ from .mosaic import Mosaics, assemble, mosaic_picture
 from .neighbours import NeighbourPairs, find_neighbours
 from .rle import rle_decode, rle_encode
 from .submission import write_submission
+from .survey_augment import SurveyAugment
 from .synthetic import synthetic_tile, synthetic_tiles
 from .tgs import read_tgs
 from .tiles import Tiles
@@ -16,6 +17,7 @@ __all__ = [
     "Augment",
     "Mosaics",
     "NeighbourPairs",
+    "SurveyAugment",
     "Tiles",
     "assemble",
     "carry_masks",

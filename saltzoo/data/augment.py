@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._checks import check_counts, check_finite, check_ignore_index
+from .._checks import check_counts, check_finite, check_ignore_index, check_ranges
 from .._config import NonNegative, Positive, Probability, check_limits, check_type, keys_of
 from .._torch import is_readable, rounding, valid_pixels
 
@@ -66,9 +65,7 @@ class Augment:
             check_type(key.hint, getattr(self, name), name)
         check_limits(self)
         check_finite(shift=self.shift, shear=self.shear, rotate=self.rotate, brightness=self.brightness)
-        for name, (low, high) in {"x_scale": self.x_scale, "y_scale": self.y_scale, "contrast": self.contrast}.items():
-            if not low <= high < math.inf:
-                raise ValueError(f"{name} must be a range (low, high) with low <= high, finite, got {(low, high)}")
+        check_ranges(x_scale=self.x_scale, y_scale=self.y_scale, contrast=self.contrast)
 
     def __call__(
         self,
@@ -100,7 +97,7 @@ class Augment:
             ValueError: if a shape, dtype or device does not fit; if `ignore_index` is a class, or cannot occur in the
                 masks; on a CPU, if an image is not in 0..1, or a mask holds another value.
         """
-        _check(images, masks)
+        check_batch(images, masks)
         known = _check_values(images, masks, ignore_index, num_classes)
         several = num_classes > 1
         tiles = images if images.ndim == 4 else images.unsqueeze(1)  # N C H W
@@ -132,7 +129,7 @@ class Augment:
             tiles = torch.where(_each(draws[9] < self.photometric), lit, tiles)
         # Tiles that were only warped need this too: interpolation weights may sum to slightly more than 1.
         tiles = tiles.clamp(0, 1).to(images.dtype)
-        if not is_readable(images):
+        if not _can_be_checked(images, masks):
             tiles = tiles.masked_fill(_each(_are_wrong(images, masks, known, num_classes)), torch.nan)
         return tiles.reshape(images.shape), mask
 
@@ -183,7 +180,8 @@ def _each(value: Tensor) -> Tensor:
     return value[:, None, None, None]  # N 1 1 1
 
 
-def _check(images: Tensor, masks: Tensor) -> None:
+def check_batch(images: Tensor, masks: Tensor) -> None:
+    """Raise ValueError if images and masks are no batch of tiles: shapes, dtype of the images and devices."""
     if images.ndim not in (3, 4) or not images.is_floating_point():
         raise ValueError(
             "images must be N C H W or N H W, floating point in 0..1, "
@@ -212,7 +210,7 @@ def _check_values(images: Tensor, masks: Tensor, ignore_index: int | None, num_c
             "ignore_index if a value marks unknown pixels"
         )
     known = None if ignore_index is None else valid_pixels(masks, ignore_index)
-    if is_readable(images) and images.numel() and _are_wrong(images, masks, known, num_classes).any():
+    if _can_be_checked(images, masks) and images.numel() and _are_wrong(images, masks, known, num_classes).any():
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):
             raise ValueError(f"images must be in 0..1, got {low:g} to {high:g}: divide by their full scale, or clip")
@@ -224,6 +222,10 @@ def _check_values(images: Tensor, masks: Tensor, ignore_index: int | None, num_c
             "pixels"
         )
     return known
+
+
+def _can_be_checked(images: Tensor, masks: Tensor) -> bool:
+    return is_readable(images) and is_readable(masks)
 
 
 def _are_wrong(images: Tensor, masks: Tensor, known: Tensor | None, num_classes: int) -> Tensor:

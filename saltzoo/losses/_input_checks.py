@@ -34,23 +34,38 @@ def check_pixels(logits: Tensor, target: Tensor) -> None:
         )
 
 
-def check_values(target: Tensor, high: int, hint: str) -> None:
-    """Raise ValueError if a value is below 0, or above `high` by more than rounding, where values can be read."""
-    if target.dtype == torch.bool or target.numel() == 0 or not is_readable(target):
-        return
+def check_values(target: Tensor, high: int, hint: str) -> Tensor | None:
+    """Raise ValueError if a value is below 0, or above `high` by more than rounding.
+
+    Where values cannot be read, return where the target is wrong, bool in its shape, and otherwise None.
+    """
+    if target.dtype == torch.bool or target.numel() == 0:
+        return None
+    high_or_rounded = high + rounding(target.dtype)
+    if not is_readable(target):
+        return ~((target >= 0) & (target <= high_or_rounded))  # NaN is wrong too
     least, most = (bound.item() for bound in target.detach().aminmax())
-    if not (least >= 0 and most <= high + rounding(target.dtype)):  # NaN fails too
+    if not (least >= 0 and most <= high_or_rounded):
         raise ValueError(f"target must be 0 to {high}, got {least:.7g} to {most:.7g}: {hint}")
+    return None
 
 
-def check_sums(shares: Tensor, valid: Tensor | None) -> None:
-    """Raise ValueError if probabilities N C H W do not sum to 1 at a valid pixel, where values can be read."""
-    if shares.numel() == 0 or not is_readable(shares):
-        return
+def check_sums(shares: Tensor, valid: Tensor | None) -> Tensor | None:
+    """Raise ValueError if probabilities N C H W do not sum to 1 at a valid pixel.
+
+    Where values cannot be read, return where they do not, N H W bool, and otherwise None.
+    """
+    if shares.numel() == 0:
+        return None
     sums = shares.detach().sum(1)
-    least, most = (bound.item() for bound in (sums if valid is None else sums.where(valid, 1)).aminmax())
-    if least < 0.99 or most > 1.01:  # half precision rounds them
+    sums = sums if valid is None else sums.where(valid, 1)
+    low, high = 0.99, 1.01  # half precision rounds them
+    if not is_readable(shares):
+        return ~((sums >= low) & (sums <= high))
+    least, most = (bound.item() for bound in sums.aminmax())
+    if least < low or most > high:
         raise ValueError(
             f"target must hold probabilities that sum to 1 at each pixel, got sums of {least:.4g} to {most:.4g}: "
             f"divide them by target.sum(1, keepdim=True), or use a loss of masks, such as bce_loss"
         )
+    return None

@@ -3,6 +3,8 @@
 - binary: logits (N, 1, H, W) or (N, H, W), and a mask in either shape;
 - multilabel: logits (N, C, H, W) and masks (N, C, H, W), each channel a separate binary problem;
 - multiclass: logits (N, C, H, W) and labels (N, H, W).
+
+Where values can be read, a target out of range is an error. Elsewhere its logits become NaN, and so does the loss.
 """
 
 from __future__ import annotations
@@ -110,7 +112,9 @@ def mask_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) -> 
     if valid is not None:
         # Otherwise a NaN at an ignored pixel would reach the loss or the gradient.
         logits, target = logits.masked_fill(~valid, 0), target.masked_fill(~valid, 0)
-    check_values(target, 1, "give 0 and 1, or probabilities of salt between them, as in target > 0")
+    wrong = check_values(target, 1, "give 0 and 1, or probabilities of salt between them, as in target > 0")
+    if wrong is not None:
+        logits, target = _poisoned(logits, wrong), target.masked_fill(wrong, 0)
     return MaskInputs(_exact(logits), target, valid)
 
 
@@ -147,9 +151,11 @@ def label_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) ->
     if valid is not None:
         logits, labels = logits.masked_fill(~valid[:, None], 0), labels.masked_fill(~valid, 0)
     classes = logits.shape[1]
-    check_values(
+    wrong = check_values(
         labels, classes - 1, f"the logits have {classes} classes: give the other label as ignore_index, or relabel"
     )
+    if wrong is not None:
+        logits, labels = _poisoned(logits, wrong[:, None]), labels.masked_fill(wrong, 0)
     return LabelInputs(_exact(logits), labels, valid)
 
 
@@ -168,9 +174,12 @@ def class_inputs(logits: Tensor, target: Tensor, *, ignore_index: int | None) ->
     if valid is not None:
         valid = valid.any(1)
         logits, target = logits.masked_fill(~valid[:, None], 0), target.masked_fill(~valid[:, None], 0)
-    check_values(target, 1, "give the probability of each class, or labels N H W")
+    wrong = check_values(target, 1, "give the probability of each class, or labels N H W")
     shares = target.to(logits.dtype)
-    check_sums(shares, valid)
+    sums_wrong = check_sums(shares, valid)
+    if sums_wrong is not None:
+        wrong = sums_wrong if wrong is None else sums_wrong | wrong.any(1)
+        logits = _poisoned(logits, wrong[:, None])
     return ShareInputs(logits, shares, valid)
 
 
@@ -195,7 +204,7 @@ def one_hot(labels: Tensor, classes: int, *, dtype: torch.dtype) -> Tensor:
     """Return one mask a class, N C H W, for labels N H W."""
     shape = (*labels.shape[:1], classes, *labels.shape[1:])
     masks = labels.new_zeros(shape, dtype=dtype)
-    if is_batched(labels):  # torch.vmap has no fast form in place
+    if is_batched(labels) or torch.compiler.is_compiling():  # torch.vmap has no fast form in place
         return masks.scatter(1, labels[:, None], 1)
     return masks.scatter_(1, labels[:, None], 1)
 
@@ -209,6 +218,11 @@ def _without_channel(name: str, tensor: Tensor) -> Tensor:
         f"{name} must be (N, 1, H, W) or (N, H, W), or (N, C, H, W) like its counterpart, got {tuple(tensor.shape)}: "
         f"select the channel of salt, as in {name}[:, 1:2], or add the batch axis, as in {name}[None]"
     )
+
+
+def _poisoned(logits: Tensor, wrong: Tensor) -> Tensor:
+    """Return NaN in place of logits where the target is wrong, which the host would have to wait to see."""
+    return logits.masked_fill(wrong, torch.nan)
 
 
 def _exact(logits: Tensor) -> Tensor:

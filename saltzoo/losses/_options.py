@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from .._checks import check_choice, check_ignore_index
+from .._checks import check_choice, check_finite, check_ignore_index
 
 Reduction = Literal["mean", "sum", "none"]
 REDUCTIONS = get_args(Reduction)
@@ -24,7 +24,8 @@ def check_common(ignore_index: int | None, reduction: Reduction) -> None:
 
 
 def check_smoothing(label_smoothing: float) -> None:
-    """Raise ValueError unless `label_smoothing` is 0 to 1."""
+    """Raise TypeError unless `label_smoothing` is a number, and ValueError unless it is 0 to 1."""
+    check_finite(label_smoothing=label_smoothing)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be 0 to 1, got {label_smoothing}")
 

@@ -107,7 +107,7 @@ def overlap_of(
         right = torch.where(is_empty, (pixels - predicted).clamp(min=0) + smooth, right)
         wrong = torch.where(is_empty, predicted, wrong)
     elif empty == "skip":
-        counted = ~is_empty
+        counted = ~is_empty | predicted.isnan()  # NaN marks a wrong target, and an image of such must not be skipped
     # If right and wrong are both 0 the loss is 0; the clamp avoids 0/0.
     loss = torch.log1p(wrong / right) if log else wrong / (right + wrong).clamp(min=torch.finfo(right.dtype).tiny)
     if counted is not None:

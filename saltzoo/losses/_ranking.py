@@ -54,6 +54,6 @@ def jaccard_steps(mask: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
 @torch.no_grad()
 def in_pixel_order(steps: Tensor, order: Tensor) -> Tensor:
     """Return values (M, P), given in the order of ranks, in pixel order."""
-    if is_batched(order):  # torch.vmap has no fast form in place
+    if is_batched(order) or torch.compiler.is_compiling():  # torch.vmap has no fast form in place
         return torch.empty_like(steps).scatter(1, order, steps)
     return torch.empty_like(steps).scatter_(1, order, steps)

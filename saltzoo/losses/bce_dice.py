@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_finite, check_flags
-from ._inputs import mask_inputs
+from .._checks import check_class_subset, check_finite, check_flags
+from ._classes import chosen
+from ._inputs import MaskInputs, mask_inputs
 from ._options import Reduction, shown_options
 from ._overlap import DICE, Empty, check_overlap_options, overlap_of
 from ._reduce import by_image
@@ -21,6 +24,7 @@ def bce_dice_loss(
     smooth: float = 1.0,
     per_image: bool = True,
     empty: Empty = "mean",
+    classes: Sequence[int] | None = None,
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -36,10 +40,11 @@ def bce_dice_loss(
         smooth: smoothing of the Dice loss, in pixels.
         per_image: whether the Dice loss is computed for each image; otherwise once for the batch.
         empty: treatment of empty masks in the Dice loss. A mask left out by "skip" still counts in the cross-entropy.
+        classes: channels that count, a list such as [1, 2]; None for all. The others get no gradient.
         ignore_index: target value of pixels that are left out.
-        reduction: "none" gives (M,) for masks and (M, C) for several channels: the mean cross-entropy over an image's
-            valid pixels plus its Dice loss, where M is N, or 1 if not `per_image`. "sum" adds these. "mean" is the
-            cross-entropy's mean over valid pixels plus the Dice loss's mean over images.
+        reduction: "none" gives (M,) for masks and (M, C) for several channels, of which C count: the mean cross-entropy
+            over an image's valid pixels plus its Dice loss, where M is N, or 1 if not `per_image`. "sum" adds these.
+            "mean" is the cross-entropy's mean over valid pixels plus the Dice loss's mean over images.
 
     Returns:
         A scalar, (M,) or (M, C). A batch in which nothing counts gives 0 with gradient 0.
@@ -54,12 +59,19 @@ def bce_dice_loss(
         1.0265
     """
     check_flags(per_image=per_image)
-    _check_options(dice_weight, smooth, empty, ignore_index, reduction)
+    _check_options(dice_weight, smooth, empty, classes, ignore_index, reduction)
     inputs = mask_inputs(logits, target, ignore_index=ignore_index)
     images: Reduction = "mean" if reduction == "mean" else "none"
     dice = overlap_of(
-        inputs.as_channels(), DICE, smooth=smooth, per_image=per_image, empty=empty, reduction=images
+        inputs.as_channels(),
+        DICE,
+        smooth=smooth,
+        per_image=per_image,
+        empty=empty,
+        classes=classes,
+        reduction=images,
     )  # scalar, M or M C
+    inputs = _chosen(inputs, classes)
     if reduction == "mean":
         return bce_of(inputs, reduction="mean") + dice_weight * dice
     pixels = bce_of(inputs, reduction="none")  # N H W or N C H W
@@ -69,10 +81,26 @@ def bce_dice_loss(
     return losses if reduction == "none" else losses.sum()
 
 
+def _chosen(inputs: MaskInputs, classes: Sequence[int] | None) -> MaskInputs:
+    """Return the inputs of some channels, or of all."""
+    logits, target, valid = inputs
+    if logits.ndim == 3 or classes is None:
+        return inputs
+    return MaskInputs(
+        chosen(logits, classes), chosen(target, classes), None if valid is None else chosen(valid, classes)
+    )
+
+
 def _check_options(
-    dice_weight: float, smooth: float, empty: Empty, ignore_index: int | None, reduction: Reduction
+    dice_weight: float,
+    smooth: float,
+    empty: Empty,
+    classes: Sequence[int] | None,
+    ignore_index: int | None,
+    reduction: Reduction,
 ) -> None:
     check_overlap_options(smooth=smooth, log=False, empty=empty, ignore_index=ignore_index, reduction=reduction)
+    check_class_subset(classes)
     check_finite(dice_weight=dice_weight)
 
 
@@ -86,16 +114,18 @@ class BCEDiceLoss(nn.Module):
         smooth: float = 1.0,
         per_image: bool = True,
         empty: Empty = "mean",
+        classes: Sequence[int] | None = None,
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         check_flags(per_image=per_image)
-        _check_options(dice_weight, smooth, empty, ignore_index, reduction)
+        _check_options(dice_weight, smooth, empty, classes, ignore_index, reduction)
         self.dice_weight = dice_weight
         self.smooth = smooth
         self.per_image = per_image
         self.empty: Empty = empty
+        self.classes = classes
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
 
@@ -108,6 +138,7 @@ class BCEDiceLoss(nn.Module):
             smooth=self.smooth,
             per_image=self.per_image,
             empty=self.empty,
+            classes=self.classes,
             ignore_index=self.ignore_index,
             reduction=self.reduction,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .._checks import check_finite
 from ._inputs import label_inputs, mask_inputs
 from ._options import Reduction, check_common, shown_options
 from ._reduce import by_image, reduce_images
@@ -95,6 +96,7 @@ def bootstrapped_ce(
 
 def _check_options(k: float, ignore_index: int | None, reduction: Reduction) -> None:
     check_common(ignore_index, reduction)
+    check_finite(k=k)
     if not (0 < k < 1 or (isinstance(k, int) and k >= 1)):
         raise ValueError(
             f"k must be a whole number of pixels, such as {FRRN_K}, or a share above 0 and below 1, got {k!r}"

@@ -66,14 +66,28 @@ def ce_of(
     """Return the cross-entropy of inputs that are checked already."""
     logits, target, valid = inputs
     table = None if weight is None else by_class("weight", weight, logits.shape[1], logits)
-    if valid is None and table is None and logits.numel() > 0:
-        return F.cross_entropy(logits, target, label_smoothing=label_smoothing, reduction=reduction)
-    loss = F.cross_entropy(logits, target, weight=table, label_smoothing=label_smoothing, reduction="none")
+    if label_smoothing == 0 and valid is None and table is None and logits.numel() > 0:
+        return F.cross_entropy(logits, target, reduction=reduction)
+    if isinstance(inputs, ShareInputs):
+        target = (1 - label_smoothing) * target + label_smoothing / logits.shape[1]
+        loss = F.cross_entropy(logits, target, weight=table, reduction="none")
+    else:
+        loss = _smoothed(logits, target, table, label_smoothing)
     if valid is not None:
         loss = loss.masked_fill(~valid, 0)
     if table is None or isinstance(inputs, ShareInputs) or reduction != "mean":
         return reduce_pixels(loss, valid, reduction)
     return loss.sum() / total_weight(table[target], valid)
+
+
+def _smoothed(logits: Tensor, labels: Tensor, table: Tensor | None, label_smoothing: float) -> Tensor:
+    """Return the smoothed cross-entropy of each pixel, N H W. torch's own fails under torch.vmap over the labels."""
+    loss = F.cross_entropy(logits, labels, weight=table, reduction="none")
+    if label_smoothing == 0:
+        return loss
+    logs = logits.log_softmax(1)  # N C H W
+    even = -(logs if table is None else logs * table[:, None, None]).mean(1)
+    return (1 - label_smoothing) * loss + label_smoothing * even
 
 
 def _check_options(

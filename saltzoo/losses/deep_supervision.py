@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from ..contracts import SegOutput
 from ._inputs import AnyInputs, any_inputs
 from ._options import shown_options
 from ._reduce import reduce_pixels
+from ._weights import Weights
 
 
 class DeepSupervisionLoss(nn.Module):
@@ -38,8 +40,8 @@ class DeepSupervisionLoss(nn.Module):
             are.
 
     Raises:
-        TypeError: if `loss` is not callable, or is a class.
-        ValueError: if a weight is not finite.
+        TypeError: if `loss` is not callable, or is a class; if a weight is not a number, now or when it is set later.
+        ValueError: if a weight is not finite, now or when it is set later.
 
     Shape:
         A SegOutput with logits N K H W, and a target N H W, N 1 H W or N K H W, as `loss` takes it -> a scalar.
@@ -67,15 +69,20 @@ class DeepSupervisionLoss(nn.Module):
         if isinstance(loss, type) or not callable(loss):
             raise TypeError(f"loss must be a function or an instance of a module, as in BCELoss(), got {loss!r}")
         check_flags(skip_empty=skip_empty)
-        weights = {"image_weight": image_weight, "auxiliary_weight": auxiliary_weight}
-        several = map_weight if isinstance(map_weight, Sequence) else [map_weight]
-        check_finite(**weights, **{f"map_weight[{i}]": weight for i, weight in enumerate(several)})
         self.loss = loss
         self.map_weight = map_weight
         self.image_weight = image_weight
         self.auxiliary_weight = auxiliary_weight
         self.skip_empty = skip_empty
         self.ignore_index = ignore_index
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; weights are checked."""
+        if name == "map_weight" and isinstance(value, Sequence):
+            value = Weights(name, value)
+        elif name in ("map_weight", "image_weight", "auxiliary_weight"):
+            check_finite(**{name: value})
+        super().__setattr__(name, value)
 
     def forward(self, output: Tensor | SegOutput, target: Tensor) -> Tensor:
         """Return the weighted sum.

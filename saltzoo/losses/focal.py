@@ -94,8 +94,10 @@ def _check_options(
     check_finite(gamma=gamma)
     if gamma < 0:
         raise ValueError(f"gamma must be 0 or more, got {gamma}")
-    if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be 0 to 1, or None, got {alpha}")
+    if alpha is not None:
+        check_finite(alpha=alpha)
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be 0 to 1, or None, got {alpha}")
 
 
 def _focal_of_masks(logits: Tensor, masks: Tensor, gamma: float, alpha: float | None) -> Tensor:

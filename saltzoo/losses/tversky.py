@@ -86,9 +86,9 @@ def _check_options(
     alpha: float, beta: float, smooth: float, log: bool, empty: Empty, ignore_index: int | None, reduction: Reduction
 ) -> None:
     check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+    check_finite(alpha=alpha, beta=beta)
     if not (alpha > 0 and beta > 0):
         raise ValueError(f"alpha and beta must be above 0, got {alpha} and {beta}")
-    check_finite(alpha=alpha, beta=beta)
 
 
 class TverskyLoss(nn.Module):

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_finite
-from ._options import shown_options
+from ._weights import Weights
 
 
 class WeightedSum(nn.Module):
     """Sum of weights[i] * losses[i](logits, target).
 
-    `weights` is a list of numbers that may be changed between steps, as in `loss.weights[0] = 0.5`. A loss whose weight
-    is 0 is not computed. Weights are settings, not part of the state_dict.
+    `weights` is a list of numbers that may be changed between steps, as in `loss.weights[0] = 0.5`, and is checked when
+    it is. A loss whose weight is 0 is not computed. Weights are settings, not part of the state_dict.
 
     Args:
         losses: modules called as loss(logits, target), all with the same reduction.
         weights: finite numbers, one for each loss.
 
     Raises:
-        TypeError: if a loss is not a module.
+        TypeError: if a loss is not a module, or `weights` is not a list of numbers.
         ValueError: if there is no loss, the number of weights differs or a weight is not finite; when called, if the
             losses have different shapes.
 
@@ -37,6 +37,8 @@ class WeightedSum(nn.Module):
         0.3466
     """
 
+    weights: MutableSequence[float]
+
     def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
         super().__init__()
         for loss in losses:
@@ -44,14 +46,19 @@ class WeightedSum(nn.Module):
                 raise TypeError(
                     f"losses must be modules, got {loss!r}: give an instance, as in WeightedSum([BCELoss()], [1.0])"
                 )
-        if not losses or len(losses) != len(weights):
-            raise ValueError(
-                f"losses and weights must be of the same length, 1 or more, got {len(losses)} losses and "
-                f"{len(weights)} weights: give one weight for each loss"
-            )
-        check_finite(**{f"weights[{i}]": weight for i, weight in enumerate(weights)})
         self.losses = nn.ModuleList(losses)
-        self.weights = list(weights)
+        self.weights = Weights("weights", weights)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; weights are checked."""
+        if name == "weights":
+            value = Weights(name, value)
+            if not self.losses or len(value) != len(self.losses):
+                raise ValueError(
+                    f"losses and weights must be of the same length, 1 or more, got {len(self.losses)} losses and "
+                    f"{len(value)} weights: give one weight for each loss"
+                )
+        super().__setattr__(name, value)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the sum in the shape of the losses, or a scalar 0 if all weights are 0."""
@@ -72,4 +79,4 @@ class WeightedSum(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the weights, for print."""
-        return shown_options(self)
+        return f"weights={self.weights}"

@@ -105,6 +105,16 @@ class Accumulator:
             raise self._nothing_seen()
         return self._state.cpu()
 
+    def _check_seen(self, pixels: Tensor) -> None:
+        """Raise ValueError if the numbers of valid pixels are 0, or tell that a label is out of range."""
+        if (pixels < 0).any():
+            raise ValueError(
+                f"labels given to {type(self).__name__} must be 0 to num_classes - 1, got others: raise num_classes, "
+                "or leave these pixels out with ignore_index; update(...) of masks on a CPU names the label"
+            )
+        if not pixels.any():
+            raise self._nothing_seen()
+
     def _nothing_seen(self) -> ValueError:
         name = type(self).__name__
         return ValueError(f"{name} has seen no image with a valid pixel: call update(...) before compute()")

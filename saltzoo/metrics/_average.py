@@ -9,7 +9,7 @@ from torch import Tensor
 from .._checks import check_choice, check_class_subset
 from ._accumulator import Accumulator
 from ._class_mean import ClassAverage, class_mean
-from ._counts import Counts, class_counts
+from ._counts import Counts, class_counts, nan_if_out_of_range
 from ._masks import Mask
 
 Average = Literal["micro", "per_image"]
@@ -99,10 +99,11 @@ def averaged(
     if average == "micro":
         ratios, support = ratios.over_images(), None if support is None else support.sum(0)
     ratios = ratios.of_classes(class_average).scored(empty)
-    scores = ratios.numerator / ratios.denominator  # 0/0 is NaN
+    scores = (ratios.numerator / ratios.denominator).masked_fill(ratios.valid < 0, torch.nan)  # 0/0 is NaN
     if reduction == "none":
         return scores.squeeze(-1)
-    return class_mean(scores, support if class_average == "weighted" else None).nanmean()
+    mean = class_mean(scores, support if class_average == "weighted" else None).nanmean()
+    return nan_if_out_of_range(mean, ratios.valid)
 
 
 def fixed_point(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -166,12 +167,11 @@ class AverageAccumulator(Accumulator):
         """Return the mean score of all images, 0 to 1; NaN if there is nothing to score in any of them.
 
         Raises:
-            ValueError: if there was no valid pixel.
+            ValueError: if there was no valid pixel, or a label was out of range.
         """
         weighted = self.average == "micro" and self.class_average == "weighted"
         sums = self._sums().view(4 if weighted else 3, -1)
-        if not sums[2].any():
-            raise self._nothing_seen()
+        self._check_seen(sums[2])
         if self.average == "per_image":
             total, images, _ = sums.flatten().tolist()
             return float(total / (ONE * images)) if images else float("nan")

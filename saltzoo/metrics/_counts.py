@@ -16,7 +16,10 @@ PART = 1 << 20
 
 
 class Counts(NamedTuple):
-    """Numbers of valid pixels of each class in each image, int64 (N, K) each."""
+    """Numbers of valid pixels of each class in each image, int64 (N, K) each.
+
+    If a label is out of range where values cannot be read, `valid` is negative, and the others are arbitrary.
+    """
 
     intersection: Tensor
     pred: Tensor
@@ -36,7 +39,7 @@ class Counts(NamedTuple):
         """Return no pixel of a class in the images whose truth does not have it, if `empty` is "present"."""
         if empty != "present":
             return self
-        there = self.target > 0
+        there = (self.target > 0) | (self.valid < 0)
         return Counts(*(part * there for part in self))
 
 
@@ -66,13 +69,13 @@ def _all_counts(pred_masks: Mask, target_masks: Mask, num_classes: int | None, i
         return mask_counts(read_masks(pred_masks, target_masks, form="channels", ignore_index=ignore_index))
     labels = read_masks(pred_masks, target_masks, form="labels", ignore_index=ignore_index)
     matrices = confusion_counts(labels, num_classes)  # N C C
-    valid = matrices.sum((1, 2))[:, None].expand(-1, num_classes)
+    valid = matrices.sum((1, 2)).clamp(min=_on_device.OUT_OF_RANGE)[:, None].expand(-1, num_classes)
     return Counts(matrices.diagonal(dim1=1, dim2=2), matrices.sum(1), matrices.sum(2), valid)
 
 
 def mask_counts(masks: Masks) -> Counts:
     """Count masks (N, K, P), which have a pixel where they are above 0."""
-    count = _on_cpu.overlaps if on_cpu(masks.pred) else _on_device.overlaps
+    count = _on_cpu.overlaps if on_cpu(*masks) else _on_device.overlaps
     rows = (None if mask is None else mask.flatten(0, 1) for mask in masks)
     counts = in_parts(count, *rows).unflatten(0, masks.pred.shape[:2])
     return Counts(*counts.unbind(-1))
@@ -82,12 +85,18 @@ def confusion_counts(labels: Masks, num_classes: int) -> Tensor:
     """Return the confusion matrix of each image, (N, C, C): rows are the truth, columns the prediction.
 
     Raises:
-        ValueError: on a CPU, if the label of a valid pixel is not 0 to `num_classes` - 1.
+        ValueError: if the label of a valid pixel is not 0 to `num_classes` - 1, where values can be read. Elsewhere the
+            counts of that image are negative.
     """
-    count = _on_cpu.confusions if on_cpu(labels.pred) else _on_device.confusions
+    count = _on_cpu.confusions if on_cpu(*labels) else _on_device.confusions
     pred, target = labels.pred.squeeze(1), labels.target.squeeze(1)  # N P
     valid = None if labels.valid is None else labels.valid.squeeze(1)
     return count(pred, target, valid, num_classes).unflatten(1, (num_classes, num_classes))
+
+
+def nan_if_out_of_range(score: Tensor, valid: Tensor) -> Tensor:
+    """Return NaN in place of a score if the numbers of valid pixels tell that a label is out of range."""
+    return score.masked_fill((valid < 0).any(), torch.nan)
 
 
 def histogram(index: Tensor, bins: int) -> Tensor:
@@ -98,11 +107,11 @@ def histogram(index: Tensor, bins: int) -> Tensor:
 def in_parts(count: Callable[..., Tensor], *rows: Tensor | None) -> Tensor:
     """Apply `count` to the rows of tensors (M, P), a few rows at a time on a CPU, and concatenate the results."""
     first = next(row for row in rows if row is not None)
-    step = max(1, PART // first.shape[1] if on_cpu(first) else len(first))
+    step = max(1, PART // first.shape[1] if on_cpu(*rows) else len(first))
     starts = range(0, max(1, len(first)), step)  # no rows give an empty result
     return torch.cat([count(*(None if row is None else row[i : i + step] for row in rows)) for i in starts])
 
 
-def on_cpu(tensor: Tensor) -> bool:
-    """Return whether numpy can read the values: on a CPU, and neither compiled nor in torch.vmap."""
-    return is_readable(tensor)
+def on_cpu(*tensors: Tensor | None) -> bool:
+    """Return whether numpy can read the values of all: on a CPU, and neither compiled nor in torch.vmap."""
+    return all(tensor is None or is_readable(tensor) for tensor in tensors)

@@ -3,6 +3,12 @@
 import torch
 from torch import Tensor
 
+OUT_OF_RANGE = -(1 << 42)
+"""Count of an image with a label out of range. Its sum with the counts of other images stays negative.
+
+Only 2**42 pixels of other images, or 2**21 such images, would hide it.
+"""
+
 
 def overlaps(pred: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
     """Count pixels of masks (M, P) in both, in the prediction, in the truth, and valid ones; int64 (M, 4)."""
@@ -15,11 +21,21 @@ def overlaps(pred: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def confusions(pred: Tensor, target: Tensor, valid: Tensor | None, num_classes: int) -> Tensor:
-    """Count valid pixels of each pair of labels (M, P), the truth first and the prediction second; int64 (M, C C)."""
-    index = torch.add(pred.long(), target.long(), alpha=num_classes)
-    if valid is not None:  # ignored pixels go to an extra bin
-        index = index.masked_fill(~valid, num_classes**2)
-    return histogram(index, num_classes**2 + 1)[:, :-1]
+    """Count valid pixels of each pair of labels (M, P), the truth first and the prediction second; int64 (M, C C).
+
+    All counts of an image with a label out of range are OUT_OF_RANGE.
+    """
+    pred, target = pred.long(), target.long()
+    out = out_of_range(pred, target, valid, num_classes)
+    index = torch.add(pred, target, alpha=num_classes)
+    index = index.masked_fill(out if valid is None else out | ~valid, num_classes**2)  # an extra bin
+    return histogram(index, num_classes**2 + 1)[:, :-1].masked_fill(out.any(1, keepdim=True), OUT_OF_RANGE)
+
+
+def out_of_range(pred: Tensor, target: Tensor, valid: Tensor | None, num_classes: int) -> Tensor:
+    """Return the valid pixels at which a label, int64, is not 0 to `num_classes` - 1."""
+    out = (torch.minimum(pred, target) < 0) | (torch.maximum(pred, target) >= num_classes)
+    return out if valid is None else out & valid
 
 
 def histogram(index: Tensor, bins: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ._accumulator import Accumulator
 from ._average import ONE, Average, Empty, Reduction, check_options
 from ._class_mean import ClassAverage, class_mean
-from ._counts import Counts, class_counts
+from ._counts import Counts, class_counts, nan_if_out_of_range
 from ._masks import Mask
 
 Rate = Callable[[Counts], Tensor]
@@ -42,7 +42,7 @@ def rate_score(
     scores, support = _scores(rate, joint, counts, empty, class_average)
     if reduction == "none":
         return scores.squeeze(-1).float()
-    return class_mean(scores, support).nanmean().float()
+    return nan_if_out_of_range(class_mean(scores, support).nanmean().float(), counts.valid)
 
 
 class RateAccumulator(Accumulator):
@@ -100,11 +100,10 @@ class RateAccumulator(Accumulator):
         """Return the mean score of all images; NaN if there is nothing to score in any of them.
 
         Raises:
-            ValueError: if there was no valid pixel.
+            ValueError: if there was no valid pixel, or a label was out of range.
         """
         sums = self._sums()
-        if sums[-1] == 0:
-            raise self._nothing_seen()
+        self._check_seen(sums[-1])
         if self.average == "per_image":
             total, images, _ = sums.tolist()
             return float(total / (ONE * images)) if images else float("nan")
@@ -134,5 +133,5 @@ def _scores(
     scores = torch.where(scores.isnan(), ((found == pred) & (found == target)).to(dtype), scores)
     if empty != "perfect":
         scores = scores.masked_fill(pred + target == 0, torch.nan)
-    scores = scores.masked_fill(valid == 0, torch.nan)
+    scores = scores.masked_fill(valid <= 0, torch.nan)
     return scores, target if class_average == "weighted" else None

@@ -9,10 +9,10 @@ from torch import Tensor
 from .._checks import check_choice, check_class_subset
 from ._accumulator import Accumulator
 from ._average import Empty, Reduction, check_num_classes
-from ._counts import confusion_counts, on_cpu
+from ._counts import confusion_counts, nan_if_out_of_range
 from ._edges import distances_to, edges, mean_and_quantile
 from ._masks import Mask, Masks, read_masks
-from ._on_device import as_salt
+from ._on_device import OUT_OF_RANGE, as_salt
 
 Number = TypeVar("Number", Tensor, float)
 
@@ -53,7 +53,7 @@ def boundary_distance(
     Args:
         pred_masks: binary masks, channels or labels, see `iou_score`.
         target_masks: truth in the same form.
-        num_classes: number of classes C, if the masks hold labels 0 to C - 1.
+        num_classes: number of classes C, if the masks hold labels 0 to C - 1; others as in `iou_score`.
         classes: classes or channels that are measured, such as [1, 2] for all but the background; None for all.
         ignore_index: value of the truth at ignored pixels, which are like the outside of the image.
         empty: which classes of an image count: "perfect" for all; "skip" leaves out those that neither mask has,
@@ -77,7 +77,8 @@ def boundary_distance(
     both = _distances(pred_masks, target_masks, num_classes, classes, ignore_index, empty)
     if reduction == "none":
         return BoundaryDistances(*(part.squeeze(-1) for part in both[:2]))
-    return BoundaryDistances(*(part.nanmean(1).nanmean() for part in both[:2]))
+    *distances, seen = both
+    return BoundaryDistances(*(nan_if_out_of_range(part.nanmean(1).nanmean(), seen) for part in distances))
 
 
 class BoundaryDistance(Accumulator):
@@ -118,11 +119,11 @@ class BoundaryDistance(Accumulator):
         """Return the mean distances of all images; NaN if `empty` leaves out all of them.
 
         Raises:
-            ValueError: if there was no valid pixel.
+            ValueError: if there was no valid pixel, or a label was out of range.
         """
-        mean, hausdorff95, images, seen = self._sums().tolist()
-        if seen == 0:
-            raise self._nothing_seen()
+        sums = self._sums()
+        self._check_seen(sums[3])
+        mean, hausdorff95, images, _ = sums.tolist()
         if images == 0:
             return BoundaryDistances(float("nan"), float("nan"))
         return BoundaryDistances(mean / (UNIT * images), hausdorff95 / (UNIT * images))
@@ -143,8 +144,11 @@ def _distances(
     ignore_index: int | None,
     empty: Empty,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return both distances of each image and class, NaN where nothing counts, and its valid pixels; (N, K) each."""
-    pred, target, valid = _masks(pred_masks, target_masks, num_classes, ignore_index)
+    """Return both distances of each image and class, NaN where nothing counts, and its valid pixels; (N, K) each.
+
+    In an image with a label out of range distances are NaN and numbers of pixels negative.
+    """
+    (pred, target, valid), out = _masks(pred_masks, target_masks, num_classes, ignore_index)
     size = pred_masks.shape[-2:]
     valid = torch.ones_like(pred) if valid is None else valid
     check_class_subset(classes, pred.shape[1])
@@ -163,16 +167,21 @@ def _distances(
     corners = ((size[0] - 1) ** 2 + (size[1] - 1) ** 2) ** 0.5
     both = (x.masked_fill(~(has_a & has_b), 0).masked_fill(has_a ^ has_b, corners) for x in (mean, top))
     mean, top = (x.masked_fill(~counted, torch.nan).unflatten(0, shape) for x in both)
-    return mean, top, valid.sum(-1)
+    seen = valid.sum(-1)
+    if out is not None:
+        mean, top = (x.masked_fill(out[:, None], torch.nan) for x in (mean, top))
+        seen = seen.masked_fill(out[:, None], OUT_OF_RANGE)
+    return mean, top, seen
 
 
-def _masks(pred_masks: Mask, target_masks: Mask, num_classes: int | None, ignore_index: int | None) -> Masks:
-    """Return one bool mask a class, (N, K, P)."""
+def _masks(
+    pred_masks: Mask, target_masks: Mask, num_classes: int | None, ignore_index: int | None
+) -> tuple[Masks, Tensor | None]:
+    """Return one bool mask a class, (N, K, P), and for labels which images have one out of range, (N,)."""
     if num_classes is None:
         given = read_masks(pred_masks, target_masks, form="channels", ignore_index=ignore_index)
-        return Masks(as_salt(given.pred), as_salt(given.target), given.valid)
+        return Masks(as_salt(given.pred), as_salt(given.target), given.valid), None
     labels = read_masks(pred_masks, target_masks, form="labels", ignore_index=ignore_index)
-    if on_cpu(labels.pred):
-        confusion_counts(labels, num_classes)  # which checks the labels
+    out = confusion_counts(labels, num_classes)[:, 0, 0] < 0  # N
     pred, target = (torch.cat([mask.long() == c for c in range(num_classes)], 1) for mask in labels[:2])
-    return Masks(pred, target, None if labels.valid is None else labels.valid.expand(pred.shape))
+    return Masks(pred, target, None if labels.valid is None else labels.valid.expand(pred.shape)), out

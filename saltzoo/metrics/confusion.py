@@ -61,7 +61,10 @@ def confusion_scores(matrix: Tensor, *, classes: Sequence[int] | None = None) ->
     counts = matrix.double()
     total = counts.sum()
     if not (counts >= 0).all():
-        raise ValueError("a confusion matrix must hold counts, 0 or more, got negative numbers or NaN")
+        raise ValueError(
+            "a confusion matrix must hold counts, 0 or more, got negative numbers or NaN: `confusion_matrix` gives "
+            "them on a GPU for labels that are not 0 to num_classes - 1"
+        )
     if total == 0:
         raise ValueError(
             "a confusion matrix must hold at least one pixel, got none: count masks with valid pixels first"
@@ -87,8 +90,9 @@ def confusion_matrix(
     Args:
         pred_masks: labels (N, H, W), 0 to C - 1, bool or integer; a torch tensor or a numpy array.
         target_masks: truth in the same form.
-        num_classes: number of classes C. Labels out of range are an error on a CPU; on other devices they are not
-            checked, because the host would have to wait, and must be right.
+        num_classes: number of classes C. Labels out of range are an error on a CPU. Elsewhere, and under torch.compile
+            and torch.vmap, the host would have to wait to see them: all counts are negative, and `confusion_scores`
+            and `ConfusionMatrix.compute` raise the error.
         ignore_index: value of the truth at pixels that are left out.
 
     Returns:
@@ -143,9 +147,8 @@ class ConfusionMatrix(Accumulator):
         """Return the matrix of all pixels and its scores.
 
         Raises:
-            ValueError: if there was no valid pixel.
+            ValueError: if there was no valid pixel, or a label was out of range.
         """
         matrix = self._sums().view(self.num_classes, self.num_classes)
-        if not matrix.any():
-            raise self._nothing_seen()
+        self._check_seen(matrix)
         return confusion_scores(matrix, classes=self.classes)

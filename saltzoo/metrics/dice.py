@@ -35,7 +35,7 @@ def dice_score(
         target_masks: truth in the same form.
         average: "micro" or "per_image".
         class_average: mean over classes: "macro", "weighted" or "micro".
-        num_classes: number of classes C, if the masks hold labels 0 to C - 1.
+        num_classes: number of classes C, if the masks hold labels 0 to C - 1; others as in `iou_score`.
         classes: classes or channels that are scored; None for all.
         ignore_index: value of the truth at pixels that are left out.
         empty: score of a class that neither mask has: "perfect" is 1, "skip" leaves it out; "present" leaves out every

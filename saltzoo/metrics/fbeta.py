@@ -49,7 +49,7 @@ def fbeta_score(
         average: "micro" for the pixels of all images, "per_image" for the mean over images.
         class_average: mean over classes: "macro", "weighted" by the pixels of the truth, or "micro", the pixels of all
             classes.
-        num_classes: number of classes C, if the masks hold labels 0 to C - 1.
+        num_classes: number of classes C, if the masks hold labels 0 to C - 1; others as in `iou_score`.
         classes: classes or channels that are scored; None for all.
         ignore_index: value of the truth at pixels that are left out.
         empty: score of a class that neither mask has: "perfect" is 1, "skip" leaves it out; "present" leaves out every

@@ -45,7 +45,8 @@ def iou_score(
         class_average: "macro" for the mean over classes; "weighted" for the mean weighted by the pixels that the truth
             has of each class; "micro" for one ratio of the pixels of all classes.
         num_classes: number of classes C, if the masks hold labels 0 to C - 1. Labels out of range are an error on a
-            CPU; on other devices they are not checked, because the host would have to wait, and must be right.
+            CPU. Elsewhere, and under torch.compile and torch.vmap, the host would have to wait to see them: the score
+            of their image and the mean are NaN, and `compute` of the accumulator raises the error.
         classes: classes or channels that are scored, such as [1, 2] for all but the background; None for all.
         ignore_index: value of the truth at pixels that are left out; with channels, from their channel only.
         empty: "perfect", "skip" or "present", see above.

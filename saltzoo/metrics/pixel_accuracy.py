@@ -1,5 +1,7 @@
 """Share of pixels that are predicted correctly."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ._average import Average, AverageAccumulator, Ratios, Reduction, averaged, check_options
@@ -9,8 +11,8 @@ from ._masks import Mask
 
 def _accuracy(counts: Counts, *, labels: bool) -> Ratios:
     if labels:  # a pixel has one label, so all classes share one score
-        valid = counts.valid[:, :1]
-        return Ratios(counts.intersection.sum(1, keepdim=True), valid, valid)
+        right, pixels = (part.sum(1, keepdim=True) for part in (counts.intersection, counts.target))
+        return Ratios(right, pixels, counts.valid[:, :1])
     wrong = counts.pred + counts.target - 2 * counts.intersection
     return Ratios(counts.valid - wrong, counts.valid, counts.valid)
 
@@ -21,6 +23,7 @@ def pixel_accuracy(
     *,
     average: Average = "micro",
     num_classes: int | None = None,
+    classes: Sequence[int] | None = None,
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -35,13 +38,15 @@ def pixel_accuracy(
         target_masks: truth in the same form.
         average: "micro" for the accuracy over the pixels of all images, "per_image" for the mean over images. They
             differ only if pixels are ignored.
-        num_classes: number of classes C, if the masks hold labels 0 to C - 1.
+        num_classes: number of classes C, if the masks hold labels 0 to C - 1; others as in `iou_score`.
+        classes: channels that are scored; or labels, whose pixels are those where the truth is one of them; None for
+            all.
         ignore_index: value of the truth at pixels that are left out.
         reduction: "mean", or "none" for the scores before the mean.
 
     Returns:
         A float32 tensor in 0..1 on the masks' device. A scalar for "mean". For "none", () for "micro" and (N,) for
-        "per_image"; with channels (C,) and (N, C). A score without valid pixels is NaN and is left out of the mean.
+        "per_image"; with channels (K,) and (N, K). A score without valid pixels is NaN and is left out of the mean.
 
     Raises:
         TypeError: if masks are not bool or integer (threshold probabilities first), or neither tensor nor array.
@@ -53,8 +58,8 @@ def pixel_accuracy(
         >>> pixel_accuracy(torch.tensor([[[0, 2, 2, 2]]]), truth, num_classes=3, ignore_index=255)
         tensor(0.6667)
     """
-    check_options(average, num_classes, reduction=reduction)
-    counts = class_counts(pred_masks, target_masks, num_classes=num_classes, ignore_index=ignore_index)
+    check_options(average, num_classes, reduction=reduction, classes=classes)
+    counts = class_counts(pred_masks, target_masks, num_classes=num_classes, classes=classes, ignore_index=ignore_index)
     ratios = _accuracy(counts, labels=num_classes is not None)
     return averaged(ratios, average=average, empty="skip", reduction=reduction)
 
@@ -70,9 +75,16 @@ class PixelAccuracy(AverageAccumulator):
     """
 
     def __init__(
-        self, *, average: Average = "micro", num_classes: int | None = None, ignore_index: int | None = None
+        self,
+        *,
+        average: Average = "micro",
+        num_classes: int | None = None,
+        classes: Sequence[int] | None = None,
+        ignore_index: int | None = None,
     ) -> None:
-        super().__init__(average=average, num_classes=num_classes, ignore_index=ignore_index, empty="skip")
+        super().__init__(
+            average=average, num_classes=num_classes, classes=classes, ignore_index=ignore_index, empty="skip"
+        )
 
     def _ratios(self, counts: Counts) -> Ratios:
         return _accuracy(counts, labels=self.num_classes is not None)

@@ -14,7 +14,7 @@ from ._average import ONE, fixed_point
 from ._counts import histogram, in_parts, on_cpu
 from ._grid import area_grid, best_of, finer_grid, merged, threshold_grid
 from ._masks import Mask, read_probabilities
-from ._on_device import as_salt
+from ._on_device import OUT_OF_RANGE, as_salt
 from .salt_map import tenths
 
 Metric = Literal["salt_map", "iou", "dice"]
@@ -96,6 +96,8 @@ class ThresholdSearch(Accumulator):
         """
         sums = self._sums()
         images = sums[0]
+        if images < 0:
+            raise _beyond("others")
         if images == 0:
             raise self._nothing_seen()
         totals = sums[1:].view(len(self.min_areas), -1).T  # T A
@@ -105,27 +107,33 @@ class ThresholdSearch(Accumulator):
         return BestThreshold(*best, self.thresholds, self.min_areas, scores)
 
     def _scored(self, p: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
-        """Count valid images and sum their scores at each area and threshold; (1, 1 + A T)."""
+        """Count valid images and sum their scores at each area and threshold; (1, 1 + A T).
+
+        The count is negative if probabilities are out of range where values cannot be read.
+        """
+        if valid is not None:
+            p = p.masked_fill(~valid, 0)
+        out = _check_probabilities(p)
         score, one = _SCORES[self.metric]
         pred, both, truth, counted = self._counts(p, target, valid)
         scores = score(both, pred + truth - both).where(counted, 0)  # N T
         emptied = ((truth == 0) & counted) * one  # N 1, the score of an image whose mask is emptied
         sums = [torch.where(pred < area, emptied, scores).sum(0) for area in self.min_areas]
-        return torch.cat([counted.sum(0), *sums])[None]
+        images = counted.long() if out is None else counted.long().masked_fill(out, OUT_OF_RANGE)
+        return torch.cat([images.sum(0), *sums])[None]
 
     def _counts(self, p: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Count pixels above each threshold and salt among them, (N, T); all salt, and if the image counts, (N, 1)."""
         given, p = p.dtype, p.to(torch.promote_types(p.dtype, torch.float32))
         kind = as_salt(target).long()
         if valid is not None:
-            p, kind = p.masked_fill(~valid, 0), kind.masked_fill(~valid, 2)
-        _check_probabilities(p)
+            kind = kind.masked_fill(~valid, 2)
         # Rounded to the precision of the probabilities, as `p > threshold` rounds it. Non-blocking, so that the host
         # does not wait for the copy.
         grid = torch.tensor(self.thresholds, dtype=given).to(p.dtype).to(p.device, non_blocking=True)
         bins = len(self.thresholds) + 1
         # A pixel's bin is the number of thresholds below its probability, so each pixel is read once.
-        index = kind.mul_(bins).add_(torch.bucketize(p, grid))
+        index = torch.bucketize(p, grid).add(kind, alpha=bins)
         pixels = histogram(index, 3 * bins).unflatten(1, (3, bins))  # N 3 T+1: background, salt, ignored
         above = pixels[:, :2].flip(-1).cumsum(-1).flip(-1)
         pred, both = above.sum(1)[:, 1:], above[:, 1, 1:]
@@ -152,7 +160,7 @@ def search_threshold(
 
     Args:
         probabilities: (N, H, W) or (N, 1, H, W), floating point in 0..1, a torch tensor or a numpy array. Other values
-            are an error on a CPU; on other devices they are not checked, because the host would have to wait.
+            are an error on a CPU; elsewhere `compute` raises it, because `update` would have to wait.
         target_masks: truth, (N, H, W) or (N, 1, H, W), bool or integer, above 0 is salt.
         thresholds: number of thresholds, spread evenly over 0 to 1 with both ends; or increasing thresholds.
         min_areas: increasing numbers of pixels.
@@ -191,13 +199,24 @@ def search_threshold(
     return BestThreshold(found.threshold, found.min_area, found.score, tried, found.min_areas, table)
 
 
-def _check_probabilities(p: Tensor) -> None:
-    """Raise ValueError for NaN and values outside 0..1 by more than rounding, where values can be read."""
-    if not on_cpu(p) or p.numel() == 0:
-        return
+def _check_probabilities(p: Tensor) -> Tensor | None:
+    """Raise ValueError for NaN and values outside 0..1 by more than rounding, in probabilities (N, P).
+
+    Where values cannot be read, return which images have such, (N, 1), and otherwise None.
+    """
+    most = 1 + rounding(torch.float32)
+    if not on_cpu(p):
+        return ~((p >= 0) & (p <= most)).all(1, keepdim=True)
+    if p.numel() == 0:
+        return None
     low, high = (float(x) for x in p.aminmax())
-    if not (low >= 0 and high <= 1 + rounding(p.dtype)):
-        raise ValueError(
-            f"probabilities must be in 0..1, got {low:.7g} to {high:.7g}: take the sigmoid of logits first, and look "
-            "for NaN in the model's output"
-        )
+    if not (low >= 0 and high <= most):
+        raise _beyond(f"{low:.7g} to {high:.7g}")
+    return None
+
+
+def _beyond(given: str) -> ValueError:
+    return ValueError(
+        f"probabilities must be in 0..1, got {given}: take the sigmoid of logits first, and look for NaN in the "
+        "model's output"
+    )

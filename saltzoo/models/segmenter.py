@@ -29,6 +29,8 @@ class Segmenter(nn.Module):
         preprocess: used by `saltzoo.predict` and by training; `forward` takes its output. It can be replaced, for a
             network that reads a scalar by one with a scalar.
         config: set by `create_model`; None for a model wired by hand.
+        threshold: probability above which a pixel counts as salt; saved with the weights.
+        min_size: number of pixels below which a patch of salt is to be removed; saved with the weights.
         reads_scalar: whether the network was built for a preprocess with a scalar.
         returns_mask: whether `forward` returns logits alone. It is decided here, never by training or evaluation.
 
@@ -74,6 +76,8 @@ class Segmenter(nn.Module):
         self.reads_scalar = preprocess.scalar
         self.preprocess = preprocess
         self.config: ModelConfig | None = None
+        self.threshold = 0.5
+        self.min_size = 0
         self.returns_mask = classifier is None and deep_supervision is None and auxiliary is None
 
     @property
@@ -133,6 +137,7 @@ class Segmenter(nn.Module):
         )
         plain.returns_mask = True
         plain.training = self.training
+        plain.threshold, plain.min_size = self.threshold, self.min_size
         if self.config is not None:
             plain.config = replace(self.config, mask_only=True)
         return plain

@@ -11,6 +11,7 @@ from .recipe_parts import (
     RatePart,
     StudentPart,
     SupervisionPart,
+    SyntheticPart,
 )
 from .techniques.averaging import WeightAverage, exponential_average, reestimate_batch_norm, stochastic_average
 from .techniques.freezing import freeze, keep_batch_norm_frozen, release_batch_norm, unfreeze
@@ -35,6 +36,7 @@ __all__ = [
     "Recipe",
     "StudentPart",
     "SupervisionPart",
+    "SyntheticPart",
     "Trainer",
     "WeightAverage",
     "agreement",

@@ -22,6 +22,7 @@ from .evaluation import Score, evaluate
 from .files import full_disk_explained
 from .history import EpochRecord, History, minutes_to
 from .opening import Run, open_run
+from .precision import with_amp_of
 from .process import Process
 from .recipe import Recipe
 from .resume import STATE, SavedRun, check_folder
@@ -99,6 +100,7 @@ def fit(
             tell(
                 f"the run of {saved.epochs} epochs gets {recipe.epochs - saved.epochs} more: its rate restarts for them"
             )
+    recipe = with_amp_of(recipe, process.device, tell=tell)
     tiles, unlabelled = with_labels(recipe, in_order(tiles)), None if unlabelled is None else in_order(unlabelled)
     folds = checked_folds(recipe, tiles)
     validation = tiles.select(folds == recipe.fold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from .resume import Identity, SavedRun, save_state
 from .scalars import check_depths, reads_scalar
 from .stored_labels import LABELS, digest_of, read_labels, write_labels
 from .student import check_unlabelled, pseudo_label
+from .synthetic_pool import check_synthetic
 from .trainer import Trainer
 from .training_only import check_training_options
 
@@ -87,6 +89,7 @@ def open_run(
     """
     recipe = artifacts.recipe
     check_unlabelled(recipe.student, tiles, unlabelled)
+    check_synthetic(recipe.synthetic, tiles)
     identity = Identity(
         recipe,
         artifacts.data,
@@ -109,6 +112,10 @@ def open_run(
     _rehearse(artifacts, trainer, process)
     if saved is not None:
         saved.restore(trainer.parts)
+    if recipe.synthetic is not None:
+        start = time.perf_counter()
+        count = trainer.draw_synthetic(0 if saved is None else len(saved.history))
+        tell(f"synthetic tiles: {count} drawn in {time.perf_counter() - start:.1f} s")
     return Run(process, artifacts, trainer, identity, pseudo, tell)
 
 

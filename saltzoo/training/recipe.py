@@ -12,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from .._config import Count, Fraction, Range, check_finite_table, check_limits, read_options, to_table
-from ..data import Augment, Tiles, find_neighbours, folds_by_id, grouped_folds, picture_of, stratified_folds
+from ..data import (
+    Augment,
+    SurveyAugment,
+    Tiles,
+    find_neighbours,
+    folds_by_id,
+    grouped_folds,
+    picture_of,
+    stratified_folds,
+)
 from .recipe_parts import (
     BCE_INTO_LOVASZ,
     CE_INTO_LOVASZ,
@@ -23,6 +32,7 @@ from .recipe_parts import (
     RatePart,
     StudentPart,
     SupervisionPart,
+    SyntheticPart,
 )
 from .techniques.schedule import cycle_ends
 
@@ -35,7 +45,9 @@ class Recipe:
         model: model that is trained.
         epochs: number of passes over the training tiles.
         batch_size: tiles in a step, over all processes.
-        amp: "bf16" for autocast to bfloat16, or "off".
+        amp: "bf16" for autocast to bfloat16, "off" for float32, or "auto" for "bf16" where the processor or the GPU
+            multiplies in bfloat16, else "off". Where it is emulated, bfloat16 can take 8 times as long as float32.
+            Checkpoints hold what was chosen.
         compile: mode of torch.compile for the network, or "off". Compiling takes a minute or more, and makes each step
             faster; "reduce-overhead" uses CUDA graphs on a GPU.
         split: rule that assigns tiles to folds: "id" (`saltzoo.data.folds_by_id`, where tiles that `read_folder` cut
@@ -53,18 +65,20 @@ class Recipe:
             every pixel is known. Every loss gets it.
         supervision: weights of the losses on the model's other outputs.
         augment: options of `saltzoo.data.Augment`.
+        survey: options of `saltzoo.data.SurveyAugment`, which comes before `augment`; None for tiles of one survey.
         average: average of the weights that checkpoints hold.
         dtype: type of the saved weights: "float16" halves the file, "int8" quarters it. Final scores are of the saved
             weights.
         frozen_until: fraction of all steps by which the encoder is unfrozen, stage by stage; 0 freezes none.
         frozen_batch_norm: keep the batch norms of the encoder at their first values.
         student: unlabelled tiles that are learnt from; None for labelled tiles alone.
+        synthetic: synthetic tiles in each batch; None for none.
     """
 
     model: ModelPart
     epochs: Count = 40
     batch_size: Count = 32
-    amp: Literal["off", "bf16"] = "off"
+    amp: Literal["auto", "off", "bf16"] = "auto"
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
     split: Literal["id", "coverage", "mosaic"] = "id"
     folds: Annotated[int, Range(2)] = 5
@@ -76,11 +90,13 @@ class Recipe:
     ignore_index: Annotated[int, Range(0, 255)] | None = None
     supervision: SupervisionPart = field(default_factory=SupervisionPart)
     augment: Augment = field(default_factory=Augment)
+    survey: SurveyAugment | None = None
     average: AveragePart = field(default_factory=AveragePart)
     dtype: Literal["float32", "float16", "int8"] = "float32"
     frozen_until: Fraction = 0.0
     frozen_batch_norm: bool = False
     student: StudentPart | None = None
+    synthetic: SyntheticPart | None = None
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -145,8 +161,8 @@ class Recipe:
 
     @classmethod
     def from_saved(cls, table: Mapping[str, Any]) -> Recipe:
-        """Return the recipe in the card of a checkpoint. Version 0.1.0 saved no `split`: its folds were by coverage."""
-        return cls.from_dict({"split": "coverage", **table})
+        """Return the recipe in the card of a checkpoint. What is missing had another default when it was saved."""
+        return cls.from_dict({"split": "coverage", "amp": "off", **table})
 
     def split_tiles(self, tiles: Tiles) -> npt.NDArray[np.int64]:
         """Return the fold in which each tile validates, N numbers from 0. The order of the tiles has no influence."""

@@ -179,6 +179,34 @@ class StudentPart:
 
 
 @dataclass(frozen=True)
+class SyntheticPart:
+    """Synthetic tiles in each batch, as `saltzoo.data.synthetic_tiles` draws them.
+
+    The same tiles serve many epochs, because a core draws about as many tiles a second as it trains: drawing all anew
+    would double the time of a run, and halt a GPU. `renewed` lets the pool change slowly.
+
+    Attributes:
+        share: fraction of each batch that is synthetic.
+        count: number of tiles in the pool, which are drawn before the first epoch.
+        seed: number of their series: another one than that of synthetic tiles that train or validate as labelled ones.
+        renewed: number of tiles, the oldest ones, that new ones replace before each further epoch.
+    """
+
+    share: Inside = 0.25
+    count: Count = 4000
+    seed: Annotated[int, Range(0)] = 1000
+    renewed: Annotated[int, Range(0)] = 0
+
+    def __post_init__(self) -> None:
+        check_limits(self, prefix="synthetic.")
+        if self.renewed > self.count:
+            raise ValueError(
+                f"synthetic.renewed must be at most synthetic.count={self.count}, got {self.renewed}: give a larger "
+                f"count, or renew fewer"
+            )
+
+
+@dataclass(frozen=True)
 class SupervisionPart:
     """Weights of the losses on other outputs than the mask, as `DeepSupervisionLoss` takes them.
 

@@ -142,7 +142,8 @@ class SavedRun:
         Raises:
             ValueError: if the recipe differs from this run's in more than that, or does not allow a restart.
         """
-        was = dict(self.identity["recipe"])
+        was = {"amp": "off", **self.identity["recipe"]}
+        recipe = replace(recipe, amp=was["amp"]) if recipe.amp == "auto" else recipe
         restarts = list(was["rate"]["restarts"])
         if recipe.epochs > was["epochs"]:
             restarts.append(was["epochs"])

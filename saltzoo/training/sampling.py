@@ -10,10 +10,15 @@ from torch import Tensor
 from .process import Process
 from .recipe import Recipe
 
+PSEUDO, SYNTHETIC = -1, -(2**31)
+"""Seeds of the permutations of a pool lie below these, those of the labelled tiles are not negative.
+
+The generator of a CPU reads the last 32 bits of a seed alone."""
+
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws positions of tiles: 0 to labelled - 1 are labelled tiles, those after them pseudo-labelled ones.
+    """Draws positions of tiles: labelled tiles come first, then pseudo-labelled ones, then synthetic ones.
 
     Attributes:
         seed: seed of the run.
@@ -21,6 +26,8 @@ class Sampler:
         labelled_per_step: number of them in a step, over all processes.
         pseudo: number of pseudo-labelled tiles.
         pseudo_per_step: number of them in a step, over all processes.
+        synthetic: number of synthetic tiles.
+        synthetic_per_step: number of them in a step, over all processes.
     """
 
     seed: int
@@ -28,6 +35,8 @@ class Sampler:
     labelled_per_step: int
     pseudo: int = 0
     pseudo_per_step: int = 0
+    synthetic: int = 0
+    synthetic_per_step: int = 0
 
     @classmethod
     def of(cls, recipe: Recipe, process: Process, *, labelled: int, pseudo: int) -> Sampler:
@@ -39,22 +48,27 @@ class Sampler:
         own, rest = divmod(recipe.batch_size, process.world)
         if rest:
             raise ValueError(f"batch_size must be a multiple of {process.world} process(es), got {recipe.batch_size}")
-        share = 0.0 if recipe.student is None else recipe.student.share
-        own_pseudo = int(share * own + 0.5)
-        if recipe.student is not None and not 0 < own_pseudo < own:
-            raise ValueError(
-                f"student.share={share} makes {own_pseudo} of the {own} tiles per step and process pseudo-labelled, "
-                f"and there must be some of both kinds: give a larger batch_size, or another share"
-            )
+        shares = {"student": recipe.student, "synthetic": recipe.synthetic}
+        counts = {name: 0 if part is None else int(part.share * own + 0.5) for name, part in shares.items()}
+        for (name, part), kind in zip(shares.items(), ("pseudo-labelled", "synthetic"), strict=True):
+            if part is not None and not 0 < counts[name] <= sum(counts.values()) < own:
+                others = f", with {sum(counts.values()) - counts[name]} others," if min(counts.values()) else ""
+                raise ValueError(
+                    f"{name}.share={part.share} makes {counts[name]} of the {own} tiles per step and process "
+                    f"{kind}{others} and there must be some of each kind, labelled ones too: give a larger "
+                    f"batch_size, or another share"
+                )
         if not labelled:
             raise ValueError("there must be training tiles, got none: give tiles outside the fold that validates")
-        labelled_per_step = (own - own_pseudo) * process.world
+        labelled_per_step = (own - sum(counts.values())) * process.world
         if labelled_per_step > labelled:
             raise ValueError(
                 f"batch_size={recipe.batch_size} takes {labelled_per_step} labelled tiles a step, but there are only "
                 f"{labelled} training tiles: give a smaller batch_size"
             )
-        return cls(recipe.seed, labelled, labelled_per_step, pseudo, own_pseudo * process.world)
+        synthetic = 0 if recipe.synthetic is None else recipe.synthetic.count
+        more = (pseudo, counts["student"] * process.world, synthetic, counts["synthetic"] * process.world)
+        return cls(recipe.seed, labelled, labelled_per_step, *more)
 
     @property
     def steps(self) -> int:
@@ -65,24 +79,24 @@ class Sampler:
         """Return the positions of the tiles that a process takes in an epoch, on its device.
 
         Shape:
-            steps x tiles per step and process, the labelled ones first.
+            steps x tiles per step and process: labelled, pseudo-labelled, synthetic.
         """
         shuffle = torch.Generator().manual_seed(1000 * self.seed + epoch)
         order = torch.randperm(self.labelled, generator=shuffle)[: self.steps * self.labelled_per_step]
         own = order.view(self.steps, process.world, -1)[:, process.rank]
-        if self.pseudo_per_step:
-            more = self.labelled + self._pseudo(epoch)
-            own = torch.cat([own, more.view(self.steps, process.world, -1)[:, process.rank]], 1)
+        pools = (
+            (self.labelled, self.pseudo, self.pseudo_per_step, PSEUDO),
+            (self.labelled + self.pseudo, self.synthetic, self.synthetic_per_step, SYNTHETIC),
+        )
+        for start, size, per_step, stream in pools:
+            if per_step:
+                more = start + self._rounds(epoch, size, self.steps * per_step, stream)
+                own = torch.cat([own, more.view(self.steps, process.world, -1)[:, process.rank]], 1)
         return own.to(process.device)
 
-    def _pseudo(self, epoch: int) -> Tensor:
-        """Return the epoch's part of an endless sequence of rounds, each a permutation of all pseudo-labelled tiles."""
-        count = self.steps * self.pseudo_per_step
-        first, skipped = divmod(epoch * count, self.pseudo)
-        last = (epoch * count + count - 1) // self.pseudo
-        rounds = [torch.randperm(self.pseudo, generator=self._of_round(n)) for n in range(first, last + 1)]
-        return torch.cat(rounds)[skipped : skipped + count]
-
-    def _of_round(self, number: int) -> torch.Generator:
-        """Return the generator of a round. Its seed is negative, those of labelled epochs are not."""
-        return torch.Generator().manual_seed(-1 - (1000 * self.seed + number))
+    def _rounds(self, epoch: int, size: int, count: int, stream: int) -> Tensor:
+        """Return the epoch's part, `count` numbers, of an endless sequence of permutations of all tiles of a pool."""
+        first, skipped = divmod(epoch * count, size)
+        last = (epoch * count + count - 1) // size
+        generators = [torch.Generator().manual_seed(stream - 1000 * self.seed - n) for n in range(first, last + 1)]
+        return torch.cat([torch.randperm(size, generator=one) for one in generators])[skipped : skipped + count]

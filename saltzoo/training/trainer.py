@@ -15,10 +15,12 @@ from ..models import Segmenter
 from ..preprocess import Preprocess
 from .assemble import build_average, build_initial_model, build_loss, build_optimizer
 from .classes import check_losses, with_labels
+from .precision import with_amp_of
 from .process import Process
 from .recipe import Recipe
 from .sampling import Sampler
 from .scalars import check_depths, network_images, reads_scalar
+from .synthetic_pool import SyntheticPool
 from .techniques.averaging import reestimate_batch_norm
 from .techniques.freezing import keep_batch_norm_frozen
 from .techniques.schedule import rate_factor
@@ -35,13 +37,14 @@ class Trainer:
         recipe: recipe of the run.
         tiles: training tiles, with masks. All of them are kept on the device, as bytes.
         device: "cpu", "cuda" or "cuda:N".
-        pseudo: pseudo-labelled tiles of the same size, for a recipe with a student. They are kept on the device too.
-
+        pseudo: pseudo-labelled tiles of the same size, for a recipe with a student. They are kept on the device too, as
+            are synthetic tiles.
         restored: preprocessing of a stopped run whose state will be loaded into `parts`: weights that the recipe starts
             from are then not read. None for a new run.
 
     Attributes:
         model: the network that learns.
+        loss: loss of the model's output; its weights follow the recipe.
         steps: number of steps in an epoch.
         parts: objects with a state_dict that a resumed run needs, by name.
 
@@ -69,7 +72,8 @@ class Trainer:
         if (pseudo is None) != (recipe.student is None):
             raise ValueError("a recipe with a student needs pseudo-labelled tiles, and one without takes none")
         pools = [with_labels(recipe, pool) for pool in ([tiles] if pseudo is None else [tiles, pseudo])]
-        self.recipe, self._process = recipe, Process.current(device)
+        self._process = Process.current(device)
+        self.recipe = recipe = with_amp_of(recipe, self._process.device)
         self._sampler = Sampler.of(recipe, self._process, labelled=len(tiles), pseudo=sum(map(len, pools[1:])))
         self.steps = self._sampler.steps
         torch.manual_seed(recipe.seed)
@@ -85,15 +89,26 @@ class Trainer:
         self._unfreezing = None
         if recipe.frozen_until > 0:
             self._unfreezing = GradualUnfreezing(self.model, until=recipe.frozen_until)
-        self._loss, self._mask_loss = build_loss(recipe)
+        self.loss, self._mask_loss = build_loss(recipe)
         check_losses(recipe, list(self._mask_loss.losses), (tiles.images.shape[1], tiles.images.shape[2]))
-        self._loss.to(self._process.device)
+        self.loss.to(self._process.device)
         self._net: nn.Module = self._wrapped()
         # All tiles lie on the device as bytes; they are augmented there, batch by batch.
-        self._images = torch.cat([torch.from_numpy(pool.images).to(self._process.device) for pool in pools])
-        self._masks = torch.cat([torch.from_numpy(pool.require_masks()).to(self._process.device) for pool in pools])
+        part = recipe.synthetic
+        space = np.zeros((0 if part is None else part.count, *tiles.images.shape[1:]), dtype=np.uint8)
+        images, masks = [pool.images for pool in pools], [pool.require_masks() for pool in pools]
+        self._images = torch.cat([torch.from_numpy(one).to(self._process.device) for one in (*images, space)])
+        self._masks = torch.cat([torch.from_numpy(one).to(self._process.device) for one in (*masks, space > 0)])
+        self._synthetic = None
+        if part is not None:
+            self._synthetic = SyntheticPool(part, self._images[-part.count :], self._masks[-part.count :])
         self._depths: Tensor | None = None
         if reads_scalar(self.model):
+            if part is not None:
+                raise ValueError(
+                    "a model with scalar_channel needs depths, which synthetic tiles have not: remove [synthetic] "
+                    'from the recipe, or choose the model option scalar_channel="none"'
+                )
             for pool, what in zip(pools, ("training tiles", "pseudo-labelled tiles"), strict=False):
                 check_depths(pool, what)
             depths = np.concatenate([np.asarray(pool.depths, dtype=np.float32) for pool in pools])
@@ -110,6 +125,10 @@ class Trainer:
             return self.model
         return cast(Segmenter, average.module)
 
+    def draw_synthetic(self, epoch: int) -> int:
+        """Draw the synthetic tiles that an epoch, counted from 0, needs and that are not there; return their number."""
+        return 0 if self._synthetic is None else self._synthetic.draw(epoch)
+
     def epoch(self, epoch: int) -> float:
         """Train for one pass over this process's share of the labelled tiles, in the order of that epoch.
 
@@ -124,6 +143,7 @@ class Trainer:
         """
         recipe, process = self.recipe, self._process
         batches = self._sampler.epoch(epoch, process)
+        self.draw_synthetic(epoch)
         # Augmentation has its own generator, dropout takes torch's: both depend on the epoch and on nothing before it.
         seed = (1000 * recipe.seed + epoch) * process.world + process.rank
         noise = torch.Generator(process.device).manual_seed(seed)
@@ -132,12 +152,11 @@ class Trainer:
         self._net.train()
         for step, index in enumerate(batches):
             self._advance((epoch * self.steps + step) / (recipe.stages[0] * self.steps))
-            x, y = recipe.augment(  # N H W
-                self._images[index].float() / 255,
-                self._masks[index],
-                generator=noise,
-                ignore_index=recipe.ignore_index,
-                num_classes=recipe.num_classes,
+            x, y = self._images[index].float() / 255, self._masks[index]  # N H W
+            if recipe.survey is not None:
+                x, y = recipe.survey(x, y, generator=noise)
+            x, y = recipe.augment(
+                x, y, generator=noise, ignore_index=recipe.ignore_index, num_classes=recipe.num_classes
             )
             total += self._step(network_images(self.model, x[:, None], self._depths_of(index)), y)
         if self.average is not None and recipe.average.takes_epoch(epoch, recipe.epochs):
@@ -169,7 +188,7 @@ class Trainer:
         recipe, model = self.recipe, self.model
         with torch.autocast(self._process.device.type, dtype=torch.bfloat16, enabled=recipe.amp == "bf16"):
             output = self._net(model.preprocess(x))  # N 1 H W, or a SegOutput
-        loss = self._loss(output, y)
+        loss = self.loss(output, y)
         self.optimizer.zero_grad()
         loss.backward()
         if recipe.optimizer.clip_norm > 0:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
 from .._checks import check_flags
+from ..checkpoints.ensemble import EnsembleCheckpoint
 from ..checkpoints.state_dict import read_state_dict
 from ..models import Segmenter
 from .build import build_model
+from .ensemble import restore_ensemble
 from .restore import leave_out_heads, restore_model
 from .sources import HUB, load_checkpoint, parse_source
 from .spec import ModelSpec
@@ -55,7 +57,8 @@ def create_model(
     Returns:
         A model in evaluation mode if it comes with weights of the whole model (`pretrained=True`, "local-dir:" or
         "hf-hub:"): call `.train()` before you train it further. Without them a model in training mode, as torch makes
-        them. `saltzoo.predict` takes a model in any mode.
+        them. `saltzoo.predict` takes a model in any mode. A folder or repository of an ensemble gives a
+        `saltzoo.Ensemble`, to whose members in_chans, num_classes and mask_only are passed.
 
     Raises:
         ValueError: for an unknown name, an impossible value, or weights that do not fit. Except for in_chans and
@@ -80,6 +83,10 @@ def create_model(
         raise ValueError(f"{name!r} has weights for the whole model: drop pretrained_encoder=True")
     else:
         checkpoint = load_checkpoint(source, cache_dir=cache_dir)
+        if isinstance(checkpoint, EnsembleCheckpoint):
+            _check_no_options(checkpoint, options)
+            ensemble = restore_ensemble(checkpoint, in_chans=in_chans, num_classes=num_classes, mask_only=mask_only)
+            return cast(Segmenter, ensemble)  # declared as what all other names give
         model = restore_model(checkpoint, options, in_chans=in_chans, num_classes=num_classes)
     return leave_out_heads(model) if mask_only else model
 
@@ -88,6 +95,14 @@ def _check_encoder_weights(given: object) -> None:
     if not isinstance(given, bool | str | Path) or given == "":
         raise TypeError(
             f'pretrained_encoder must be True or False, the path of a file, or "hf-hub:ORG/NAME", got {given!r}'
+        )
+
+
+def _check_no_options(checkpoint: EnsembleCheckpoint, options: Mapping[str, Any]) -> None:
+    if given := [key for key, value in options.items() if value is not None]:
+        raise TypeError(
+            f"{checkpoint.source} is an ensemble, which has no option {given[0]!r}: its members are as they were "
+            f"saved; only in_chans, num_classes and mask_only can be given, and hold for every member"
         )
 
 

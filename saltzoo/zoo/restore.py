@@ -46,6 +46,8 @@ def restore_model(
             checkpoint.config["saltzoo_version"],
             __version__,
         )
+    model.threshold = float(checkpoint.config.get("threshold", 0.5))
+    model.min_size = int(checkpoint.config.get("min_size", 0))
     return model.eval()
 
 

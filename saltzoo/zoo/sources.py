@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal, overload
 
 from .._version import __version__
-from ..checkpoints.folder import WEIGHTS, Checkpoint, load_folder
+from ..checkpoints.ensemble import EnsembleCheckpoint, is_ensemble, load_any_folder
+from ..checkpoints.folder import WEIGHTS, Checkpoint
 from ..checkpoints.hub import load_from_hub
 from .registry import find_model, find_weights
 from .spec import ModelSpec, WeightsSpec
@@ -90,13 +91,17 @@ def load_weights(name: str, *, cache_dir: str | None = None) -> Checkpoint:
         cache_dir: folder for downloads. None: that of the Hugging Face client.
 
     Raises:
-        ValueError: if no weights have that name, or they are not a valid checkpoint.
+        ValueError: if no weights have that name, they are not a valid checkpoint, or they are those of an ensemble.
         OSError: if they are missing or cannot be reached.
     """
-    return load_checkpoint(parse_source(name, pretrained=True), cache_dir=cache_dir)
+    checkpoint = load_checkpoint(parse_source(name, pretrained=True), cache_dir=cache_dir)
+    if isinstance(checkpoint, EnsembleCheckpoint):
+        places = ", ".join(member.source for member in checkpoint.members)
+        raise ValueError(f"{name!r} is an ensemble, and one model is needed here: give one of its members, {places}")
+    return checkpoint
 
 
-def load_checkpoint(source: WeightsSource, *, cache_dir: str | None = None) -> Checkpoint:
+def load_checkpoint(source: WeightsSource, *, cache_dir: str | None = None) -> Checkpoint | EnsembleCheckpoint:
     """Read the weights of a source from the package, a folder, the Hub's cache or the Hub.
 
     Published weights are searched in that order; the log "saltzoo" says at level INFO where they were found.
@@ -106,28 +111,29 @@ def load_checkpoint(source: WeightsSource, *, cache_dir: str | None = None) -> C
         OSError: if they are missing or cannot be reached.
     """
     if isinstance(source, LocalFolder):
-        return load_folder(source.path)
+        return load_any_folder(source.path)
     if isinstance(source, HubRepository):
         return load_from_hub(source.repo_id, revision=source.revision, cache_dir=cache_dir)
     return _load_published(source, cache_dir)
 
 
-def _load_published(weights: WeightsSpec, cache_dir: str | None) -> Checkpoint:
+def _load_published(weights: WeightsSpec, cache_dir: str | None) -> Checkpoint | EnsembleCheckpoint:
     folder = BUNDLED / weights.name
-    if (folder / WEIGHTS).is_file():
-        checkpoint = load_folder(folder)
+    if (folder / WEIGHTS).is_file() or is_ensemble(folder):
+        checkpoint = load_any_folder(folder)
         _log.info("weights of %s: bundled with saltzoo %s, %s", weights.name, __version__, folder)
     else:
         checkpoint = _load_from_hub(weights, cache_dir)
-    if checkpoint.architecture != weights.model:
-        raise ValueError(
-            f"{checkpoint.source} holds a {checkpoint.architecture!r}, not the weights of {weights.name!r}: correct "
-            f"its catalog row"
-        )
+    for one in checkpoint.members if isinstance(checkpoint, EnsembleCheckpoint) else (checkpoint,):
+        if one.architecture != weights.model:
+            raise ValueError(
+                f"{one.source} holds a {one.architecture!r}, not the weights of {weights.name!r}: correct its catalog "
+                f"row"
+            )
     return checkpoint
 
 
-def _load_from_hub(weights: WeightsSpec, cache_dir: str | None) -> Checkpoint:
+def _load_from_hub(weights: WeightsSpec, cache_dir: str | None) -> Checkpoint | EnsembleCheckpoint:
     try:
         return load_from_hub(weights.repo_id, revision=weights.revision, cache_dir=cache_dir)
     except OSError as error:

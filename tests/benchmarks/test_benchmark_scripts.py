@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -183,7 +184,12 @@ def test_validate_scores_the_fold_as_a_user_would(
     options = ["--data", str(tmp_path / "data"), "--fold", "1", "--device", "cpu", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["validate.py", "--model", f"local-dir:{folder}", *options])
     load_benchmark("validate").main()
-    rows = {row["tta"]: row for row in _read(tmp_path / "validate_cpu.csv")}
+    written = _read(tmp_path / "validate_cpu.csv")
+    assert {(row["data"], row["tta"]) for row in written if row["data"] == "synthetic"} == {
+        ("synthetic", "none"),
+        ("synthetic", "hflip"),
+    }
+    rows = {row["tta"]: row for row in written if row["data"] != "synthetic"}
     for tta, row in rows.items():
         masks = saltzoo.predict(model, held_out.images, tta=None if tta == "none" else tta) > 0.5
         assert float(row["salt_map"]) == pytest.approx(salt_map(masks, held_out.require_masks()).item(), abs=1e-6)
@@ -195,14 +201,33 @@ def test_validate_scores_the_fold_as_a_user_would(
 
 
 @pytest.mark.parametrize(("told", "word"), [("the same", "yes"), ("5 tiles, ids 00c0ffee", "no"), (None, "unknown")])
-def test_validate_reports_whether_the_tiles_were_held_out(
-    load_benchmark: Loader, tmp_path: Path, told: str | None, word: str
-) -> None:
+def test_validate_reports_whether_the_tiles_were_held_out(load_benchmark: Loader, told: str | None, word: str) -> None:
     tiles = saltzoo.data.synthetic_tiles(3, seed=3)
     card = {"held_out": tiles.fingerprint if told == "the same" else told} if told else {}
-    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
-    folder = saltzoo.save_pretrained(model, tmp_path, metrics=[{"name": "salt_map", "value": 0.5, **card}])
-    assert load_benchmark("validate").unseen(f"local-dir:{folder}", tiles) == word
+    metrics = [{"name": "salt_map", "value": 0.5, **card}]
+    assert load_benchmark("validate").unseen({"metrics": metrics}, tiles) == word
+
+
+def test_validate_scores_each_member_of_an_ensemble_on_its_own_fold(
+    load_benchmark: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiles = saltzoo.data.synthetic_tiles(30, seed=3)
+    for fold in range(5):
+        model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
+        recipe = {"split": "id", "fold": fold}
+        card = {"name": "salt_map", "value": 0.5, "held_out": tiles.select(folds_by_id(tiles.ids) == fold).fingerprint}
+        saltzoo.save_pretrained(model, tmp_path / f"fold{fold}", recipe=recipe, metrics=[card])
+    folder = saltzoo.save_pretrained(saltzoo.Ensemble.from_runs(tmp_path), tmp_path / "folds")
+    validate = load_benchmark("validate")
+    monkeypatch.setattr(validate, "synthetic_tiles", lambda count, seed: tiles)
+    found = list(validate.rows(f"local-dir:{folder}", tiles, None, torch.device("cpu")))
+    guesses = np.zeros(tiles.images.shape, np.bool_)
+    for fold in range(5):
+        own = folds_by_id(tiles.ids) == fold
+        model = saltzoo.create_model(f"local-dir:{tmp_path / f'fold{fold}'}")
+        guesses[own] = saltzoo.predict(model, tiles.images[own]) > 0.5
+    assert (found[0]["fold"], found[0]["tiles"], found[0]["unseen"]) == ("each", 30, "yes")
+    assert found[0]["salt_map"] == pytest.approx(salt_map(guesses, tiles.require_masks()).item(), abs=1e-6)
 
 
 @pytest.mark.slow
@@ -226,11 +251,19 @@ def test_tools_for_tiles_are_timed(load_benchmark: Loader) -> None:
         assert all(row["note"].startswith("0 ") for row in found), "results differ"
 
 
-def test_validate_splits_tiles_as_the_checkpoints_training_did(load_benchmark: Loader, tmp_path: Path) -> None:
+def test_validate_splits_tiles_as_the_checkpoints_training_did(load_benchmark: Loader) -> None:
     tiles = saltzoo.data.synthetic_tiles(12, seed=3)
-    model = saltzoo.create_model("unet", encoder="test_resnet", decoder_channels=(8,) * 5)
-    by_id = saltzoo.save_pretrained(model, tmp_path / "id", recipe={"split": "id"})
-    older = saltzoo.save_pretrained(model, tmp_path / "older")
     folds = load_benchmark("validate").folds
-    assert folds(f"local-dir:{by_id}", tiles).tolist() == folds_by_id(tiles.ids).tolist()
-    assert folds(f"local-dir:{older}", tiles).tolist() == stratified_folds(tiles.coverage).tolist()
+    assert folds({"recipe": {"split": "id"}}, tiles).tolist() == folds_by_id(tiles.ids).tolist()
+    assert folds({}, tiles).tolist() == stratified_folds(tiles.coverage).tolist()
+
+
+def test_the_loop_is_compared_with_a_bare_step(tmp_path: Path) -> None:
+    options = ["--models", "saltnet_s", "--amp", "off", "--batch", "2", "--steps", "1", "--rounds", "1"]
+    text = _run("loop.py", *options, "--out", str(tmp_path))
+    rows = _read(tmp_path / "loop_cpu.csv")
+    assert [row["contender"] for row in rows] == ["bare step", "loop", "loop with survey"]
+    assert all(float(row["tiles_per_s"]) > 0 for row in rows)
+    assert float(rows[0]["ratio"]) == 1
+    assert set(rows[0]) >= CONDITIONS
+    assert "| saltnet_s | loop | off |" in text

@@ -16,7 +16,7 @@ import saltzoo
 from saltzoo import Preprocess, create_model, save_pretrained
 from saltzoo.checkpoints import files
 from saltzoo.training import exponential_average
-from saltzoo.zoo import save
+from saltzoo.zoo import pack
 
 MODEL = "model.safetensors"
 
@@ -311,13 +311,13 @@ def test_a_full_disk_leaves_nothing_of_a_new_checkpoint(tmp_path, monkeypatch, c
 def test_what_does_not_read_as_it_was_written_gets_no_name(tmp_path, monkeypatch):
     folder = save_pretrained(tiny(), tmp_path / "old")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr(save, "tensors_to_bytes", lambda tensors: before[MODEL][:-4])
+    monkeypatch.setattr(pack, "tensors_to_bytes", lambda tensors: before[MODEL][:-4])
     for place in (folder, tmp_path / "new"):
         with pytest.raises(ValueError, match="damaged or cut short"):
             save_pretrained(tiny(1), place)
     monkeypatch.undo()
-    monkeypatch.setattr(save, "to_stored", lambda tensors, parameters, dtype: {"other": torch.ones(1)})
-    monkeypatch.setattr(save, "tensors_to_bytes", lambda tensors: before[MODEL])
+    monkeypatch.setattr(pack, "to_stored", lambda tensors, parameters, dtype: {"other": torch.ones(1)})
+    monkeypatch.setattr(pack, "tensors_to_bytes", lambda tensors: before[MODEL])
     with pytest.raises(OSError, match="does not read as it was written"):
         save_pretrained(tiny(1), tmp_path / "new")
     assert os.listdir(tmp_path) == ["old"]

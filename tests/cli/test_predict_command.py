@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 
 import saltzoo
-from saltzoo.cli import main, progress, segmenting
-from saltzoo.cli.adapters import Prediction
+from saltzoo.cli import loading, main, progress, segmenting
 from saltzoo.cli.outputs import plan
 from saltzoo.data import synthetic_tiles
 
@@ -50,12 +49,12 @@ def brightness(monkeypatch):
     """Replace the network: the probability of salt is the gray level. Returns the options of each call."""
     calls = []
 
-    def probabilities_of(model, picture, how):
-        calls.append(how)
+    def predict_tiled(model, picture, **how):
+        calls.append(segmenting.Prediction(**how))
         full = 1 if picture.dtype.kind == "f" else np.iinfo(picture.dtype).max
         return (picture / full).astype(np.float32)
 
-    monkeypatch.setattr(segmenting, "probabilities_of", probabilities_of)
+    monkeypatch.setattr(segmenting, "predict_tiled", predict_tiled)
     return calls
 
 
@@ -79,19 +78,26 @@ def test_the_files_are_those_of_predict(capsys, tmp_path):
 
 def test_options_reach_the_prediction(capsys, tmp_path, brightness, monkeypatch):
     cleaned = []
-    monkeypatch.setattr(segmenting, "cleaned", lambda mask, **options: (cleaned.append(options), mask)[1])
+    monkeypatch.setattr(segmenting, "clean", lambda mask, **options: (cleaned.append(options), mask)[1])
     save(TILES[0], tmp_path / "a.png")
     options = ["--tile", 64, "--overlap", 0.25, "--scale", 2, 0.5, "--polarity", -1, "--batch-size", 3, "--clean", 9]
     assert run(capsys, tmp_path / "a.png", "--out", tmp_path / "out", *options)[0] == 0
-    how = Prediction(tile=64, overlap=0.25, scale=(2.0, 0.5), polarity=-1, batch_size=3)
+    how = segmenting.Prediction(tile=64, overlap=0.25, scale=(2.0, 0.5), polarity=-1, batch_size=3)
     assert brightness == [how, how]  # a trial, and the picture
     assert cleaned == [{"min_size": 9, "fill_holes": 9}]
 
 
 def test_the_models_own_threshold_and_size_are_used_unless_told(capsys, tmp_path, brightness, monkeypatch):
     sizes = []
-    monkeypatch.setattr(segmenting, "cleaned", lambda mask, min_size, fill_holes: (sizes.append(min_size), mask)[1])
-    monkeypatch.setattr(segmenting, "defaults_of", lambda model: (0.9, 7))
+    monkeypatch.setattr(segmenting, "clean", lambda mask, min_size, fill_holes: (sizes.append(min_size), mask)[1])
+    load = loading.load_model
+
+    def load_with_defaults(name, device):
+        model = load(name, device)
+        model.threshold, model.min_size = 0.9, 7
+        return model
+
+    monkeypatch.setattr(loading, "load_model", load_with_defaults)
     path = save(TILES[0], tmp_path / "a.png")
     for words, threshold, size in (([], 0.9, 7), (["--threshold", 0, "--min-size", 0], 0, 0)):
         found = json.loads(run(capsys, path, "--out", tmp_path / "out", "--overwrite", "--json", *words)[1])["done"][0]
@@ -105,11 +111,11 @@ def test_amplitudes_go_to_survey_normalisation_as_stored(capsys, tmp_path, monke
     np.save(tmp_path / "a.npy", amplitudes)
     given = []
 
-    def probabilities_of(model, picture, how):
-        given.append((picture, how.normalize))
+    def predict_tiled(model, picture, *, normalize, **how):
+        given.append((picture, normalize))
         return np.where(np.isnan(picture), np.nan, 1.0).astype(np.float32)
 
-    monkeypatch.setattr(segmenting, "probabilities_of", probabilities_of)
+    monkeypatch.setattr(segmenting, "predict_tiled", predict_tiled)
     words = [tmp_path / "a.npy", "--out", tmp_path / "out", "--normalize", "survey", "--overlay"]
     assert run(capsys, *words)[0] == 0
     np.testing.assert_array_equal(given[-1][0], amplitudes)

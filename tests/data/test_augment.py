@@ -1,6 +1,7 @@
 """Augmentation: exact geometry, aligned masks, repeatable draws."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -453,7 +454,57 @@ def test_a_wrong_ignore_index_is_refused(ignore_index, error, message):
         Augment()(images, masks.to(torch.uint8), ignore_index=ignore_index)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "ignore_index", "limit"),
+    [
+        (torch.uint8, -1, "holds 0 to 255"),
+        (torch.uint8, 300, "holds 0 to 255"),
+        (torch.bool, 255, "holds 0 to 1"),
+        (torch.int8, 255, "holds -128 to 127"),
+        (torch.float16, 4097, "rounds it"),
+        (torch.float16, 70000, "rounds it"),
+        (torch.bfloat16, 257, "rounds it"),
+        (torch.float32, 2**24 + 1, "rounds it"),
+    ],
+)
+def test_an_ignore_index_that_the_masks_cannot_hold_is_refused(dtype, ignore_index, limit):
+    images, masks = batch()
+    masks = masks.to(dtype)
+    before = masks.clone()
+    with pytest.raises(ValueError, match=rf"ignore_index={ignore_index} cannot occur in a target of {dtype}.*{limit}"):
+        Augment()(images, masks, ignore_index=ignore_index)
+    with pytest.raises(ValueError, match=limit):
+        bce_loss(torch.zeros(masks.shape), masks, ignore_index=ignore_index)
+    assert torch.equal(masks, before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ignore_index"),
+    [(torch.float16, 4096), (torch.float16, -2048), (torch.bfloat16, 256), (torch.int8, -128), (torch.float32, 2**24)],
+)
+def test_an_ignore_index_that_the_masks_hold_comes_through(dtype, ignore_index):
+    images, masks = batch(6)
+    masks = masks.to(dtype)
+    masks[:, 3:9, 4:8] = ignore_index
+    _, out = Augment()(images, masks, generator=seeded(), ignore_index=ignore_index)
+    assert set(out.double().unique().tolist()) == {0, 1, ignore_index}
+
+
 def test_an_empty_batch_with_an_ignore_index_stays_empty():
     out, masks = Augment()(torch.zeros(0, 1, 8, 9), torch.zeros(0, 8, 9), ignore_index=UNKNOWN)
     assert out.shape == (0, 1, 8, 9)
     assert masks.shape == (0, 8, 9)
+
+
+@pytest.mark.parametrize("dims", [(0, 0), (0, None), (None, 0)])
+def test_vmap_augments_each_batch_alike(dims):
+    images, masks = batch(6)[0].unflatten(0, (3, 2)), labels(6).unflatten(0, (3, 2))
+    config = partial(Augment(affine=1), ignore_index=UNKNOWN)
+    given = [x if dim == 0 else x[1] for x, dim in zip((images, masks), dims, strict=True)]
+    torch.manual_seed(0)
+    got = torch.vmap(config, dims, randomness="same")(*given)
+    for n in range(3):
+        torch.manual_seed(0)
+        want = config(*(x if dim is None else x[n] for x, dim in zip(given, dims, strict=True)))
+        torch.testing.assert_close(got[0][n], want[0])
+        assert torch.equal(got[1][n], want[1])

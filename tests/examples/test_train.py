@@ -29,7 +29,7 @@ from saltzoo.draw import save_png
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "train.py"
 TINY = [
-    *("--synthetic-tiles", "20", "--batch-size", "8"),
+    *("--synthetic-tiles", "20", "--batch-size", "8", "--amp", "off"),
     *("--model", "unet", "--options", "encoder=test_resnet", "attention=scse", "decoder_channels=[8, 8, 8, 8, 8]"),
 ]
 

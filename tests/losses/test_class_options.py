@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from _loss_cases import IGNORED, batch, gradient
 
 from saltzoo.losses import (
+    BCEDiceLoss,
     BCELoss,
+    bce_dice_loss,
     bce_loss,
     ce_loss,
     create_loss,
@@ -156,6 +158,55 @@ def test_a_subset_is_its_columns(loss, task):
     assert torch.equal(one, columns[:, 1:2])
 
 
+def bce_dice_by_loops(logits, target, *, classes, per_image, empty, reduction):
+    """Return the sum of both losses, one image and channel after the other, with smooth = 1."""
+    terms, pixels, scores = [], [], []
+    groups = [[n] for n in range(len(logits))] if per_image else [list(range(len(logits)))]
+    for images in groups:
+        row, dices = [], []
+        for c in classes:
+            x, y = logits[images, c].flatten(), target[images, c].flatten()
+            x, y = x[y != IGNORED], y[y != IGNORED].double()
+            p = x.sigmoid()
+            crosses = -(y * p.log() + (1 - y) * (1 - p).log())
+            if y.sum() == 0 and empty == "mean":
+                dice = p.sum() / (len(p) + 1)
+            else:
+                dice = 1 - (2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1)
+            counted = y.sum() > 0 or empty != "skip"
+            pixels.append(crosses)
+            row.append(crosses.mean() + dice * counted)
+            dices += [dice] if counted else []
+        terms.append(torch.stack(row))
+        scores += [torch.stack(dices).mean()] if dices else []
+    if reduction == "mean":
+        return torch.cat(pixels).mean() + torch.stack(scores).mean()
+    return torch.stack(terms) if reduction == "none" else torch.stack(terms).sum()
+
+
+@every_reduction
+@pytest.mark.parametrize("per_image", [True, False])
+@pytest.mark.parametrize("empty", ["mean", "smooth", "skip"])
+@pytest.mark.parametrize("classes", [[1], (2, 0), [0, 1, 2]])
+def test_bce_dice_of_some_channels_equals_loops(reduction, per_image, empty, classes):
+    logits, target = batch(-3, ignored=0.2, dtype=torch.float64)
+    options = {"classes": classes, "per_image": per_image, "empty": empty, "reduction": reduction}
+    logits = logits.clone().requires_grad_()
+    got = bce_dice_loss(logits, target, ignore_index=IGNORED, **options)
+    want = bce_dice_by_loops(logits, target, **options)
+    assert got.shape == want.shape
+    torch.testing.assert_close(got, want)
+    slope, by_loops = (torch.autograd.grad(loss.sum(), logits)[0] for loss in (got, want))
+    torch.testing.assert_close(slope, by_loops)
+    assert torch.equal(BCEDiceLoss(ignore_index=IGNORED, **options)(logits, target), got)
+
+
+def test_bce_dice_of_the_only_channel_is_that_of_the_mask():
+    logits, target = batch(1)
+    for x in (logits, logits[:, None]):
+        assert torch.equal(bce_dice_loss(x, target, classes=[0]), bce_dice_loss(logits, target))
+
+
 def test_equal_weights_change_nothing():
     for loss in (*OVERLAPS, ce_loss, focal_loss, lovasz_softmax):
         logits, target = batch(4, ignored=0.2)
@@ -267,6 +318,9 @@ LISTS = [
     ),
     (tversky_loss, {"classes": []}, ValueError, "classes must be different numbers from 0 up"),
     (tversky_loss, {"classes": [0, 0]}, ValueError, "classes must be different numbers"),
+    (bce_dice_loss, {"classes": [1]}, ValueError, "classes must be different numbers from 0 to 0"),
+    (bce_dice_loss, {"classes": [1, 1]}, ValueError, "classes must be different numbers from 0 up"),
+    (bce_dice_loss, {"classes": "1"}, TypeError, "classes must be a list of whole numbers"),
     (dice_loss, {"classes": 1}, TypeError, "classes must be a list of whole numbers"),
     (dice_loss, {"classes": [0.0]}, TypeError, "classes must hold whole numbers, got 0.0"),
 ]

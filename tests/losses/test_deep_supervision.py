@@ -72,6 +72,31 @@ def test_is_the_sum_of_its_terms(loss, empty):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "error", "words"),
+    [
+        ("map_weight", math.nan, ValueError, "map_weight must be a finite number, got nan"),
+        ("map_weight", [0.1, math.inf], ValueError, "map_weight[1] must be a finite number, got inf"),
+        ("map_weight", "1", TypeError, "map_weight must be a list of numbers, got '1'"),
+        ("map_weight", ["1"], TypeError, "map_weight[0] must be a number, got '1'"),
+        ("map_weight", torch.nn.Parameter(torch.ones(2)), TypeError, "map_weight must be a number, got Parameter"),
+        ("image_weight", "1", TypeError, "image_weight must be a number, got '1'"),
+        ("image_weight", None, TypeError, "image_weight must be a number, got None"),
+        ("auxiliary_weight", math.inf, ValueError, "auxiliary_weight must be a finite number, got inf"),
+    ],
+)
+def test_weights_are_checked_whenever_they_are_set(name, given, error, words):
+    loss = DeepSupervisionLoss(bce_loss, map_weight=[0.1, 0.2])
+    before = repr(loss)
+    with pytest.raises(error, match=re.escape(words)):
+        DeepSupervisionLoss(bce_loss, **{name: given})
+    with pytest.raises(error, match=re.escape(words)):
+        setattr(loss, name, given)
+    with pytest.raises(ValueError, match=r"map_weight\[1\] must be a finite number"):
+        loss.map_weight[1] = math.nan
+    assert repr(loss) == before
+
+
 def test_default_weights_are_those_of_the_docstring():
     out, target = output(), masks()
     mask, maps, image, auxiliary = terms(out, target, bce_loss)
@@ -241,7 +266,7 @@ def test_needs_no_value_of_the_device():
         (
             lambda: DeepSupervisionLoss(bce_loss, map_weight=math.nan),
             ValueError,
-            "map_weight[0] must be a finite number",
+            "map_weight must be a finite number",
         ),
         (lambda: DeepSupervisionLoss(bce_loss, map_weight=(1, math.inf)), ValueError, "map_weight[1] must be a finite"),
         (lambda: DeepSupervisionLoss(bce_loss, image_weight=math.nan), ValueError, "image_weight must be a finite"),

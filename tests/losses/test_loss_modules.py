@@ -2,6 +2,8 @@
 
 import copy
 import inspect
+import math
+import operator
 import os
 import pickle
 import re
@@ -9,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from _loss_cases import IGNORED, batch, edges
@@ -62,7 +65,7 @@ def test_a_module_is_its_function(name):
 
 OTHERS = {
     "bce_loss": {"pos_weight": 2.5, "label_smoothing": 0.2},
-    "bce_dice_loss": {"dice_weight": 0.3, "smooth": 2.0, "per_image": False, "empty": "skip"},
+    "bce_dice_loss": {"dice_weight": 0.3, "smooth": 2.0, "per_image": False, "empty": "skip", "classes": [0]},
     "bootstrapped_bce": {"k": 3},
     "bootstrapped_ce": {"k": 3},
     "ce_loss": {"weight": [1, 2, 3, 4], "label_smoothing": 0.2},
@@ -123,7 +126,7 @@ REFUSED = [
     ("dice_loss", {"smooth": float("inf")}, "smooth must be a finite number, got inf"),
     ("jaccard_loss", {"smooth": 0, "empty": "smooth"}, "empty='smooth' needs smooth above 0"),
     ("jaccard_loss", {"smooth": 0, "log": True}, "log=True needs smooth above 0"),
-    ("tversky_loss", {"alpha": float("nan"), "beta": 1}, "alpha and beta must be above 0, got nan and 1"),
+    ("tversky_loss", {"alpha": float("nan"), "beta": 1}, "alpha must be a finite number, got nan"),
     ("tversky_loss", {"beta": 0}, "alpha and beta must be above 0, got 0.3 and 0"),
     ("tversky_loss", {"alpha": float("inf")}, "alpha must be a finite number, got inf"),
     ("tversky_loss", {"smooth": -1}, "smooth must be 0 or more, got -1"),
@@ -185,6 +188,106 @@ def test_weighted_sum():
     assert loss.state_dict() == {}
     assert "weights=[0.0, 0.25]" in repr(loss)
     assert torch.equal(copy.deepcopy(loss)(logits, target), 0.25 * lovasz)
+
+
+NOT_WEIGHTS = [
+    ([0.1, math.nan], ValueError, r"weights\[1\] must be a finite number, got nan"),
+    ([math.inf, 1], ValueError, r"weights\[0\] must be a finite number, got inf"),
+    ([1.0, "2"], TypeError, r"weights\[1\] must be a number, got '2'"),
+    ([1.0, torch.ones(())], TypeError, r"weights\[1\] must be a number, got tensor"),
+    ("12", TypeError, "weights must be a list of numbers, got '12'"),
+    (torch.ones(2), TypeError, r"weights must be a list of numbers, got tensor.*weights\.tolist\(\)"),
+    (torch.nn.Parameter(torch.ones(2)), TypeError, "weights must be a list of numbers, got Parameter"),
+    (np.ones(2), TypeError, "weights must be a list of numbers"),
+    (0.5, TypeError, "weights must be a list of numbers, got 0.5"),
+    (None, TypeError, "weights must be a list of numbers, got None"),
+    ([1.0], ValueError, "2 losses and 1 weights|weights must stay 2 numbers, one for each term, got 1"),
+    ([1, 2, 3], ValueError, "2 losses and 3 weights|weights must stay 2 numbers, one for each term, got 3"),
+    ([], ValueError, "2 losses and 0 weights|weights must stay 2 numbers, one for each term, got 0"),
+]
+
+
+@pytest.mark.parametrize(("given", "error", "words"), NOT_WEIGHTS)
+def test_weights_are_checked_whenever_they_are_set(given, error, words):
+    loss = WeightedSum([BCELoss(), LovaszHingeLoss()], [0.5, 2])
+    with pytest.raises(error, match=words):
+        WeightedSum([BCELoss(), LovaszHingeLoss()], given)
+    with pytest.raises(error, match=words):
+        loss.weights = given
+    with pytest.raises(error, match=words):
+        loss.weights[:] = given
+    assert loss.weights == [0.5, 2]
+
+
+@pytest.mark.parametrize("given", [math.nan, math.inf, "1", None, [1.0], torch.ones(())])
+def test_one_weight_is_checked_when_it_is_set(given):
+    loss = WeightedSum([BCELoss(), LovaszHingeLoss()], [0.5, 2])
+    with pytest.raises((TypeError, ValueError), match=r"weights\[0\] must be a (finite )?number, got"):
+        loss.weights[0] = given
+    with pytest.raises(IndexError):
+        loss.weights[2] = 1.0
+    assert loss.weights == [0.5, 2]
+
+
+def test_the_number_of_weights_stays():
+    loss = WeightedSum([BCELoss(), LovaszHingeLoss()], [0.5, 2])
+    for change in (
+        lambda weights: weights.append(1.0),
+        lambda weights: weights.extend([1.0]),
+        lambda weights: weights.insert(0, 1.0),
+        lambda weights: weights.pop(),
+        lambda weights: weights.clear(),
+        lambda weights: weights.remove(2),
+        lambda weights: operator.delitem(weights, 0),
+        lambda weights: operator.setitem(weights, slice(1), [1.0, 2.0]),
+    ):
+        with pytest.raises(ValueError, match="weights must stay 2 numbers, one for each term"):
+            change(loss.weights)
+        assert loss.weights == [0.5, 2]
+
+
+def test_weights_that_are_set_are_a_copy():
+    logits, target = batch(1)
+    loss, given = WeightedSum([BCELoss(), LovaszHingeLoss()], [0.5, 2]), [0.0, 3.0]
+    loss.weights = given
+    given[1] = 0.0
+    other = copy.deepcopy(loss)
+    other.weights[1] = 1.0
+    assert torch.equal(loss(logits, target), 3 * lovasz_hinge(logits, target))
+    assert torch.equal(other(logits, target), lovasz_hinge(logits, target))
+    assert torch.equal(pickle.loads(pickle.dumps(loss))(logits, target), loss(logits, target))
+
+
+@pytest.mark.slow
+def test_a_compiled_sum_follows_its_weights():
+    torch._dynamo.reset()
+    logits, target = batch(1)
+    loss = WeightedSum([BCELoss(), LovaszHingeLoss()], [0.5, 2])
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    for weights in ([0.5, 2], [0.25, 2], [1.0, 0.0]):
+        loss.weights = weights
+        torch.testing.assert_close(compiled(logits, target), loss(logits, target))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("tversky_loss", {"alpha": "1"}),
+        ("focal_loss", {"gamma": "1"}),
+        ("focal_loss", {"alpha": "1"}),
+        ("dice_loss", {"smooth": None}),
+        ("ce_loss", {"label_smoothing": "1"}),
+        ("bce_loss", {"label_smoothing": None}),
+        ("bootstrapped_bce", {"k": "1"}),
+        ("bce_dice_loss", {"dice_weight": "1"}),
+    ],
+)
+def test_what_is_no_number_is_refused(name, options):
+    ((option, value),) = options.items()
+    with pytest.raises(TypeError, match=f"{option} must be a number, got {value!r}"):
+        MODULES[name](**options)
+    with pytest.raises(TypeError, match=f"{option} must be a number, got {value!r}"):
+        getattr(losses, name)(*batch(4 if name in OF_LABELS else 1), **options)
 
 
 def test_a_loss_of_weight_0_is_not_computed():

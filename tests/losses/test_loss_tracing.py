@@ -17,6 +17,7 @@ from saltzoo.losses import (
     DiceLoss,
     LovaszHingeLoss,
     WeightedSum,
+    bce_dice_loss,
     bce_loss,
     ce_loss,
     dice_loss,
@@ -26,8 +27,10 @@ from saltzoo.losses import (
 
 BY_CLASS = {
     "binary bce-smoothed": (partial(bce_loss, label_smoothing=0.1), 1),
+    "four classes ce-smoothed-by-class": (partial(ce_loss, label_smoothing=0.1, weight=[1, 2, 0, 1]), 4),
     "multilabel bce-by-channel": (partial(bce_loss, pos_weight=[1.0, 2.0, 3.0]), -3),
     "four classes ce-by-class": (partial(ce_loss, weight=[1, 2, 0, 1]), 4),
+    "multilabel bce-dice-of-some": (partial(bce_dice_loss, classes=[2, 0]), -3),
     "four classes focal-by-class": (partial(focal_loss, weight=[1, 2, 0, 1]), 4),
     "multilabel focal-by-channel": (partial(focal_loss, weight=[1, 2, 0]), -3),
     "four classes dice-of-some": (partial(dice_loss, classes=[3, 1], weight=[1, 2]), 4),
@@ -62,8 +65,6 @@ def test_vmap_gives_each_image_its_loss_and_gradient(name, ignore_index):
     torch.testing.assert_close(twice.flatten(), values)
     models = torch.vmap(of_one(loss), (0, None))(logits, target[2])
     torch.testing.assert_close(models, torch.stack([of_one(loss)(x, target[2]) for x in logits]))
-    if "smoothed" in name and name.startswith("four"):
-        return  # torch's own cross_entropy refuses logits that are not batched
     truths = torch.vmap(of_one(loss), (None, 0))(logits[2], target)
     torch.testing.assert_close(truths, torch.stack([of_one(loss)(logits[2], y) for y in target]))
 
@@ -121,6 +122,60 @@ def test_values_are_checked_where_they_can_be_read(name):
     ):
         with pytest.raises(ValueError, match="target must be 0 to"):
             call()
+
+
+def wrong_values(name):
+    return (-1, -100, ALL[name][1]) if name.split()[0] in ("two", "four") else (-1, 2, 255)
+
+
+@every_loss
+@either
+def test_targets_out_of_range_poison_what_vmap_returns(name, ignore_index):
+    loss, logits, target = case(name, ignore_index)
+    for value in wrong_values(name):
+        if value == ignore_index:
+            continue
+        spoilt = target.clone()
+        spoilt[(2, *[0] * (target.ndim - 1))] = value
+        with pytest.raises(ValueError, match="target must be 0 to"):
+            loss(logits, spoilt)
+        got = torch.vmap(of_one(loss))(logits, spoilt)
+        assert got.isnan().tolist() == [False, False, True, False]
+        assert torch.vmap(loss)(logits[None], spoilt[None]).isnan().all()
+        rows = torch.vmap(partial(loss, reduction="none"))(logits[None], spoilt[None])[0]
+        assert rows[2].isnan().any()
+        assert not rows[[0, 1, 3]].isnan().any()
+
+
+@every_loss
+def test_an_empty_image_with_a_wrong_target_is_not_skipped(name):
+    loss, logits, target = case(name, None)
+    target[0, ..., 0, 0] = -1
+    assert torch.vmap(of_one(loss))(logits, target)[0].isnan()
+
+
+@pytest.mark.slow
+@every_loss
+def test_targets_out_of_range_poison_what_is_compiled(name):
+    torch._dynamo.reset()
+    loss, logits, target = case(name, None)
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(logits, target), loss(logits, target))
+    for value in wrong_values(name):
+        spoilt = target.clone()
+        spoilt[(2, *[0] * (target.ndim - 1))] = value
+        assert compiled(logits, spoilt).isnan()
+
+
+def test_soft_labels_out_of_range_poison_what_vmap_returns():
+    logits, shares = batch(4)[0], batch(4, seed=1)[0].softmax(1)
+    shares[1, :, 0, 0] = 0.5  # sums to 2
+    shares[2, :2, 0, 0] = torch.tensor([-1.0, 1.0]) + shares[2, :2, 0, 0]
+    rows = torch.vmap(partial(ce_loss, reduction="none"))(logits[None], shares[None])[0]
+    assert rows.isnan().sum((1, 2)).tolist() == [0, 1, 1, 0]
+    shares[1, :, 0, 0] = shares[2, :, 0, 0] = -1.0
+    rows = torch.vmap(partial(ce_loss, ignore_index=-1, reduction="none"))(logits[None], shares[None])[0]
+    assert not rows.isnan().any()
 
 
 def test_combined_losses_under_vmap():

@@ -51,6 +51,7 @@ FORMS = {
     "dice": (DiceScore, BINARY, {"average": "per_image"}),
     "accuracy": (PixelAccuracy, BINARY, {}),
     "accuracy of labels": (PixelAccuracy, LABELS, {"average": "per_image", **LABELLED}),
+    "accuracy of some labels": (PixelAccuracy, LABELS, {"classes": (1, 2), **LABELLED}),
     "empty": (EmptyAccuracy, BINARY, {}),
     "confusion": (ConfusionMatrix, LABELS, LABELLED),
     "salt_map of salt": (SaltMAP, BINARY, {"empty": "present"}),
@@ -187,7 +188,7 @@ def test_layouts_and_dtypes_agree(build, kind, options):
 def test_negative_values_are_not_salt(dtype, monkeypatch):
     mask = torch.tensor([[[-1, 0, 1, -100]]], dtype=dtype)
     for on_cpu in (True, False):
-        monkeypatch.setattr(_counts, "on_cpu", lambda tensor, on_cpu=on_cpu: on_cpu)
+        monkeypatch.setattr(_counts, "on_cpu", lambda *tensors, on_cpu=on_cpu: on_cpu)
         assert iou_score(mask, mask > 0) == 1
 
 
@@ -252,7 +253,7 @@ def test_the_path_of_other_devices_counts_alike(build, kind, options, monkeypatc
     options = {**options, "ignore_index": 255}
     pred, target = batch(kind, ignored=0.2)
     want = score(build, options, (pred, target))
-    monkeypatch.setattr(_counts, "on_cpu", lambda tensor: False)
+    monkeypatch.setattr(_counts, "on_cpu", lambda *tensors: False)
     assert score(build, options, (pred, target)) == want
 
 

@@ -38,7 +38,8 @@ def test_cross_validation_is_resumed(tmp_path):
     def stop(line):
         if line.startswith("epoch 1") and len(told) > 3:
             raise KeyboardInterrupt
-        told.append(line)
+        if not line.startswith("amp:"):
+            told.append(line)
 
     told = []
     with pytest.raises(KeyboardInterrupt):

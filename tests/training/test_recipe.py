@@ -58,7 +58,7 @@ def test_the_default_loss_is_bce_then_symmetric_lovasz():
         ({"model": "saltnet_s"}, TypeError, "model of the recipe must be a table of ModelPart, got 'saltnet_s'"),
         ({"epochs": True}, TypeError, "epochs of the recipe must be int (at least 1), got True"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
-        ({"amp": "fp16"}, ValueError, "amp of the recipe must be one of 'off', 'bf16', got 'fp16'"),
+        ({"amp": "fp16"}, ValueError, "amp of the recipe must be one of 'auto', 'off', 'bf16', got 'fp16'"),
         ({"folds": 1}, ValueError, "folds must be at least 2, got 1"),
         ({"losses": []}, ValueError, "a recipe needs a loss"),
         (

@@ -49,7 +49,8 @@ def train(case, out, **options):
 
 
 def stop(line):
-    raise KeyboardInterrupt
+    if line.startswith("epoch 1:"):
+        raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")

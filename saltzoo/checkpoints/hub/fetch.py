@@ -9,7 +9,8 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-from ..folder import CONFIG, WEIGHTS, Checkpoint, DamagedFileError, read_checkpoint
+from ..ensemble import EnsembleCheckpoint, members_in, read_ensemble
+from ..folder import CONFIG, WEIGHTS, Checkpoint, DamagedFileError, read_checkpoint, read_config
 from .client import CALLER, fetching
 
 _SHA256_DIGITS = 64
@@ -17,8 +18,10 @@ _SHA256_DIGITS = 64
 _log = logging.getLogger("saltzoo")
 
 
-def load_from_hub(repo_id: str, *, revision: str | None = None, cache_dir: str | None = None) -> Checkpoint:
-    """Read a checkpoint from the Hub, or from the cache: for a commit that is cached, no request is sent.
+def load_from_hub(
+    repo_id: str, *, revision: str | None = None, cache_dir: str | None = None
+) -> Checkpoint | EnsembleCheckpoint:
+    """Read a checkpoint, or an ensemble, from the Hub or from the cache: no request is sent for a cached commit.
 
     A downloaded file is checked against its hash. A cached file is not: if it cannot be read, it is fetched again, but
     changed numbers in a file of the right size go unnoticed. `hf cache verify REPO_ID` finds them.
@@ -28,49 +31,75 @@ def load_from_hub(repo_id: str, *, revision: str | None = None, cache_dir: str |
         OSError: if the repository, revision or file does not exist, cannot be reached, or was damaged in transit.
     """
     source = f"hf-hub:{repo_id}@{revision}" if revision else f"hf-hub:{repo_id}"
-    files: list[Path] = []
-    fresh: set[Path] = set()
-    commit = revision
-    for name in (CONFIG, WEIGHTS):
-        with fetching(repo_id, revision, name):
-            known = try_to_load_from_cache(repo_id, name, cache_dir=cache_dir, revision=commit)
-            file = Path(hf_hub_download(repo_id, name, revision=commit, cache_dir=cache_dir, **CALLER))
-        if not isinstance(known, str) or not file.samefile(known):
-            _verify(file)
-            fresh.add(file)
-        files.append(file)
-        # The folder is named after the commit. Asking for that makes both files of one commit if the branch moves.
-        commit = files[0].parent.name
-    _log.info("weights of %s: from the %s, commit %s", source, "Hub" if fresh else "cache", commit)
-    while True:  # at most three times: each file is fetched again once
+    snapshot = _Snapshot(repo_id, revision, cache_dir)
+    config_file = snapshot.file(CONFIG)
+    members = members_in(config_file, source)
+    pairs = [(snapshot.file(f"{name}/{CONFIG}"), snapshot.file(f"{name}/{WEIGHTS}")) for name in members]
+    weights_file = config_file if members else snapshot.file(WEIGHTS)
+    place = "Hub" if snapshot.fresh else "cache"
+    _log.info("weights of %s: from the %s, commit %s", source, place, config_file.parent.name)
+    while True:  # each file is fetched again at most once
         try:
-            return read_checkpoint(*files, source=source)
+            if members:
+                return read_ensemble(read_config(config_file, source=source), pairs, source=source)
+            return read_checkpoint(config_file, weights_file, source=source)
         except DamagedFileError as error:
-            if error.file in fresh:
+            if error.file in snapshot.fresh:
                 raise ValueError(
                     f"{error.file} {error.why}, and so is the file on the Hub: tell the owner of {repo_id}"
                 ) from error
-            _fetch_again(error, repo_id, cache_dir)
-            fresh.add(error.file)
+            snapshot.fetch_again(error)
 
 
-def _fetch_again(damaged: DamagedFileError, repo_id: str, cache_dir: str | None) -> None:
-    """Replace a cached file that cannot be read. If no other can be fetched, it stays.
+class _Snapshot:
+    """Files of one commit of a repository, in the cache.
 
-    Raises:
-        OSError: if it cannot be replaced.
+    Attributes:
+        fresh: files that were downloaded, not only found.
     """
-    name, commit = damaged.file.name, damaged.file.parent.name
-    _log.warning("%s %s: fetching it again", damaged.file, damaged.why)
-    try:
-        with fetching(repo_id, commit, name):
-            hf_hub_download(repo_id, name, revision=commit, cache_dir=cache_dir, force_download=True, **CALLER)
-    except OSError as error:
-        raise OSError(
-            f"{damaged.file.resolve()} {damaged.why}, and it cannot be replaced now: {error}. It will be replaced when "
-            f"the Hub can be reached; or delete that file"
-        ) from error
-    _verify(damaged.file)
+
+    def __init__(self, repo_id: str, revision: str | None, cache_dir: str | None) -> None:
+        self._repo_id, self._revision, self._cache_dir = repo_id, revision, cache_dir
+        self._commit = revision
+        self._names: dict[Path, str] = {}
+        self.fresh: set[Path] = set()
+
+    def file(self, name: str) -> Path:
+        """Return the place of a file of the repository, which is downloaded if it is not cached."""
+        with fetching(self._repo_id, self._revision, name):
+            known = try_to_load_from_cache(self._repo_id, name, cache_dir=self._cache_dir, revision=self._commit)
+            file = self._download(name, self._commit)
+        if not isinstance(known, str) or not file.samefile(known):
+            _verify(file)
+            self.fresh.add(file)
+        if not self._names:
+            # The folder is named after the commit. Asking for that makes all files of one commit if the branch moves.
+            self._commit = file.parent.name
+        self._names[file] = name
+        return file
+
+    def fetch_again(self, damaged: DamagedFileError) -> None:
+        """Replace a cached file that cannot be read. If no other can be fetched, it stays.
+
+        Raises:
+            OSError: if it cannot be replaced.
+        """
+        name = self._names[damaged.file]
+        _log.warning("%s %s: fetching it again", damaged.file, damaged.why)
+        try:
+            with fetching(self._repo_id, self._commit, name):
+                self._download(name, self._commit, force=True)
+        except OSError as error:
+            raise OSError(
+                f"{damaged.file.resolve()} {damaged.why}, and it cannot be replaced now: {error}. It will be replaced "
+                f"when the Hub can be reached; or delete that file"
+            ) from error
+        _verify(damaged.file)
+        self.fresh.add(damaged.file)
+
+    def _download(self, name: str, commit: str | None, *, force: bool = False) -> Path:
+        place, cache = self._repo_id, self._cache_dir
+        return Path(hf_hub_download(place, name, revision=commit, cache_dir=cache, force_download=force, **CALLER))
 
 
 def _verify(file: Path) -> None:
