@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -24,10 +22,14 @@ def fold_batch_norms(network: nn.Module, example: Tensor) -> list[Pair]:
     for pair in foldable_pairs(network, example):
         convolution, norm = network.get_submodule(pair.convolution), network.get_submodule(pair.norm)
         rest = rest_of_norm(norm)
-        if rest is None or not isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d):
+        if rest is None or not isinstance(norm, nn.BatchNorm2d):
             continue
-        network.set_submodule(pair.convolution, folded(convolution, norm))
-        network.set_submodule(pair.norm, rest)
+        if not isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        fold(convolution, norm)
+        for name, module in [*network.named_modules(remove_duplicate=False)]:
+            if module is norm:
+                network.set_submodule(name, rest)
         pairs.append(pair)
     return pairs
 
@@ -49,17 +51,19 @@ def rest_of_norm(norm: nn.Module) -> nn.Module | None:
 
 
 @torch.no_grad()
-def folded(convolution: Convolution, norm: nn.Module) -> Convolution:
-    """Return a convolution that does what a convolution and the batch norm after it do in evaluation mode.
+def fold(convolution: Convolution, norm: nn.BatchNorm2d) -> None:
+    """Change a convolution in place to do what it and the batch norm after it do in evaluation mode.
 
     Example:
         >>> convolution, norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4).eval()
         >>> x = torch.randn(2, 3, 9, 9)
-        >>> torch.allclose(folded(convolution, norm)(x), norm(convolution(x)), atol=1e-5)
+        >>> want = norm(convolution(x))
+        >>> fold(convolution, norm)
+        >>> torch.allclose(convolution(x), want, atol=1e-5)
         True
     """
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None and norm.running_var is not None
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("a batch norm without running statistics depends on the batch, so that it cannot be folded")
     weight = convolution.weight
     gain = (norm.running_var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
@@ -68,11 +72,8 @@ def folded(convolution: Convolution, norm: nn.Module) -> Convolution:
     bias = (before - norm.running_mean.double()) * gain
     if norm.bias is not None:
         bias = bias + norm.bias.double()
-    new = copy.copy(convolution)  # hooks, padding and the class stay
-    new._parameters = dict(convolution._parameters)
-    new.weight = nn.Parameter((weight.double() * _of_outputs(convolution, gain)).to(weight), requires_grad=False)
-    new.bias = nn.Parameter(bias.to(weight), requires_grad=False)
-    return new
+    convolution.weight = nn.Parameter((weight.double() * _of_outputs(convolution, gain)).to(weight), requires_grad=False)
+    convolution.bias = nn.Parameter(bias.to(weight), requires_grad=False)
 
 
 def _of_outputs(convolution: Convolution, gain: Tensor) -> Tensor:

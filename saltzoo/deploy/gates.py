@@ -13,35 +13,34 @@ _WORTH = 2**17
 """Bytes of an image's map from which on a loop over images pays: below, starting the operations takes longer."""
 
 
-class CachedSCSE(nn.Module):
-    """The same as an `SCSE` with `merge="add"` and without norm, for inference.
+class CachedSCSE(SCSE):
+    """An `SCSE` with `merge="add"` and without norm, for inference.
 
-    Maps that are small, contiguous, on another device than a CPU, or part of a compiled graph are given to the SCSE.
-
-    Args:
-        attention: module whose parameters it shares.
+    Maps that are small, contiguous, on another device than a CPU, or part of a compiled graph are computed as in SCSE.
 
     Shape:
         N C H W -> N C H W
     """
 
-    def __init__(self, attention: SCSE) -> None:
-        super().__init__()
-        self.attention = attention
+    @classmethod
+    def take_over(cls, attention: SCSE) -> None:
+        """Make a module one of this class, in place: hooks of an encoder hold the module itself, and not its name."""
+        attention.__class__ = cls
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         if torch.compiler.is_compiling() or not _pays(x):
-            return self.attention(x)
+            return super().forward(x)
         result = torch.empty_like(x)
         for one, scaled in zip(_rows(x), _rows(result), strict=True):  # HW C
             self._scale(one, scaled)
         return result
 
     def _scale(self, x: Tensor, out: Tensor) -> None:
-        squeeze, excite, spatial = self.attention.squeeze, self.attention.excite, self.attention.spatial
-        pooled = (x.sum(0, dtype=torch.float32) / len(x)).to(squeeze.weight.dtype)  # C
-        channel = excite(F.relu(squeeze(pooled))).sigmoid_().to(x.dtype)  # C
-        pixel = F.linear(x, spatial.weight.flatten(1), spatial.bias).sigmoid_()  # HW 1
+        """Write the scaled map of an image HW C to `out`."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        pooled = (x.sum(0, dtype=exact) / len(x)).to(x.dtype)  # C
+        channel = self.excite(F.relu(self.squeeze(pooled))).sigmoid_()  # C
+        pixel = F.linear(x, self.spatial.weight.flatten(1), self.spatial.bias).sigmoid_()  # HW 1
         torch.mul(x, channel + pixel, out=out)
 
 
