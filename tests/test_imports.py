@@ -30,6 +30,7 @@ MAY = {
     "checkpoints": set(),
     "zoo": {"checkpoints", "models"},
     "inference": {"metrics", "zoo"},
+    "deploy": {"layers", "models", "zoo"},
     "convert": {"checkpoints", "models", "zoo"},
     "training": {"checkpoints", "data", "draw", "inference", "layers", "losses", "metrics", "models", "zoo"},
     "cli": {"checkpoints", "data", "draw", "inference", "metrics", "models", "seismic", "training", "zoo"},

@@ -108,8 +108,8 @@ def optimize(
     # Compared in float64, where a difference is no rounding, and rounded once at the end.
     exact = torch.float32 if weight.device.type == "mps" else torch.float64
     network.to(exact)
-    example = _example(network, preprocess.in_chans, weight.device) if example is None else example
-    example = example.to(exact)
+    example = _example(network, preprocess.in_chans) if example is None else example
+    example = example.to(weight.device, exact)
     with torch.inference_mode(False), torch.no_grad():
         want = _logits(network(example))
         slim, heads = _without_heads(network)
@@ -151,11 +151,12 @@ def _copy(model: SegmentationModel) -> nn.Module:
     return network.requires_grad_(False)
 
 
-def _example(network: nn.Module, channels: int, device: torch.device) -> Tensor:
+def _example(network: nn.Module, channels: int) -> Tensor:
     """Return a random image that the network takes, the same in every call."""
     generator = torch.Generator().manual_seed(0)
+    weight = next(network.parameters(), torch.empty(0))
     for side in _SIDES:
-        image = torch.randn(1, channels, side, side, generator=generator).to(device)
+        image = torch.randn(1, channels, side, side, generator=generator).to(weight)
         try:
             with torch.no_grad():
                 network(image)

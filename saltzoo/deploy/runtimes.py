@@ -1,0 +1,121 @@
+"""Other runtimes: how a file of each format is written from an exported graph, and how it is opened and called."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .metadata import KEY
+
+Call = Callable[[Tensor], Tensor]
+Program = torch.export.ExportedProgram
+
+
+class Format(NamedTuple):
+    """A format of files.
+
+    Attributes:
+        suffix: end of the file's name.
+        write: writes a graph and its description to a path.
+        open: opens a file for a number of threads; returns how it is called and its description.
+    """
+
+    suffix: str
+    write: Callable[[Program, str, Path], None]
+    open: Callable[[Path, int | None], tuple[Call, str | None]]
+
+
+def _extra(module: str, extra: str) -> Any:
+    """Return an optional library.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f'{module} is not installed: pip install "saltzoo[{extra}]"') from error
+
+
+def _onnx_model(program: Program) -> Any:
+    _extra("onnxscript", "onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's exporter, about its own insides
+        exported = torch.onnx.export(program, dynamo=True, verbose=False)
+    return exported
+
+
+def _write_onnx(program: Program, description: str, path: Path) -> None:
+    onnx = _extra("onnx", "onnx")
+    model = _onnx_model(program).model_proto
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, description
+    onnx.save(model, path)
+
+
+def _open_onnx(path: Path, threads: int | None) -> tuple[Call, str | None]:
+    runtime = _extra("onnxruntime", "onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (image,) = session.get_inputs()
+    description: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+
+    def call(x: Tensor) -> Tensor:
+        (logits,) = session.run(None, {image.name: x.numpy()})
+        return torch.from_numpy(logits)
+
+    return call, description.get(KEY)
+
+
+def _write_openvino(program: Program, description: str, path: Path) -> None:
+    openvino = _extra("openvino", "openvino")
+    graph = openvino.convert_model(program)
+    graph.set_rt_info(description, KEY)
+    openvino.save_model(graph, path, compress_to_fp16=False)
+
+
+def _open_openvino(path: Path, threads: int | None) -> tuple[Call, str | None]:
+    openvino = _extra("openvino", "openvino")
+    core = openvino.Core()
+    graph = core.read_model(path)
+    description = graph.get_rt_info(KEY).astype(str) if graph.has_rt_info(KEY) else None
+    settings = {"INFERENCE_NUM_THREADS": threads or torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(graph, "CPU", settings)
+
+    def call(x: Tensor) -> Tensor:
+        result = compiled(np.ascontiguousarray(x.numpy()))[0]
+        return torch.from_numpy(np.array(result))  # the runtime reuses its own memory
+
+    return call, description
+
+
+def _write_pt2(program: Program, description: str, path: Path) -> None:
+    torch.export.save(program, path, extra_files={KEY: description})
+
+
+def _open_pt2(path: Path, threads: int | None) -> tuple[Call, str | None]:
+    extra = {KEY: ""}
+    program = torch.export.load(path, extra_files=extra)
+    module = program.module()
+
+    def call(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return module(x)
+
+    return call, extra[KEY] or None
+
+
+FORMATS: Mapping[str, Format] = {
+    "onnx": Format(".onnx", _write_onnx, _open_onnx),
+    "openvino": Format(".xml", _write_openvino, _open_openvino),
+    "pt2": Format(".pt2", _write_pt2, _open_pt2),
+}
