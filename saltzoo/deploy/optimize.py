@@ -75,7 +75,8 @@ def optimize(
     logit, and by up to 1e-3 in networks with BAM before training, whose own rounding is that large. bfloat16 and
     float16 round logits by about 1 % and .1 %.
 
-    The result works in `predict`, `predict_tiled`, an ensemble, `torch.compile` and `torch.export`.
+    The result works in `predict`, `predict_tiled`, an ensemble, `torch.compile` and `torch.export`. A graph with free
+    sizes needs contiguous weights: use `saltzoo.deploy.export`, or `.to(memory_format=torch.contiguous_format)` first.
 
     Args:
         model: saltzoo model in any mode, also compiled or wrapped.

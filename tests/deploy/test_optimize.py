@@ -124,7 +124,11 @@ def test_compiles_and_exports_with_free_sizes():
     optimized = optimize(made("saltnet_s"))
     dim = torch.export.Dim
     sizes = ({0: dim("n"), 2: dim("h", min=33), 3: dim("w", min=33)},)
-    program = torch.export.export(optimized, (torch.randn(2, 1, 101, 101),), dynamic_shapes=sizes).module()
+    free = copy.deepcopy(optimized).to(memory_format=torch.contiguous_format)
+    program = torch.export.export(free, (torch.randn(2, 1, 101, 101),), dynamic_shapes=sizes).module()
+    fixed = torch.export.export(optimized, (torch.randn(2, 1, 64, 64),)).module()
+    x = torch.randn(2, 1, 64, 64)
+    torch.testing.assert_close(fixed(x), optimized(x), rtol=1e-4, atol=1e-4)
     torch._dynamo.reset()
     compiled = torch.compile(optimized, dynamic=True, fullgraph=True, backend="eager")
     for shape in ((1, 1, 101, 101), (3, 1, 64, 97)):

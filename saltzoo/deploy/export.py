@@ -1,0 +1,195 @@
+"""export: a network as a file for ONNX Runtime, OpenVINO or torch.export."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import check_choice, check_fraction
+from ..contracts import SegmentationModel
+from ..models.segmenter import MIN_SIZE
+from ..preprocess import Preprocess
+from .agreement import largest_difference
+from .metadata import Metadata, labels_of
+from .optimize import Optimized, optimize
+from .runtimes import FORMATS, Call, Program
+
+SHAPES = ((2, 101, 101), (1, 128, 128), (3, 104, 97))
+"""Images, height and width at which a file is compared with the model."""
+
+_SLACK = 1e-4
+_OWN_ROUNDINGS = 10
+
+
+def export(
+    model: SegmentationModel,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    size: tuple[int, int] | None = None,
+    prepare: bool = False,
+    labels: Sequence[str] | None = None,
+    license: str = "",
+    threshold: float = 0.5,
+) -> Path:
+    """Write a model as a file that another runtime computes, and that `saltzoo.deploy.load` makes a model again.
+
+    The model is optimised first: batch norms are folded, and heads that only training needs are left out. The file
+    takes any number of images of any size, or those of `size`. Before it gets its name it is opened, and its logits
+    are compared with those of the model at three shapes: they differ by at most 1e-4 of the largest logit (or of 1),
+    and ten times the rounding of the model itself in float32, which is measured against float64.
+
+    Args:
+        model: saltzoo model in any mode, on any device.
+        path: file to write, ".onnx", ".xml" (OpenVINO, which writes a ".bin" beside it) or ".pt2" (torch.export). An
+            existing file is replaced once the new one is complete.
+        format: "onnx", "openvino" or "pt2"; None for that of the path's suffix.
+        size: height and width if the file needs to take one size only; None for any from 33 x 33.
+        prepare: whether the file normalises images, so that it takes images in 0..1. Padding stays outside.
+        labels: name of each class; None for "salt", or "class_0", "class_1", ...
+        license: licence of the weights, such as "apache-2.0".
+        threshold: probability above which a pixel counts as salt.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: if the model is no saltzoo model.
+        ValueError: if an option is unknown, the suffix does not fit the format, the graph cannot have free sizes, or
+            the runtime's results differ.
+        ImportError: if the format's library is not installed.
+        OSError: if the file cannot be written.
+    """
+    target = Path(path)
+    if format is None:
+        format = next((name for name, one in FORMATS.items() if one.suffix == target.suffix), target.suffix)
+    check_choice("format", format, FORMATS)
+    if target.suffix != FORMATS[format].suffix:
+        raise ValueError(f"path must end in {FORMATS[format].suffix} for format={format!r}, got {str(target)!r}")
+    check_fraction(threshold=threshold)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target)!r}: make {target.parent}")
+    network = optimize(model, dtype=torch.float32).to("cpu", memory_format=torch.contiguous_format)
+    graph: nn.Module = _Normalised(network) if prepare else network
+    shapes = [(count, *size) for count, _, _ in SHAPES] if size else list(SHAPES)
+    program = _program(graph, network.in_chans, size)
+    with torch.no_grad():
+        classes = graph(torch.zeros(1, network.in_chans, *shapes[0][1:])).shape[1]
+    about = Metadata(
+        architecture=network.config.architecture if network.config is not None else "",
+        preprocess=network.preprocess,
+        folded=prepare,
+        labels=labels_of(labels, classes),
+        license=license,
+        threshold=threshold,
+    )
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        written = Path(folder) / target.name
+        FORMATS[format].write(program, about.to_json(), written)
+        call, description = FORMATS[format].open(written, None)
+        Metadata.from_json(description)
+        _check_same(call, graph, network.in_chans, shapes, format)
+        del call  # OpenVINO maps the file of weights
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == target.suffix):
+            file.replace(target.parent / file.name)  # the weights first, the file that names them last
+    return target
+
+
+class _Normalised(nn.Module):
+    """A network that takes images in 0..1."""
+
+    def __init__(self, network: Optimized) -> None:
+        super().__init__()
+        preprocess = network.preprocess
+        if preprocess.multiple > 1 and preprocess.pad_mode == "constant":
+            raise ValueError(
+                'prepare must be False for a model whose preprocess pads with pad_mode="constant": it pads with zeros '
+                "after normalising, and padding stays outside of the file"
+            )
+        self.network = network
+        self.mean = nn.Buffer(torch.tensor(preprocess.mean)[:, None, None])  # C 1 1
+        self.std = nn.Buffer(torch.tensor(preprocess.std)[:, None, None])  # C 1 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network((x - self.mean) / self.std)
+
+
+def plain_preprocess(preprocess: Preprocess) -> Preprocess:
+    """Return a preprocess that pads as the given one and does not normalise."""
+    count = preprocess.in_chans
+    return Preprocess(
+        mean=(0.0,) * count,
+        std=(1.0,) * count,
+        multiple=preprocess.multiple,
+        pad_mode=preprocess.pad_mode,
+        scalar=preprocess.scalar,
+    )
+
+
+def _program(graph: nn.Module, channels: int, size: tuple[int, int] | None) -> Program:
+    """Return the graph of a network for any number of images, of any size or of one."""
+    dim = torch.export.Dim
+    free = {0: dim("n")} if size else {0: dim("n"), 2: dim("h", min=MIN_SIZE + 1), 3: dim("w", min=MIN_SIZE + 1)}
+    # Of different sides, none of them even: torch takes a guard for a fact if the example fulfils it by chance.
+    example = torch.randn(2, channels, *(size or SHAPES[0][1:]))
+    try:
+        with torch.no_grad():
+            return torch.export.export(graph, (example,), dynamic_shapes=(free,))
+    except (RuntimeError, ValueError, torch._dynamo.exc.TorchDynamoException) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        advice = "" if size else ": give size=(height, width) for a file that takes one size"
+        raise ValueError(f"torch.export cannot make a graph of this model ({first.strip()}){advice}") from error
+
+
+@torch.no_grad()
+def _check_same(
+    call: Call, graph: nn.Module, channels: int, shapes: Sequence[tuple[int, int, int]], format: str
+) -> None:
+    """Raise ValueError if a file's logits differ from the model's by more than rounding."""
+    exact = copy.deepcopy(graph).double()
+    for module in exact.modules():
+        if isinstance(module, Optimized):
+            module.dtype = torch.float64
+    generator = torch.Generator().manual_seed(0)
+    for count, height, width in shapes:
+        x = torch.rand(count, channels, height, width, generator=generator)
+        want = graph(x)
+        own = largest_difference(want.double(), exact(x.double()).double())
+        difference = largest_difference(call(x), want)
+        if not difference <= _SLACK + _OWN_ROUNDINGS * own:
+            raise ValueError(
+                f"the {format} file differs from the model by {difference:.2g} of the largest logit at {count} x "
+                f"{channels} x {height} x {width}, more than rounding ({own:.2g}): nothing was written. Choose another "
+                f"format, one of {', '.join(map(repr, FORMATS))}"
+            )
+
+
+def exportable(model: SegmentationModel, format: str, *, folder: Path) -> str:
+    """Return "any size", "one size" or the reason why a model cannot be exported, for a table of models.
+
+    Args:
+        model: saltzoo model.
+        format: name of FORMATS.
+        folder: folder for a file that is removed.
+    """
+    reason = ""
+    for size, answer in ((None, "any size"), ((101, 101), "one size")):
+        path = folder / f"exportable{FORMATS[format].suffix}"
+        try:
+            export(model, path, format=format, size=size)
+        except (ValueError, RuntimeError) as error:
+            reason = reason or str(error)
+        else:
+            return answer
+        finally:
+            for file in (path, path.with_suffix(".bin")):
+                with suppress(FileNotFoundError):
+                    file.unlink()
+    return reason
