@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +22,9 @@ from .runtimes import FORMATS, Call, Program
 
 SHAPES = ((2, 101, 101), (1, 128, 128), (3, 104, 97))
 """Images, height and width at which a file is compared with the model."""
+
+SMALLEST = (MIN_SIZE + 1, 64, 97)
+"""Smallest height and width of a file of any size, tried in this order: some encoders need larger images."""
 
 _SLACK = 1e-4
 _OWN_ROUNDINGS = 10
@@ -51,7 +53,8 @@ def export(
         path: file to write, ".onnx", ".xml" (OpenVINO, which writes a ".bin" beside it) or ".pt2" (torch.export). An
             existing file is replaced once the new one is complete.
         format: "onnx", "openvino" or "pt2"; None for that of the path's suffix.
-        size: height and width if the file needs to take one size only; None for any from 33 x 33.
+        size: height and width if the file needs to take one size only; None for any from 33 x 33, or from
+            the next of SMALLEST that the network allows.
         prepare: whether the file normalises images, so that it takes images in 0..1. Padding stays outside.
         labels: name of each class; None for "salt", or "class_0", "class_1", ...
         license: licence of the weights, such as "apache-2.0".
@@ -79,7 +82,7 @@ def export(
     network = optimize(model, dtype=torch.float32).to("cpu", memory_format=torch.contiguous_format)
     graph: nn.Module = _Normalised(network) if prepare else network
     shapes = [(count, *size) for count, _, _ in SHAPES] if size else list(SHAPES)
-    program = _program(graph, network.in_chans, size)
+    program, smallest = _program(graph, network.in_chans, size)
     with torch.no_grad():
         classes = graph(torch.zeros(1, network.in_chans, *shapes[0][1:])).shape[1]
     about = Metadata(
@@ -89,6 +92,8 @@ def export(
         labels=labels_of(labels, classes),
         license=license,
         threshold=threshold,
+        size=size,
+        smallest=smallest,
     )
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
         written = Path(folder) / target.name
@@ -133,19 +138,24 @@ def plain_preprocess(preprocess: Preprocess) -> Preprocess:
     )
 
 
-def _program(graph: nn.Module, channels: int, size: tuple[int, int] | None) -> Program:
-    """Return the graph of a network for any number of images, of any size or of one."""
+def _program(graph: nn.Module, channels: int, size: tuple[int, int] | None) -> tuple[Program, int]:
+    """Return the graph of a network for any number of images, of any size or of one, and the smallest size."""
     dim = torch.export.Dim
-    free = {0: dim("n")} if size else {0: dim("n"), 2: dim("h", min=MIN_SIZE + 1), 3: dim("w", min=MIN_SIZE + 1)}
-    # Of different sides, none of them even: torch takes a guard for a fact if the example fulfils it by chance.
-    example = torch.randn(2, channels, *(size or SHAPES[0][1:]))
-    try:
-        with torch.no_grad():
-            return torch.export.export(graph, (example,), dynamic_shapes=(free,))
-    except (RuntimeError, ValueError, torch._dynamo.exc.TorchDynamoException) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        advice = "" if size else ": give size=(height, width) for a file that takes one size"
-        raise ValueError(f"torch.export cannot make a graph of this model ({first.strip()}){advice}") from error
+    # Sides of different parity: torch takes for a fact what the example fulfils by chance.
+    example = torch.randn(2, channels, *(size or SHAPES[-1][1:]))
+    failures: list[Exception] = []
+    for smallest in (min(size),) if size else SMALLEST:
+        sides = {} if size else {2: dim("h", min=smallest), 3: dim("w", min=smallest)}
+        try:
+            with torch.no_grad():
+                return torch.export.export(graph, (example,), dynamic_shapes=({0: dim("n"), **sides},)), smallest
+        except (RuntimeError, ValueError, torch._dynamo.exc.TorchDynamoException) as error:
+            failures.append(error)
+    reasons = [line.strip() for line in str(failures[-1]).splitlines() if line.strip()]
+    advice = "" if size else ": give size=(height, width) for a file that takes one size"
+    raise ValueError(
+        f"torch.export cannot make a graph of this model ({' '.join(reasons[:3])}){advice}"
+    ) from failures[-1]
 
 
 @torch.no_grad()
@@ -169,27 +179,3 @@ def _check_same(
                 f"{channels} x {height} x {width}, more than rounding ({own:.2g}): nothing was written. Choose another "
                 f"format, one of {', '.join(map(repr, FORMATS))}"
             )
-
-
-def exportable(model: SegmentationModel, format: str, *, folder: Path) -> str:
-    """Return "any size", "one size" or the reason why a model cannot be exported, for a table of models.
-
-    Args:
-        model: saltzoo model.
-        format: name of FORMATS.
-        folder: folder for a file that is removed.
-    """
-    reason = ""
-    for size, answer in ((None, "any size"), ((101, 101), "one size")):
-        path = folder / f"exportable{FORMATS[format].suffix}"
-        try:
-            export(model, path, format=format, size=size)
-        except (ValueError, RuntimeError) as error:
-            reason = reason or str(error)
-        else:
-            return answer
-        finally:
-            for file in (path, path.with_suffix(".bin")):
-                with suppress(FileNotFoundError):
-                    file.unlink()
-    return reason

@@ -16,7 +16,7 @@ from .runtimes import FORMATS, Call
 
 
 class Exported(nn.Module):
-    """A model that another runtime computes on the CPU. It has no parameters, and cannot be trained, moved or copied.
+    """A model that another runtime computes on the CPU. It has no parameters: it cannot be trained or moved.
 
     Attributes:
         preprocess: how images become the file's input: padding alone if the file normalises images itself.
@@ -34,7 +34,8 @@ class Exported(nn.Module):
 
     def __init__(self, call: Call, about: Metadata, source: Path) -> None:
         super().__init__()
-        self._call = _Hidden(call)
+        # A class, which copies and views of a model share: none of them may copy the runtime's graph.
+        self._runtime = type("Runtime", (), {"call": staticmethod(call)})
         self.about = about
         self.preprocess = plain_preprocess(about.preprocess) if about.folded else about.preprocess
         self.in_chans = self.preprocess.in_chans
@@ -50,7 +51,7 @@ class Exported(nn.Module):
         """Return the logits of a prepared batch.
 
         Raises:
-            ValueError: if the batch is not N C H W with this model's C, or not on the CPU.
+            ValueError: if the batch is not N C H W with this model's C and a size that it takes, on the CPU.
         """
         if x.ndim != 4 or x.shape[1] != self.in_chans:
             raise ValueError(
@@ -59,27 +60,26 @@ class Exported(nn.Module):
             )
         if x.device.type != "cpu":
             raise ValueError(f"{self.source.name} is computed on the CPU, got a batch on {x.device}: pass x.cpu()")
+        self._check_size(x)
         if not len(x):
             return x.new_zeros((0, self.num_classes, *x.shape[2:]), dtype=torch.float32)
-        try:
-            return self._call.function(x.detach().float().contiguous())
-        except Exception as error:
+        return self._runtime.call(x.detach().float().contiguous())  # N num_classes H W
+
+    def _check_size(self, x: Tensor) -> None:
+        height, width = x.shape[2:]
+        if self.about.size not in (None, (height, width)):
             raise ValueError(
-                f"{self.source.name} cannot take a batch {tuple(x.shape)}: {error}. A file exported with size= takes "
-                f"that size alone"
-            ) from error
+                f"{self.source.name} was exported for images of {self.about.size}, got {height} x {width}: export the "
+                f"model without size"
+            )
+        if min(height, width) < self.about.smallest:
+            raise ValueError(
+                f"{self.source.name} takes images of at least {self.about.smallest} x {self.about.smallest}, got "
+                f"{height} x {width}: pad them"
+            )
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"{self.source.name}, {self.about.architecture}, labels={self.labels}"
-
-
-class _Hidden:
-    """Holds a function, so that a view of the model in evaluation mode does not copy a runtime's graph."""
-
-    __slots__ = ("function",)
-
-    def __init__(self, function: Call) -> None:
-        self.function = function
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Exported:

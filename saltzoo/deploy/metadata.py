@@ -13,7 +13,7 @@ from ..preprocess import Preprocess
 KEY = "saltzoo"
 """Key under which a file holds the metadata, as JSON."""
 
-_FIELDS = ("architecture", "preprocess", "folded", "labels", "license", "threshold", "saltzoo_version")
+_FIELDS = ("architecture", "preprocess", "folded", "labels", "license", "threshold", "size", "smallest", "saltzoo_version")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Metadata:
         labels: name of each class.
         license: licence of the weights; "" where it is not stated.
         threshold: probability above which a pixel counts as salt.
+        size: height and width that the network takes; None for any.
+        smallest: smallest height and width.
         saltzoo_version: version that wrote the file.
     """
 
@@ -36,6 +38,8 @@ class Metadata:
     labels: tuple[str, ...]
     license: str
     threshold: float
+    size: tuple[int, int] | None
+    smallest: int
     saltzoo_version: str = __version__
 
     def to_json(self) -> str:
@@ -54,6 +58,7 @@ class Metadata:
         try:
             values: dict[str, Any] = json.loads(text)
             known = {name: values[name] for name in _FIELDS}
+            known["size"] = None if values["size"] is None else tuple(values["size"])
             known |= {"preprocess": Preprocess.from_dict(values["preprocess"]), "labels": tuple(values["labels"])}
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the file's description of its network is damaged: {error}. Export it again") from error

@@ -78,9 +78,25 @@ def _open_onnx(path: Path, threads: int | None) -> tuple[Call, str | None]:
 
 def _write_openvino(program: Program, description: str, path: Path) -> None:
     openvino = _extra("openvino", "openvino")
-    graph = openvino.convert_model(program)
+    graph = _openvino_graph(openvino, program, path)
     graph.set_rt_info(description, KEY)
     openvino.save_model(graph, path, compress_to_fp16=False)
+
+
+def _openvino_graph(openvino: Any, program: Program, path: Path) -> Any:
+    """Return OpenVINO's graph of a program, by way of ONNX if OpenVINO does not know all its operations."""
+    try:
+        return openvino.convert_model(program)
+    except Exception as error:  # its errors have no common class
+        try:
+            bridge = path.with_suffix(".onnx")
+            _write_onnx(program, "", bridge)
+            graph = openvino.convert_model(bridge)
+            bridge.unlink()
+        except Exception:
+            text = " ".join(str(error).split())
+            raise ValueError(f"OpenVINO cannot convert this network: {text[-200:]}") from error
+        return graph
 
 
 def _open_openvino(path: Path, threads: int | None) -> tuple[Call, str | None]:

@@ -65,6 +65,8 @@ def test_wrong_batches_are_refused(pair):
     _, loaded = pair
     with pytest.raises(ValueError, match=r"expected a batch N 1 H W, got \(2, 64, 64\)"):
         loaded(torch.zeros(2, 64, 64))
+    with pytest.raises(ValueError, match=r"at least 33 x 33, got 64 x 32: pad"):
+        loaded(torch.zeros(2, 1, 64, 32))
     with pytest.raises(ValueError, match="computed on the CPU, got a batch on meta"):
         loaded(torch.zeros(1, 1, 64, 64, device="meta"))
 
@@ -97,7 +99,7 @@ def test_heads_and_scalars(tmp_path):
 def test_one_size(tmp_path):
     loaded = load(export(made("saltnet_s"), tmp_path / "net.pt2", size=(64, 96)))
     assert loaded(torch.zeros(3, 1, 64, 96)).shape == (3, 1, 64, 96)
-    with pytest.raises(ValueError, match=r"net.pt2 cannot take a batch \(1, 1, 64, 64\).*exported with size="):
+    with pytest.raises(ValueError, match=r"net\.pt2 was exported for images of \(64, 96\), got 64 x 64"):
         loaded(torch.zeros(1, 1, 64, 64))
 
 
@@ -165,4 +167,13 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", saltzoo.list_models())
 def test_every_model_exports_at_any_size(name):
     pytest.importorskip("onnxruntime")
-    assert list(export_rows([name], formats=["onnx"])) == [[name, "any size"]]
+    ((_, answer),) = export_rows([name], formats=["onnx"])
+    assert answer.startswith("any size")
+
+
+def test_a_reason_stands_in_the_table(monkeypatch):
+    def cannot(program, description, path):
+        raise ValueError("no rule for this operation")
+
+    monkeypatch.setitem(FORMATS, "pt2", FORMATS["pt2"]._replace(write=cannot))
+    assert list(export_rows(["saltnet_s"], formats=["pt2"])) == [["saltnet_s", "no rule for this operation"]]
