@@ -18,15 +18,17 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import segmentation_models_pytorch as smp
 import torch
 from measure.comparison import Plan, batch, calibrate
-from measure.report import Row, conditions, describe, markdown, slug, write_csv
+from measure.report import conditions, describe, markdown, slug, write_csv
 from measure.timing import Run, Spread, alternate, ratios
 from torch import Tensor, nn
 
 import saltzoo
+from saltzoo.contracts import SegmentationModel
 from saltzoo.convert import from_smp
 from saltzoo.deploy import export, load, optimize
 from saltzoo.deploy.runtimes import FORMATS
@@ -56,7 +58,9 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         calls = contenders(images, args.only, Path(folder))
         want = calls[PEER]()
-        matches = {name: {"difference": _largest(call() - want), "scale": _largest(want)} for name, call in calls.items()}
+        matches = {
+            name: {"difference": _largest(call() - want), "scale": _largest(want)} for name, call in calls.items()
+        }
         for name, match in matches.items():
             print(f"{name}: differs by {match['difference']:.2g} of {match['scale']:.2g}", flush=True)
         runs: dict[str, Run] = dict(calls.items())
@@ -129,7 +133,7 @@ def _exported(
     for name, network in networks.items():
         path = folder / f"{name}{FORMATS[format].suffix}"
         try:
-            export(network, path, size=size)  # type: ignore[arg-type]  # Described has all that it needs
+            export(cast(SegmentationModel, network), path, size=size)
         except ImportError as error:
             print(f"{name}, {format}: left out, {error}", flush=True)
             return {}

@@ -79,7 +79,7 @@ def export(
     check_fraction(threshold=threshold)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target)!r}: make {target.parent}")
-    network = optimize(model, dtype=torch.float32).to("cpu", memory_format=torch.contiguous_format)
+    network = optimize(model, dtype=torch.float32).cpu().to(memory_format=torch.contiguous_format)
     graph: nn.Module = _Normalised(network) if prepare else network
     shapes = [(count, *size) for count, _, _ in SHAPES] if size else list(SHAPES)
     program, smallest = _program(graph, network.in_chans, size)
@@ -153,9 +153,9 @@ def _program(graph: nn.Module, channels: int, size: tuple[int, int] | None) -> t
             failures.append(error)
     reasons = [line.strip() for line in str(failures[-1]).splitlines() if line.strip()]
     advice = "" if size else ": give size=(height, width) for a file that takes one size"
-    raise ValueError(
-        f"torch.export cannot make a graph of this model ({' '.join(reasons[:3])}){advice}"
-    ) from failures[-1]
+    raise ValueError(f"torch.export cannot make a graph of this model ({' '.join(reasons[:3])}){advice}") from failures[
+        -1
+    ]
 
 
 @torch.no_grad()

@@ -72,7 +72,9 @@ def fold(convolution: Convolution, norm: nn.BatchNorm2d) -> None:
     bias = (before - norm.running_mean.double()) * gain
     if norm.bias is not None:
         bias = bias + norm.bias.double()
-    convolution.weight = nn.Parameter((weight.double() * _of_outputs(convolution, gain)).to(weight), requires_grad=False)
+    convolution.weight = nn.Parameter(
+        (weight.double() * _of_outputs(convolution, gain)).to(weight), requires_grad=False
+    )
     convolution.bias = nn.Parameter(bias.to(weight), requires_grad=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class Exported(nn.Module):
     def __init__(self, call: Call, about: Metadata, source: Path) -> None:
         super().__init__()
         # A class, which copies and views of a model share: none of them may copy the runtime's graph.
-        self._runtime = type("Runtime", (), {"call": staticmethod(call)})
+        self._runtime: Any = type("Runtime", (), {"call": staticmethod(call)})
         self.about = about
         self.preprocess = plain_preprocess(about.preprocess) if about.folded else about.preprocess
         self.in_chans = self.preprocess.in_chans

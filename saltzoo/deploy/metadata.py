@@ -13,7 +13,17 @@ from ..preprocess import Preprocess
 KEY = "saltzoo"
 """Key under which a file holds the metadata, as JSON."""
 
-_FIELDS = ("architecture", "preprocess", "folded", "labels", "license", "threshold", "size", "smallest", "saltzoo_version")
+_FIELDS = (
+    "architecture",
+    "preprocess",
+    "folded",
+    "labels",
+    "license",
+    "threshold",
+    "size",
+    "smallest",
+    "saltzoo_version",
+)
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,7 @@ class Optimized(nn.Module):
         return "\n  ".join([f"{name}, optimised for inference:", *self.report])
 
 
-def optimize(
-    model: SegmentationModel, *, dtype: torch.dtype | None = None, example: Tensor | None = None
-) -> Optimized:
+def optimize(model: SegmentationModel, *, dtype: torch.dtype | None = None, example: Tensor | None = None) -> Optimized:
     """Return a faster model with the same results, for inference; the given one keeps its weights and its modes.
 
     - Batch norms fold into the convolutions before them, wherever a run shows that nothing else reads their output.

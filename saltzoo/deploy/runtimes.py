@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -49,8 +48,7 @@ def _onnx_model(program: Program) -> Any:
     _extra("onnxscript", "onnx")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporter, about its own insides
-        exported = torch.onnx.export(program, dynamo=True, verbose=False)
-    return exported
+        return torch.onnx.export(program, dynamo=True, verbose=False)
 
 
 def _write_onnx(program: Program, description: str, path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
         return lambda x: call(x) + 0.01, description
 
     monkeypatch.setitem(FORMATS, "pt2", honest._replace(open=off))
-    with pytest.raises(ValueError, match="the pt2 file differs from the model by .*nothing was written"):
+    with pytest.raises(ValueError, match=r"the pt2 file differs from the model by .*nothing was written"):
         export(made("saltnet_s"), kept)
     assert [file.name for file in tmp_path.iterdir()] == ["net.pt2"]
     assert kept.read_bytes() == b"old"
