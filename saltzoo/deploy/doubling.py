@@ -113,7 +113,7 @@ class DoublingUnetBlock(nn.Module):
 
 
 def is_doubling(block: nn.Module) -> bool:
-    """Return whether a block can become a `DoublingUnetBlock`: attention of the concatenated map would need that map."""
+    """Return whether a block can become a `DoublingUnetBlock`, which never holds the concatenated map."""
     if type(block) is not UnetBlock or block.upsample.mode != "nearest":
         return False
     conv = block.conv1.conv

@@ -70,8 +70,9 @@ def optimize(model: SegmentationModel, *, dtype: torch.dtype | None = None, exam
 
     Both models are compared in float64 before the weights are rounded to `dtype`: logits must agree to 1e-8 of the
     largest one. In float32 they differ by rounding, because sums have another order: by about 1e-5 of the largest
-    logit, and by up to 1e-3 in networks with BAM before training, whose own rounding is that large. bfloat16 and
-    float16 round logits by about 1 % and .1 %.
+    logit, and by up to 1e-3 in networks with BAM before training, whose own rounding is that large.
+    In bfloat16 and float16 each map is rounded, and single logits of a deep network can move by a tenth of the largest:
+    compare scores before you use them.
 
     The result works in `predict`, `predict_tiled`, an ensemble, `torch.compile` and `torch.export`. A graph with free
     sizes needs contiguous weights: use `saltzoo.deploy.export`, or `.to(memory_format=torch.contiguous_format)` first.

@@ -23,10 +23,6 @@ def export_rows(names: Sequence[str] | None = None, formats: Sequence[str] = tup
     Args:
         names: models of the catalog; None for all.
         formats: names of FORMATS.
-
-    Example:
-        >>> list(export_rows(["saltnet_s"], formats=["pt2"]))
-        [['saltnet_s', 'any size']]
     """
     for name in list_models() if names is None else names:
         yield [name, *(_answer(name, one) for one in formats)]

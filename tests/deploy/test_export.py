@@ -15,17 +15,24 @@ SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 LIBRARIES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "pt2": ()}
 
 
+TINY = {"channels": (4, 8), "decoder_channels": (4,), "blocks": 1, "hypercolumn": False}
+"""Options of a saltnet_s that is exported in a second."""
+
+
 def made(name, **options):
     torch.manual_seed(0)
+    options = TINY | options if name == "saltnet_s" else options
     return randomise_batch_norms(saltzoo.create_model(name, **options)).eval()
 
 
-@pytest.fixture(scope="module", params=SUFFIX)
+@pytest.fixture(
+    scope="module", params=["pt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("onnx", "openvino"))]
+)
 def pair(request, tmp_path_factory):
-    """A small network with several classes' worth of options, and the same loaded from a file."""
+    """A small network, and the same loaded from a file."""
     for library in LIBRARIES[request.param]:
         pytest.importorskip(library)
-    model = made("saltnet_s", channels=(8, 16, 16), decoder_channels=(16, 8))
+    model = made("saltnet_s")
     path = tmp_path_factory.mktemp("export") / f"net{SUFFIX[request.param]}"
     assert export(model, path, license="apache-2.0", threshold=0.4) == path
     return model, load(path, threads=1)
@@ -71,6 +78,7 @@ def test_wrong_batches_are_refused(pair):
         loaded(torch.zeros(1, 1, 64, 64, device="meta"))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_file_normalises_images_itself(tmp_path):
     pytest.importorskip("onnxruntime")
@@ -84,6 +92,7 @@ def test_the_file_normalises_images_itself(tmp_path):
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_heads_and_scalars(tmp_path):
     deep = made("pspunet_small")
     loaded = load(export(deep, tmp_path / "deep.pt2"))
@@ -96,6 +105,7 @@ def test_heads_and_scalars(tmp_path):
     torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_size(tmp_path):
     loaded = load(export(made("saltnet_s"), tmp_path / "net.pt2", size=(64, 96)))
     assert loaded(torch.zeros(3, 1, 64, 96)).shape == (3, 1, 64, 96)
@@ -103,18 +113,12 @@ def test_one_size(tmp_path):
         loaded(torch.zeros(1, 1, 64, 64))
 
 
-def test_the_model_is_untouched(tmp_path):
-    model = saltzoo.create_model("saltnet_s").train()
-    before = copy.deepcopy(model.state_dict())
-    export(model, tmp_path / "net.pt2")
-    assert all(module.training for module in model.modules())
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
+def test_a_file_that_differs_is_not_written_and_the_model_is_untouched(tmp_path, monkeypatch):
     kept = tmp_path / "net.pt2"
     kept.write_bytes(b"old")
     honest = FORMATS["pt2"]
+    model = made("saltnet_s").train()
+    before = copy.deepcopy(model.state_dict())
 
     def off(path, threads):
         call, description = honest.open(path, threads)
@@ -122,13 +126,15 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
 
     monkeypatch.setitem(FORMATS, "pt2", honest._replace(open=off))
     with pytest.raises(ValueError, match=r"the pt2 file differs from the model by .*nothing was written"):
-        export(made("saltnet_s"), kept)
+        export(model, kept)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert [file.name for file in tmp_path.iterdir()] == ["net.pt2"]
     assert kept.read_bytes() == b"old"
 
 
 def test_wrong_options_are_refused(tmp_path):
-    model = saltzoo.create_model("saltnet_s")
+    model = saltzoo.create_model("saltnet_s", **TINY)
     with pytest.raises(ValueError, match=r"unknown format '\.txt': choose one of 'onnx', 'openvino', 'pt2'"):
         export(model, tmp_path / "net.txt")
     with pytest.raises(ValueError, match=r"path must end in \.onnx for format='onnx', got '.*net\.pt2'"):
@@ -159,7 +165,7 @@ def test_wrong_files_are_refused(tmp_path):
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(ImportError, match=r'openvino is not installed: pip install "saltzoo\[openvino\]"'):
-        export(saltzoo.create_model("saltnet_s"), tmp_path / "net.xml")
+        export(saltzoo.create_model("saltnet_s", **TINY), tmp_path / "net.xml")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,6 +177,7 @@ def test_every_model_exports_at_any_size(name):
     assert answer.startswith("any size")
 
 
+@pytest.mark.slow
 def test_a_reason_stands_in_the_table(monkeypatch):
     def cannot(program, description, path):
         raise ValueError("no rule for this operation")
