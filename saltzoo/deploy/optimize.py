@@ -110,16 +110,15 @@ def optimize(model: SegmentationModel, *, dtype: torch.dtype | None = None, exam
     network.to(exact)
     example = _example(network, preprocess.in_chans) if example is None else example
     example = example.to(weight.device, exact)
-    with torch.inference_mode(False), torch.no_grad():
-        want = _logits(network(example))
-        slim, heads = _without_heads(network)
-        report = [f"heads that only training needs left out of {heads} network(s)"] if heads else []
-        report += _change(slim, example)
-        slim.to(memory_format=torch.channels_last)
-        _check_same(_logits(slim(example)), want)
-        slim.to(dtype)
-        report.append(f"{str(dtype).removeprefix('torch.')}, channels_last")
-        return Optimized(slim, network, report, dtype).eval()
+    want = _logits(network(example))
+    slim, heads = _without_heads(network)
+    report = [f"heads that only training needs left out of {heads} network(s)"] if heads else []
+    report += _change(slim, example)
+    slim.to(memory_format=torch.channels_last)
+    _check_same(_logits(slim(example)), want)
+    slim.to(dtype)
+    report.append(f"{str(dtype).removeprefix('torch.')}, channels_last")
+    return Optimized(slim, network, report, dtype).eval()
 
 
 def parts_of(model: nn.Module) -> tuple[Preprocess, ModelConfig | None]:
@@ -148,7 +147,19 @@ def _copy(model: SegmentationModel) -> nn.Module:
         model = model.network
     network = copy.deepcopy(without_wrappers(evaluation_view(model)))
     parts_of(network)
+    for module in network.modules():
+        _replace_inference_tensors(module)
     return network.requires_grad_(False)
+
+
+def _replace_inference_tensors(module: nn.Module) -> None:
+    """Replace a module's own tensors that were made in inference mode, which work in that mode only."""
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        if parameter.is_inference():
+            setattr(module, name, nn.Parameter(parameter.clone()))
+    for name, buffer in list(module.named_buffers(recurse=False)):
+        if buffer.is_inference():
+            setattr(module, name, buffer.clone())
 
 
 def _example(network: nn.Module, channels: int) -> Tensor:
@@ -158,8 +169,7 @@ def _example(network: nn.Module, channels: int) -> Tensor:
     for side in _SIDES:
         image = torch.randn(1, channels, side, side, generator=generator).to(weight)
         try:
-            with torch.no_grad():
-                network(image)
+            network(image)
         except (ValueError, RuntimeError):
             if side == _SIDES[-1]:
                 raise

@@ -151,6 +151,16 @@ def test_bfloat16_takes_and_returns_float32():
     assert "bfloat16, channels_last" in optimized.report
 
 
+def test_inference_mode_leaves_no_trace():
+    with torch.inference_mode():
+        inside = optimize(made("saltnet_s"))
+        x = torch.randn(2, 1, 101, 101)
+        inside(x)
+    assert not any(tensor.is_inference() for tensor in inside.state_dict().values())
+    outside = optimize(made("saltnet_s"))
+    assert torch.equal(inside(torch.ones(1, 1, 64, 64)), outside(torch.ones(1, 1, 64, 64)))
+
+
 def test_wrong_input_is_refused():
     with pytest.raises(TypeError, match="not a saltzoo model: it has no preprocess"):
         optimize(nn.Conv2d(1, 1, 1))
