@@ -58,6 +58,8 @@ class Optimized(nn.Module):
         return "\n  ".join([f"{name}, optimised for inference:", *self.report])
 
 
+@torch.inference_mode(False)  # tensors made in that mode would work in it alone
+@torch.no_grad()
 def optimize(model: SegmentationModel, *, dtype: torch.dtype | None = None, example: Tensor | None = None) -> Optimized:
     """Return a faster model with the same results, for inference; the given one keeps its weights and its modes.
 
