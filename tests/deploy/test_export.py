@@ -106,6 +106,14 @@ def test_heads_and_scalars(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_ensemble_in_one_file(tmp_path):
+    ensemble = saltzoo.Ensemble([made("saltnet_s"), made("saltnet_s", attention="none")], weights=[1, 2])
+    loaded = load(export(ensemble, tmp_path / "both.pt2"))
+    tiles = torch.rand(5, 101, 101)
+    torch.testing.assert_close(saltzoo.predict(loaded, tiles), saltzoo.predict(ensemble, tiles), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_one_size(tmp_path):
     loaded = load(export(made("saltnet_s"), tmp_path / "net.pt2", size=(64, 96)))
     assert loaded(torch.zeros(3, 1, 64, 96)).shape == (3, 1, 64, 96)
