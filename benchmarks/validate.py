@@ -4,12 +4,11 @@
     python benchmarks/validate.py --model local-dir:runs/fold0/model --data DIR --fold 0
     python benchmarks/validate.py --model unet_efficientnet_lite0_scse_hc.tgs_folds --data DIR   # each on its own fold
 
-DIR is the competition's download. There are five folds: by id if the checkpoint's recipe says so, else stratified by
-coverage with seed 0. The synthetic tiles are the first 200 of seed 2, of which examples/quickstart.py shows 24. Masks
-are cut at .5, at the tiles' original size. Prints the competition's score, IoU and Dice (means over tiles; a tile that
-is empty in both masks scores 1), and the shares of empty and of non-empty tiles recognised as such, with and without
-mirrored tiles. Writes them with their conditions to results/validate_DEVICE.csv and replaces earlier scores of the same
-model.
+DIR is the competition's download. The folds are those of the checkpoint's recipe; without one, five by id. Synthetic
+tiles are the first 200 of seed 2, of which examples/quickstart.py shows 24. Masks are cut at .5, at the tiles' original
+size. Prints the competition's score, IoU and Dice (means over tiles; a tile that is empty in both masks scores 1), and
+the shares of empty and of non-empty tiles recognised as such, with and without mirrored tiles. Writes them with their
+conditions to results/validate_DEVICE.csv and replaces earlier scores of the same model.
 
 *unseen* is "yes" if the checkpoint's card names exactly these tiles as held out, or says that it was trained on other
 data; "no" if it names other tiles, so that the model may have been trained on some of these and the score is too high;
@@ -24,16 +23,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from measure.report import Row, conditions, describe, markdown, slug, write_csv
 from torch import Tensor
 
 import saltzoo
 from saltzoo.contracts import SegmentationModel
-from saltzoo.data import Tiles, folds_by_id, read_tgs, stratified_folds, synthetic_tiles
+from saltzoo.data import Tiles, read_tgs, synthetic_tiles
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map
+from saltzoo.training.held_out import SYNTHETIC, folds_in_training, unseen
 from saltzoo.zoo.sources import load_weights
 
 COLUMNS = (
@@ -42,7 +40,6 @@ COLUMNS = (
 )
 
 TGS = "TGS Salt Identification Challenge"
-SYNTHETIC = "synthetic"
 
 
 Config = Mapping[str, Any]
@@ -50,37 +47,22 @@ Part = tuple[SegmentationModel, Config, Tiles]
 """A model, its config, and the tiles that were held out from its training."""
 
 
-def folds(config: Config, tiles: Tiles) -> npt.NDArray[np.int64]:
-    """Return the fold of each tile, split as in the training of the checkpoint."""
-    recipe = config.get("recipe") or {}
-    if recipe.get("split") == "id":
-        return folds_by_id(tiles.ids)
-    return stratified_folds(tiles.coverage)
-
-
-def unseen(config: Config, held_out: Tiles) -> str:
-    """Return "yes", "no" or "unknown": whether the card says that these tiles were held out from training."""
-    metrics = config.get("metrics", [])
-    if any(SYNTHETIC in metric.get("data", "") for metric in metrics):
-        return "yes"
-    named = {metric["held_out"] for metric in metrics if "held_out" in metric}
-    if not named:
-        return "unknown"
-    return "yes" if named == {held_out.fingerprint} else "no"
-
-
 def parts_of(name: str, model: saltzoo.Segmenter, tiles: Tiles, fold: int | None) -> list[Part]:
     """Return a model with the tiles of a fold, or each member of an ensemble with those of its own fold."""
     if isinstance(model, saltzoo.Ensemble):
         pairs = zip(model.members, model.records, strict=True)
         return [
-            (cast(SegmentationModel, member), record, tiles.select(folds(record, tiles) == record["recipe"]["fold"]))
+            (
+                cast(SegmentationModel, member),
+                record,
+                tiles.select(folds_in_training(record, tiles) == record["recipe"]["fold"]),
+            )
             for member, record in pairs
         ]
     if fold is None:
         raise ValueError("--fold must be given for a single model: the fold that was held out from its training")
     config = load_weights(name).config
-    return [(model, config, tiles.select(folds(config, tiles) == fold))]
+    return [(model, config, tiles.select(folds_in_training(config, tiles) == fold))]
 
 
 def scores(guesses: Tensor, masks: Tensor, seconds: float) -> Row:

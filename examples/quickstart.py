@@ -6,10 +6,10 @@
     python examples/quickstart.py --images a.tif --value-range -3000 3000   # samples (black, white) of other files
     python examples/quickstart.py --model local-dir:runs/fold0/model # with your checkpoint
 
-The weights saltnet_s.tgs are part of saltzoo. They were trained on 2560 real tiles of that competition, so synthetic
-tiles are out of their domain, and images of other surveys may be too: train on those with examples/train.py. DIR holds
-train.zip, or train/images and train/masks. The picture shows tiles of fold 0 of 5, stratified by coverage, which were
-held out from training if DIR holds the tiles that the checkpoint's card names; benchmarks/validate.py checks this.
+The weights saltnet_s.wide are part of saltzoo. They were trained on real tiles of that competition, changed as surveys
+differ, and on synthetic tiles of another series, so they know both; images of other surveys may be out of their domain:
+train on those with examples/train.py. DIR holds train.zip, or train/images and train/masks. The picture shows tiles of
+fold 0 of 5 by id, which were held out from training; benchmarks/validate.py checks this.
 Files that are there already are replaced only with --overwrite, and the --images never.
 """
 
@@ -26,7 +26,7 @@ import saltzoo
 from saltzoo.cli.loading import load_model
 from saltzoo.cli.outputs import plan
 from saltzoo.cli.segmenting import Prediction, Segmentation, segment_pictures
-from saltzoo.data import Tiles, read_tgs, stratified_folds, synthetic_tiles
+from saltzoo.data import Tiles, folds_by_id, read_tgs, synthetic_tiles
 
 COUNT = 24
 """Number of tiles in the picture."""
@@ -35,7 +35,7 @@ COUNT = 24
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="saltnet_s.tgs", help="weights by name, local-dir:PATH or hf-hub:ORG/NAME")
+    parser.add_argument("--model", default="saltnet_s.wide", help="weights by name, local-dir:PATH or hf-hub:ORG/NAME")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--data", help="folder of the competition's files")
     what.add_argument("--images", nargs="+", type=Path, help="gray images of any size")
@@ -75,7 +75,7 @@ def segment_images(model: saltzoo.Segmenter, args: argparse.Namespace) -> None:
 def held_out_tiles(folder: str) -> Tiles:
     """Return tiles of fold 0 of 5, evenly spaced from the least to the most salt."""
     tiles = read_tgs(folder)
-    fold = tiles.select(stratified_folds(tiles.coverage, n_folds=5, seed=0) == 0)
+    fold = tiles.select(folds_by_id(tiles.ids) == 0)
     ranked = np.argsort(fold.coverage, kind="stable")
     return fold.select(ranked[np.linspace(0, len(ranked) - 1, min(COUNT, len(ranked))).astype(int)])
 

@@ -1,7 +1,7 @@
 """Train a saltzoo model from a recipe.
 
     python examples/train.py                                        # synthetic tiles, about two minutes on 2 cores
-    python examples/train.py --recipe examples/recipes/saltnet_s.tgs.toml --data DIR --out runs/fold0
+    python examples/train.py --recipe examples/recipes/saltnet_s.tgs2.toml --data DIR --out runs/fold0
     python examples/train.py --data DIR --model unet_resnet34_scse --epochs 40 --out runs/mine
     python examples/train.py --images PICTURES --masks MASKS --out runs/own       # your own pictures, cut into tiles
     python examples/train.py --images PICTURES --masks LABELS --classes 3 --ignore-index 255 --out runs/three

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 _SCALE = "@scale"
-"""End of the keys that hold scales. Names of modules and parameters are identifiers, so none has an @."""
+"""End of the keys that hold scales. Parameters are attributes, whose names have no @."""
 
 _STEPS = 127
 

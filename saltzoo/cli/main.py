@@ -10,7 +10,7 @@ import traceback
 import click
 
 from .._version import __version__
-from . import info, list_models, predict, push, submit, train, validate
+from . import info, list_models, mosaic, predict, push, submit, train, validate
 from .options import Session, debug_option
 
 
@@ -26,6 +26,7 @@ for _command in (
     train.train,
     validate.validate,
     submit.submit,
+    mosaic.mosaic,
     list_models.list_names,
     info.info,
     push.push,

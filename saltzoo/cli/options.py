@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,13 @@ from typing import Any, TypeVar
 
 import click
 
+TTA = ("hflip", "flips", "d4", "scales")
+"""Names of test-time augmentation, those of `saltzoo.predict`, here because help must not import torch."""
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+SURVEY_SUFFIXES = (".sgy", ".segy", ".zarr")
+"""Suffixes of names that are surveys even if no such file is there, so that the error says so."""
 
 AGAIN = "run the same command with --resume to go on"
 
@@ -23,6 +30,27 @@ class Session:
     """
 
     debug: bool = False
+
+
+class Number(click.FloatRange):
+    """A finite number in a range. NaN passes click's own comparisons."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or raise click.BadParameter."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
+def _check_value_range(
+    _context: click.Context, _parameter: click.Parameter, value: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    if value is not None and value[0] >= value[1]:
+        raise click.BadParameter(f"BLACK must be below WHITE, got {value[0]:g} {value[1]:g}.")
+    return value
 
 
 def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -43,10 +71,12 @@ device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; default
 batch_size_option = click.option(
     "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Tiles in a batch."
 )
-tta_option = click.option("--tta", help="Test-time augmentation, as saltzoo.predict takes it, such as hflip.")
+tta_option = click.option(
+    "--tta", type=click.Choice(TTA), help="Test-time augmentation: average over mirrored, turned or resized tiles."
+)
 threshold_option = click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Probability above which a pixel is salt; default: the model's, .5.",
 )
 min_size_option = click.option(
@@ -56,10 +86,27 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files
 value_range_option = click.option(
     "--value-range",
     nargs=2,
-    type=float,
+    type=Number(),
+    callback=_check_value_range,
     metavar="BLACK WHITE",
     help="Samples that are black and white; default: the full scale of 8 or 16 unsigned bits.",
 )
+
+
+def survey_options(function: F) -> F:
+    """Add the options that `open_survey` takes for a SEG-Y file."""
+    for option in reversed(
+        (
+            click.option(
+                "--iline", type=click.IntRange(0, 237), help="First byte of the inline number; 0: a 2-D line."
+            ),
+            click.option("--xline", type=click.IntRange(0, 237), help="First byte of the crossline number."),
+            click.option("--sample-format", type=int, help="Format code of the samples, such as 1 (IBM) or 5 (IEEE)."),
+            click.option("--byte-order", type=click.Choice(["big", "little"]), help="Byte order of a SEG-Y file."),
+        )
+    ):
+        function = option(function)
+    return function
 
 
 def data_option(*, required: bool) -> Callable[[F], F]:

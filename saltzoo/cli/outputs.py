@@ -45,6 +45,7 @@ def plan(
         ValueError: if two pictures would have the same files, also where capitals make no difference, or a picture
             would be replaced, or both `overwrite` and `resume` are given.
         FileExistsError: if a file is there that is not to be replaced.
+        OSError: if `out` cannot be made or written to.
     """
     if overwrite and resume:
         raise ValueError("--overwrite and --resume exclude each other: the one replaces what the other keeps")
@@ -62,8 +63,23 @@ def plan(
         ]
         return [job for job in left if job.files]
     if not overwrite:
-        _check_absent([file for job in jobs for file in job.files.values()])
+        check_absent(
+            [file for job in jobs for file in job.files.values()],
+            "replace with --overwrite, or leave out what is done with --resume",
+        )
+    check_folder(out)
     return jobs
+
+
+def check_folder(folder: Path) -> None:
+    """Raise OSError unless a folder is there and can be written to, or can be made. Nothing is made."""
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there} is no folder, so {folder} cannot be one: choose another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{there} cannot be written to: choose another --out")
 
 
 def _check_names(pictures: Sequence[Path]) -> None:
@@ -87,11 +103,9 @@ def _check_inputs(jobs: Sequence[Job]) -> None:
                 raise ValueError(f"{file} is one of the pictures and would be replaced: choose another --out")
 
 
-def _check_absent(files: Sequence[Path]) -> None:
+def check_absent(files: Sequence[Path], ways: str) -> None:
+    """Raise FileExistsError if a file is there; `ways` says what else than another --out the user may choose."""
     there = [str(file) for file in files if os.path.lexists(file)]
     if there:
         more = f", and {len(there) - 5} others" if len(there) > 5 else ""
-        raise FileExistsError(
-            f"already there: {', '.join(there[:5])}{more}. Choose another --out, replace with --overwrite, or leave "
-            "out what is done with --resume"
-        )
+        raise FileExistsError(f"already there: {', '.join(there[:5])}{more}. Choose another --out, {ways}")

@@ -1,4 +1,4 @@
-"""`saltzoo predict`: masks of pictures."""
+"""`saltzoo predict`: masks of pictures, and salt in surveys."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import click
 
 from .options import (
     AGAIN,
+    SURVEY_SUFFIXES,
+    Number,
     batch_size_option,
     command,
     device_option,
@@ -24,21 +26,24 @@ from .options import (
     tta_option,
     value_range_option,
 )
+from .predict_survey import OF_SURVEYS, predict_survey, refuse_given, survey_prediction_options
 
 if TYPE_CHECKING:
     from .outputs import Job
     from .segmenting import Report, Segmentation
 
 
-@command("predict", example="saltzoo predict lines/*.png --model saltnet_s.tgs --out masks --overlay --tta hflip")
+@command("predict", example="saltzoo predict lines/*.png --model saltnet_s.tgs2 --out masks --overlay --tta hflip")
 @click.argument("inputs", metavar="IN...", nargs=-1, required=True)
 @model_option
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the files.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the files, or a survey's volume."
+)
 @tta_option
 @click.option("--tile", type=click.IntRange(32), help="Height and width of a tile; default: the model's.")
 @click.option(
     "--overlap",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Number(0, 1, max_open=True),
     default=0.5,
     show_default=True,
     help="Fraction of a tile that its neighbour covers, too.",
@@ -65,7 +70,7 @@ if TYPE_CHECKING:
 @click.option(
     "--scale",
     nargs=2,
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     default=(1.0, 1.0),
     metavar="Z X",
     help="Factors by which height and width are resized for the model; files keep the picture's size.",
@@ -73,8 +78,9 @@ if TYPE_CHECKING:
 @click.option(
     "--polarity", type=click.Choice(["1", "-1"]), default="1", help="-1 if black is what the training tiles have white."
 )
+@survey_prediction_options
 @overwrite_option
-@click.option("--resume", is_flag=True, help="Leave out pictures whose files are there.")
+@click.option("--resume", is_flag=True, help="Go on after an interruption: leave out files that are there.")
 @device_option
 @json_option
 def predict(
@@ -90,16 +96,26 @@ def predict(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Segment pictures.
+    """Segment pictures or a survey.
 
     IN are files, folders, or shell patterns in quotes. For each picture NAME.png (BMP, GIF, JPEG, PNG, PPM, TIFF,
     WEBP, .npy or .npz), OUT gets NAME_mask.png of the same size, 255 where there is salt. A picture that fails does
     not stop the others; it is told at the end, with exit status 1.
+
+    If OUT ends with .sgy, .segy or .zarr, IN is one survey, a SEG-Y file or a folder of zarr, and OUT becomes a volume
+    of its geometry: probabilities of salt, or a --mask. NAME.json beside it tells how it was made.
     """
+    if out.suffix.lower() in SURVEY_SUFFIXES:
+        if len(inputs) > 1:
+            raise click.UsageError(f"{out} is the volume of one survey, got {len(inputs)} inputs: run once for each")
+        return predict_survey(
+            inputs[0], out, model=model, device=device, overwrite=overwrite, as_json=as_json, options=options
+        )
+    _check_pictures(inputs, out)
     from ..seismic import find_pictures
     from .outputs import plan
 
-    how = _how(options, overwrite=overwrite)
+    how = _how(options, overwrite=overwrite, resume=resume)
     try:
         pictures = find_pictures(inputs)
         jobs = plan(pictures, out, overlay=overlay, probabilities=probabilities, overwrite=overwrite, resume=resume)
@@ -108,7 +124,17 @@ def predict(
     return _run(jobs, how, model=model, device=device, skipped=len(pictures) - len(jobs), as_json=as_json)
 
 
-def _how(options: dict[str, Any], *, overwrite: bool) -> Segmentation:
+def _check_pictures(inputs: Sequence[str], out: Path) -> None:
+    """Raise UsageError if the command line is that of a survey, or OUT cannot be a folder."""
+    surveys = [one for one in inputs if Path(one).suffix.lower() in SURVEY_SUFFIXES]
+    if surveys:
+        raise click.UsageError(f"--out must end with {', '.join(SURVEY_SUFFIXES)} for {surveys[0]}, got {str(out)!r}")
+    refuse_given(OF_SURVEYS, "of surveys, and --out names a folder of pictures")
+    if out.exists() and not out.is_dir():
+        raise click.UsageError(f"--out must be a folder, got the file {out}: choose another")
+
+
+def _how(options: dict[str, Any], *, overwrite: bool, resume: bool) -> Segmentation:
     """Return the options of a segmentation from those of the command line."""
     from .segmenting import Prediction, Segmentation
 
@@ -125,6 +151,7 @@ def _how(options: dict[str, Any], *, overwrite: bool) -> Segmentation:
         min_size=options["min_size"] if options["clean"] is None else options["clean"],
         fill_holes=options["clean"] or 0,
         overwrite=overwrite,
+        resume=resume,
     )
 
 
@@ -134,12 +161,12 @@ def _run(jobs: Sequence[Job], how: Segmentation, *, model: str, device: str | No
     from .segmenting import Report, segment_pictures
 
     report = Report()
-    loaded = load_model(model, device_of(device)) if jobs else None
+    chosen = device_of(device)
     interrupted = False
     try:
-        if loaded is not None:
+        if jobs:
             segment_pictures(
-                loaded,
+                load_model(model, chosen),
                 jobs,
                 how,
                 report=report,
@@ -160,11 +187,11 @@ def _run(jobs: Sequence[Job], how: Segmentation, *, model: str, device: str | No
 
 def _summary(report: Report, count: int, *, skipped: int, left: int, interrupted: bool, again: str) -> list[str]:
     """Return lines that say what was left out, what failed, and how to go on."""
-    lines = [f"{skipped} pictures were done before"] if skipped else []
+    lines = [f"done before: {skipped}"] if skipped else []
     if report.failed:
-        lines += [f"{len(report.failed)} of {count} pictures failed:"]
+        lines += [f"failed: {len(report.failed)} of {count}"]
         lines += [f"  {one['error']}" for one in report.failed]
     if interrupted or report.stopped:
         why = "interrupted" if interrupted else f"stopped, because {report.stopped}"
-        lines += [f"{why}: {len(report.done)} of {count} pictures are done, {left} were not tried; {again}"]
+        lines += [f"{why}: done {len(report.done)} of {count}, not tried {left}; {again}"]
     return lines

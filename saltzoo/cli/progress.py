@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_EVERY = 60.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 def bar(items: Iterable[T], *, unit: str, quiet: bool = False) -> Iterator[T]:
@@ -17,6 +22,42 @@ def bar(items: Iterable[T], *, unit: str, quiet: bool = False) -> Iterator[T]:
     from tqdm import tqdm
 
     yield from tqdm(items, unit=unit)
+
+
+@contextmanager
+def counter(*, unit: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of the finished and all items, which tells the progress and the time that is left.
+
+    On a terminal it moves a bar on standard error; elsewhere it prints a line every minute; nothing if `quiet`.
+    """
+    if quiet:
+        yield lambda finished, count: None
+    elif _is_terminal():
+        from tqdm import tqdm
+
+        with tqdm(unit=unit) as shown:
+
+            def move(finished: int, count: int) -> None:
+                shown.total = count
+                shown.update(finished - shown.n)
+
+            yield move
+    else:
+        yield _lines_of_progress(unit)
+
+
+def _lines_of_progress(unit: str) -> Callable[[int, int], None]:
+    start = told = time.monotonic()
+
+    def tell(finished: int, count: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _EVERY:
+            told = now
+            left = (now - start) / finished * (count - finished)
+            print(f"{finished} of {count} {unit}s, about {left / 60:.0f} min left", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def line_printer(*, err: bool = False, quiet: bool = False) -> Callable[[str], None]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +17,9 @@ from ..inference import clean, predict_tiled
 from ..models import Segmenter
 from ..seismic import as_uint8, read_amplitudes, read_picture, write_mask, write_picture, write_probabilities
 from .outputs import Job
+
+LARGE = 2**26
+"""Samples of a memory-mapped picture from which on its probabilities are written to a file while they are computed."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FAILURES = (ValueError, TypeError, OSError, MemoryError, RuntimeError)
@@ -57,6 +61,7 @@ class Segmentation:
         min_size: pixels of the smallest body that is kept; None for the model's.
         fill_holes: pixels up to which a hole in a body is filled.
         overwrite: whether files that are there are replaced.
+        resume: whether the interrupted prediction of a large picture goes on.
     """
 
     prediction: Prediction = field(default_factory=Prediction)
@@ -66,6 +71,7 @@ class Segmentation:
     min_size: int | None = None
     fill_holes: int = 0
     overwrite: bool = False
+    resume: bool = False
 
 
 @dataclass
@@ -152,15 +158,8 @@ def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, 
         told.append(f"{job.picture} is constant, {picture[0, 0]:g} everywhere: its mask means nothing")
     threshold = model.threshold if how.threshold is None else how.threshold
     min_size = model.min_size if how.min_size is None else how.min_size
-    probabilities = predict_tiled(model, picture, **asdict(how.prediction))
-    mask = clean(probabilities > threshold, min_size=min_size, fill_holes=how.fill_holes)
-    for kind, file in reversed(job.files.items()):
-        if kind == "probabilities":
-            write_probabilities(file, probabilities, overwrite=how.overwrite)
-        elif kind == "overlay":
-            write_picture(file, overlay(_shown(picture, how), mask), overwrite=how.overwrite)
-        else:
-            write_mask(file, mask, overwrite=how.overwrite)
+    with _probabilities(model, picture, job, how) as probabilities:
+        mask = _write_files(probabilities, picture, job, how, threshold=threshold, min_size=min_size)
     return {
         "picture": str(job.picture),
         **{kind: str(file) for kind, file in job.files.items()},
@@ -171,6 +170,43 @@ def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, 
         "salt": float(mask.mean()),
         "warnings": told,
     }
+
+
+@contextmanager
+def _probabilities(
+    model: Segmenter, picture: npt.NDArray[Any], job: Job, how: Segmentation
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the probabilities of a picture; those of a large one that is a memory map lie in a temporary file."""
+    options = asdict(how.prediction)
+    if not isinstance(picture, np.memmap) or picture.size < LARGE:
+        yield predict_tiled(model, picture, **options)
+        return
+    folder = next(iter(job.files.values())).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f".{job.picture.stem}_probability.npy"
+    yield predict_tiled(model, picture, out=file, resume=how.resume, **options)
+    file.unlink()
+
+
+def _write_files(
+    probabilities: npt.NDArray[np.float32],
+    picture: npt.NDArray[Any],
+    job: Job,
+    how: Segmentation,
+    *,
+    threshold: float,
+    min_size: int,
+) -> npt.NDArray[np.bool_]:
+    """Write the files of a picture, the mask last, and return the mask."""
+    mask = clean(probabilities > threshold, min_size=min_size, fill_holes=how.fill_holes)
+    for kind, file in reversed(job.files.items()):
+        if kind == "probabilities":
+            write_probabilities(file, probabilities, overwrite=how.overwrite)
+        elif kind == "overlay":
+            write_picture(file, overlay(_shown(picture, how), mask), overwrite=how.overwrite)
+        else:
+            write_mask(file, mask, overwrite=how.overwrite)
+    return mask
 
 
 def _read(job: Job, how: Segmentation) -> npt.NDArray[Any]:

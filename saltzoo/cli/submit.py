@@ -22,7 +22,7 @@ from .options import (
 )
 
 
-@command("submit", example="saltzoo submit --model saltnet_s.tgs --data DIR --out submission.csv --tta hflip")
+@command("submit", example="saltzoo submit --model saltnet_s.tgs2 --data DIR --out submission.csv --tta hflip")
 @model_option
 @data_option(required=True)
 @click.option(
@@ -60,6 +60,12 @@ def submit(
     if os.path.lexists(out) and not overwrite:
         raise click.UsageError(f"{out} is there already: choose another --out, or replace it with --overwrite")
     from ..data import read_tgs, write_submission
+    from .outputs import check_folder
+
+    try:
+        check_folder(out.parent)
+    except OSError as error:
+        raise click.UsageError(str(error)) from error
     from .loading import device_of, load_model
     from .tiles import TileMasks
 

@@ -15,7 +15,7 @@ from .options import AGAIN, command, data_option, device_option, json_option, va
 ALL_FOLDS = "all"
 
 
-@command("train", example="saltzoo train saltnet_s.tgs.toml --data DIR --out runs/fold0")
+@command("train", example="saltzoo train saltnet_s.tgs2.toml --data DIR --out runs/fold0")
 @click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
 @data_option(required=False)
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of your own pictures, instead of --data.")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..data import Tiles
 
 
-@command("validate", example="saltzoo validate --model saltnet_s.tgs --data DIR --tta hflip")
+@command("validate", example="saltzoo validate --model saltnet_s.tgs2 --data DIR --tta hflip")
 @model_option
 @data_option(required=True)
 @click.option("--fold", type=click.IntRange(0), help="Fold that validates; default: the one held out in training.")
@@ -50,10 +50,12 @@ def validate(
 
     The tiles are a fold of the labelled ones, split as in the training of the weights. Prints the competition's
     score, IoU and Dice (means over tiles; a tile that is empty in both masks scores 1), and the shares of empty and
-    of other tiles recognised as such. "unseen" is yes if the weights' card names exactly these tiles as held out; no
-    if it names others, so that the scores may be too high; unknown if it names none.
+    of other tiles recognised as such. "unseen" is yes if the weights' card names exactly these tiles as held out, or
+    synthetic tiles as the training data; no if it names others, so that the scores may be too high; unknown if it
+    names none.
     """
     from ..data import read_tgs
+    from ..training.held_out import unseen
     from ..zoo.sources import load_weights
     from .loading import device_of, load_model
     from .tiles import TileMasks
@@ -66,7 +68,7 @@ def validate(
         "model": model,
         "fold": number,
         "tiles": len(held_out),
-        "unseen": _unseen(config, held_out),
+        "unseen": unseen(config, held_out),
         "tta": tta,
         "threshold": masks.threshold,
         "min_size": masks.min_size,
@@ -82,26 +84,18 @@ def _held_out(config: dict[str, Any], tiles: Tiles, fold: int | None) -> tuple[T
     Raises:
         ValueError: if there is no such fold, or the config does not say which was held out.
     """
-    from ..data import folds_by_id
     from ..training import Recipe
+    from ..training.held_out import folds_in_training
 
     recipe = Recipe.from_saved(config["recipe"]) if config.get("recipe") else None
     if fold is None and recipe is None:
         raise ValueError("the weights do not say which fold was held out: give --fold 0 to --fold 4")
-    folds = recipe.split_tiles(tiles) if recipe else folds_by_id(tiles.ids)
+    folds = folds_in_training(config, tiles)
     number = fold if fold is not None else recipe.fold if recipe else 0
     chosen = tiles.select(folds == number)
     if not len(chosen):
         raise ValueError(f"--fold must be 0 to {folds.max()}, got {number}")
     return chosen, number
-
-
-def _unseen(config: dict[str, Any], held_out: Tiles) -> str:
-    """Return "yes", "no" or "unknown": whether the card says that these tiles were held out from training."""
-    named = {metric["held_out"] for metric in config.get("metrics", []) if "held_out" in metric}
-    if not named:
-        return "unknown"
-    return "yes" if named == {held_out.fingerprint} else "no"
 
 
 def _scores(masks: Any, tiles: Tiles) -> dict[str, float]:

@@ -10,6 +10,7 @@ from .rle import rle_decode, rle_encode
 from .submission import write_submission
 from .survey_augment import SurveyAugment
 from .synthetic import synthetic_tile, synthetic_tiles
+from .synthetic_survey import SyntheticSurvey, make_survey
 from .tgs import read_tgs
 from .tiles import Tiles
 
@@ -18,6 +19,7 @@ __all__ = [
     "Mosaics",
     "NeighbourPairs",
     "SurveyAugment",
+    "SyntheticSurvey",
     "Tiles",
     "assemble",
     "carry_masks",
@@ -25,6 +27,7 @@ __all__ = [
     "find_neighbours",
     "folds_by_id",
     "grouped_folds",
+    "make_survey",
     "mosaic_picture",
     "picture_of",
     "read_folder",

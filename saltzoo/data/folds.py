@@ -66,7 +66,7 @@ def folds_by_id(
         (or, for a seed above 0, of "seed:id"), modulo `n_folds`.
 
     Raises:
-        TypeError: if `ids` is not a sequence of strings.
+        TypeError: if `ids` is not a sequence of strings, or `n_folds` is no whole number.
         ValueError: if `n_folds` or `seed` is out of its range.
 
     Example:
@@ -78,8 +78,7 @@ def folds_by_id(
         raise TypeError(f"ids must be a sequence of strings, got {ids!r:.80}: give Tiles.ids")
     if group is not None:
         names = [group(name) for name in names]
-    if n_folds < 2:
-        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
+    _check_folds(n_folds)
     _check_seed(seed)
     prefix = f"{seed}:" if seed else ""
     digests = [hashlib.sha256(f"{prefix}{id_}".encode()).hexdigest() for id_ in names]
@@ -107,6 +106,7 @@ def grouped_folds(
         A fold in 0..n_folds - 1 for each of `ids`.
 
     Raises:
+        TypeError: if `n_folds` is no whole number.
         ValueError: if a name is not among those of the pairs, or `n_folds` or `seed` is out of its range.
 
     Example:
@@ -115,8 +115,7 @@ def grouped_folds(
         >>> bool(folds[0] == folds[3]), bool(folds[1] == folds[2]), np.bincount(folds).tolist()
         (True, True, [2, 2])
     """
-    if n_folds < 2:
-        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
+    _check_folds(n_folds)
     _check_seed(seed)
     names = pairs.ids if ids is None else tuple(ids)
     group_of = dict(zip(pairs.ids, groups_of(pairs).tolist(), strict=True))
@@ -155,6 +154,7 @@ def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0
         N folds in 0..n_folds - 1.
 
     Raises:
+        TypeError: if `n_folds` is no whole number.
         ValueError: if an argument is out of its range.
 
     Example:
@@ -163,6 +163,7 @@ def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0
         >>> int(train.sum()), int(valid.sum())
         (3, 3)
     """
+    _check_whole(n_folds)
     classes = coverage_classes(coverage)
     count = len(classes)
     if count == 1:
@@ -177,6 +178,17 @@ def stratified_folds(coverage: npt.ArrayLike, *, n_folds: int = 5, seed: int = 0
     folds = np.empty(count, dtype=np.int64)
     folds[order] = np.arange(count) % n_folds
     return folds
+
+
+def _check_whole(n_folds: int) -> None:
+    if not isinstance(n_folds, int | np.integer):
+        raise TypeError(f"n_folds must be a whole number, got {n_folds!r}")
+
+
+def _check_folds(n_folds: int) -> None:
+    _check_whole(n_folds)
+    if n_folds < 2:
+        raise ValueError(f"n_folds must be at least 2, got {n_folds}")
 
 
 def _check_seed(seed: int) -> None:

@@ -133,8 +133,9 @@ def mosaic_picture(
             f"images must have shape (N, H, W) with one of each of {len(mosaics.ids)} tiles, got {images.shape}: give "
             "the tiles that were searched, in their order"
         )
-    if not 0 <= number < len(mosaics):
-        raise ValueError(f"number must be 0 to {len(mosaics) - 1}, got {number}: mosaics.sizes has one size a mosaic")
+    if number not in range(len(mosaics)):
+        last = f"0 to {len(mosaics) - 1}" if len(mosaics) else "that of a mosaic, and there is none"
+        raise ValueError(f"number must be {last}, got {number}: mosaics.sizes has one size a mosaic")
     tiles = np.flatnonzero(mosaics.number == number)
     rows, columns = mosaics.row[tiles], mosaics.column[tiles]
     height, width = images.shape[1:]

@@ -171,8 +171,12 @@ class Nearest:
 
     @classmethod
     def of(cls, index: npt.NDArray[np.int64], best: Floats, second: Floats) -> Nearest:
-        """Convert the two largest similarities; a ratio of 0 marks a tile without candidates."""
+        """Convert the two largest similarities; a ratio of 0 marks a tile without candidates.
+
+        A single candidate is compared with an edge that has nothing in common with the tile's, of similarity 0.
+        """
         none = np.isneginf(best)
+        second = np.where(np.isneginf(second), np.float32(0), second)
         distance, other = (np.sqrt(np.maximum(2 - 2 * np.maximum(x, -1), _NEAREST**2)) for x in (best, second))
         return cls(index, distance, np.where(none, np.float32(0), other / distance))
 

@@ -41,6 +41,8 @@ def rle_encode(masks: npt.NDArray[np.bool_] | Sequence[npt.NDArray[np.bool_]]) -
         >>> rle_encode(np.zeros((2, 101, 101), bool))
         ['', '']
     """
+    if isinstance(masks, Sequence) and not masks:
+        return []
     array = np.asarray(masks)
     if array.dtype != np.bool_:
         raise TypeError(f"masks must be bool, got {array.dtype}: compare with a threshold, such as masks > 0")
@@ -95,9 +97,9 @@ def rle_decode(runs: str | Sequence[str], shape: tuple[int, int] = (101, 101)) -
         ...
         ValueError: runs must be in ascending order and apart, got pixel 2 after a run to pixel 2: sort or merge them
     """
-    height, width = shape
-    if min(height, width) < 1:
+    if not _is_size(shape):
         raise ValueError(f"shape must be (height, width), each at least 1, got {shape}: give the size of the masks")
+    height, width = shape
     single = isinstance(runs, str)
     texts = [runs] if isinstance(runs, str) else list(runs)
     for position, text in enumerate(texts):
@@ -112,6 +114,15 @@ def rle_decode(runs: str | Sequence[str], shape: tuple[int, int] = (101, 101)) -
         part = texts[start : start + step]
         masks[start : start + step] = _decode(part, height, width, first=None if single else start)
     return masks[0] if single else masks
+
+
+def _is_size(shape: object) -> bool:
+    """Return whether a value is a pair of whole numbers of at least 1."""
+    return (
+        isinstance(shape, Sequence)
+        and len(shape) == 2
+        and all(isinstance(side, int | np.integer) and side >= 1 for side in shape)
+    )
 
 
 def _decode(texts: Sequence[str], height: int, width: int, *, first: int | None) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..seismic.writers import whole_file
 from .rle import rle_encode
 
 
@@ -30,11 +30,13 @@ def write_submission(
     Raises:
         FileExistsError: if the file exists and `overwrite` is False.
         FileNotFoundError: if its folder does not exist.
-        TypeError: if the masks are not boolean.
+        IsADirectoryError: if the path is that of a folder.
+        TypeError: if the masks are not boolean, or `ids` is one string.
         ValueError: if the numbers of ids and masks differ, an id occurs twice or does not fit into the table, or the
             masks have another shape.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "submission.csv"
         ...     write_submission(file, ["a", "b"], np.eye(2, dtype=bool)[None] & np.array([1, 0], bool)[:, None, None])
@@ -44,6 +46,8 @@ def write_submission(
         b,
         <BLANKLINE>
     """
+    if isinstance(ids, str):
+        raise TypeError(f"ids must be a sequence of strings, got {ids!r:.80}: give Tiles.ids")
     target, names, array = Path(path), list(ids), np.asarray(masks)
     if array.ndim != 3 or len(array) != len(names):
         raise ValueError(
@@ -51,21 +55,15 @@ def write_submission(
             "predict every tile once"
         )
     _check_names(names)
-    if not overwrite and target.exists():
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder: give the path of a CSV file")
+    if not overwrite and os.path.lexists(target):
         raise FileExistsError(f"{target} exists: choose another path, or pass overwrite=True to replace it")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} of {target.name} does not exist: create it")
     rows = [f"{name},{runs}\n" for name, runs in zip(names, rle_encode(array), strict=True)]
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:
-            file.write("id,rle_mask\n")
-            file.writelines(rows)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets the owner alone read
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with whole_file(target, overwrite=overwrite) as file:
+        file.write("".join(["id,rle_mask\n", *rows]).encode())
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -78,9 +76,3 @@ def _check_names(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
         raise ValueError(f"ids must be unique, got {twice!r} twice: give one mask a tile")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

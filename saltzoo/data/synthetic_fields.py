@@ -107,9 +107,16 @@ class Band:
     def __call__(self, field: Field) -> Field:
         """Return the field limited to this band, H W."""
         fz, fx = frequencies((field.shape[0], field.shape[1]))
-        relative = np.hypot(fz, fx) / self.peak
-        gain = relative**self.rise * np.exp(-self.fall * relative)
+        gain = self.gain(np.hypot(fz, fx))
         gain = gain * np.exp(-2 * np.pi**2 * (self.blur * fx) ** 2)
+        return filtered(field, gain * self.rotation(fz))
+
+    def gain(self, frequency: Field) -> Field:
+        """Return the gain at radial frequencies, cycles per pixel."""
+        relative = frequency / self.peak
+        return relative**self.rise * np.exp(-self.fall * relative)
+
+    def rotation(self, vertical: Field) -> npt.NDArray[np.complex128]:
+        """Return the factors that rotate the wavelet, at vertical frequencies, cycles per pixel."""
         # Odd in the vertical frequency, so that the result is real, and smooth near 0, where layers stand upright.
-        rotation = np.exp(1j * self.phase * np.tanh(fz / (0.1 * self.peak)))
-        return filtered(field, gain * rotation)
+        return np.exp(1j * self.phase * np.tanh(vertical / (0.1 * self.peak)))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .._checks import check_choice, check_counts, check_fraction
@@ -20,11 +21,14 @@ def checked_picture(picture: object) -> Picture:
     """Return a picture; a tensor as an array.
 
     Raises:
-        TypeError: if it is no array.
+        TypeError: if it is no array, or a masked one.
         ValueError: if it is not H W, has no samples, or holds no real numbers.
     """
     if isinstance(picture, Tensor):
-        picture = picture.detach().cpu().numpy()
+        picture = picture.detach().cpu()
+        picture = (picture.float() if picture.dtype == torch.bfloat16 else picture).numpy()
+    if isinstance(picture, np.ma.MaskedArray):
+        raise TypeError("picture must be a plain array, got a masked one: give picture.filled(numpy.nan)")
     if not isinstance(picture, Picture):
         raise TypeError(
             f"picture must slice like an array (numpy, a memory map, zarr, h5py), got {type(picture).__name__}: give "
@@ -69,8 +73,12 @@ def sides_of(tile: int | tuple[int, int] | None) -> tuple[int, int]:
         TypeError: if `tile` is neither None nor one or two whole numbers.
         ValueError: if a number is below 1.
     """
-    sides = (TILE, TILE) if tile is None else (tile, tile) if isinstance(tile, int) else tile
-    if not _are_numbers(sides) or not all(isinstance(side, int) for side in sides):
+    sides = (TILE, TILE) if tile is None else (tile, tile) if isinstance(tile, int | np.integer) else tile
+    if (
+        not isinstance(sides, Sequence)
+        or len(sides) != 2
+        or not all(isinstance(side, int | np.integer) for side in sides)
+    ):
         raise TypeError(f"tile must be one whole number or two, height and width, got {tile!r}")
     check_counts(tile=sides)
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])

@@ -8,8 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from ._source import release
+from ._source import Picture, release
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,7 +42,7 @@ def part_of(out: Target) -> Path | None:
         ValueError: if the path does not end in .npy or its folder does not exist.
     """
     if not isinstance(out, (str, os.PathLike)):
-        if out is not None and not isinstance(out, Writable):
+        if isinstance(out, Tensor) or not (out is None or isinstance(out, Writable)):
             raise TypeError(
                 f"out must be None, a path that ends in .npy, or an array that takes slices (numpy, zarr, h5py), got "
                 f"{type(out).__name__}"
@@ -53,6 +54,15 @@ def part_of(out: Target) -> Path | None:
     if not path.parent.is_dir() or path.is_dir():
         raise ValueError(f"out must be a file in a folder that exists, got {str(path)!r}: create the folder first")
     return path.with_name(f"{path.name}.part")
+
+
+def check_other_file(out: Target, picture: Picture) -> None:
+    """Raise ValueError if the output is the file that a memory-mapped picture lies in, which would be lost."""
+    source = picture.filename if isinstance(picture, np.memmap) else None
+    if source is None or not isinstance(out, (str, os.PathLike)) or not os.path.exists(out):
+        return
+    if os.path.samefile(source, out):
+        raise ValueError(f"out must be another file than that of the picture, got {os.fspath(out)!r} for both")
 
 
 class Output:
@@ -116,6 +126,8 @@ def _opened(part: Path, shape: tuple[int, ...], *, resumed: bool) -> np.memmap[A
 
 
 def _checked(out: Writable, shape: tuple[int, ...]) -> Writable:
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
+        raise ValueError("out must be an array that can be written to, got a read-only one")
     if tuple(out.shape) != shape or np.dtype(out.dtype).kind != "f":
         raise ValueError(f"out must be a floating-point array {shape}, got {tuple(out.shape)} {out.dtype}")
     return out

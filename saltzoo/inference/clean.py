@@ -1,6 +1,6 @@
 """Clean up masks: remove small patches of salt, and fill small holes in salt.
 
-The only file that imports scipy.
+Imports scipy, of the extra `clean`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def clean(mask: Masks, *, min_size: int = 0, fill_holes: int = 0, connectivity: 
     `search_clean` finds on the other folds, .53 and 40, give .8249.
 
     Args:
-        mask: (H, W) or (N, H, W), bool or integer, numpy or torch; 0 is background and one other value is salt.
+        mask: (H, W) or (N, H, W), bool or integer, numpy or torch; 0 is background and one value above 0 is salt.
         min_size: number of pixels; patches of salt of fewer pixels are removed. 0 removes none.
         fill_holes: number of pixels; holes of fewer pixels are filled. 0 fills none.
         connectivity: 1 if salt pixels connect over sides, 2 if over corners too. Background pixels connect over corners
@@ -115,7 +115,7 @@ def _read(mask: npt.NDArray[Any]) -> tuple[npt.NDArray[np.bool_], Any]:
     value = mask.max(initial=0)
     if ((mask != 0) & (mask != value)).any():
         raise ValueError(
-            f"mask must hold 0 and one other value, got {np.unique(mask)[:4].tolist()}: give one class at a time, "
+            f"mask must hold 0 and one value above 0, got {np.unique(mask)[:4].tolist()}: give one class at a time, "
             f"mask == k"
         )
     return (mask if mask.ndim == 3 else mask[None]) != 0, value

@@ -76,6 +76,8 @@ def search_clean(
         BestClean(threshold=0.3, min_size=2, score=1.0)
     """
     check_choice("connectivity", connectivity, (1, 2))
+    if not len(probabilities):
+        raise ValueError("probabilities must hold one or more images, got none: give those of the held-out tiles")
     sizes = tuple(min_sizes)
     if not sizes or sizes[0] < 0 or list(sizes) != sorted(set(sizes)):
         raise ValueError(f"min_sizes must be increasing numbers of pixels, 0 or more, got {min_sizes!r}")

@@ -72,7 +72,7 @@ def crf(
         S x S.
 
     Raises:
-        TypeError: if the probabilities are not a floating-point tensor.
+        TypeError: if the probabilities are not a floating-point tensor, or `iterations` is no whole number.
         ValueError: if a shape, a value or an option is not possible, or the bilateral kernel has no image.
 
     Example:
@@ -180,11 +180,13 @@ def _check_probabilities(probabilities: Tensor, iterations: int) -> None:
     if not isinstance(probabilities, Tensor) or not probabilities.is_floating_point():
         got = probabilities.dtype if isinstance(probabilities, Tensor) else type(probabilities).__name__
         raise TypeError(f"probabilities must be a floating-point tensor, got {got}: use torch.from_numpy")
-    if probabilities.ndim not in (2, 3, 4):
+    if probabilities.ndim not in (2, 3, 4) or 0 in probabilities.shape[1 - probabilities.ndim :]:
         raise ValueError(
-            f"probabilities must be (H, W), (N, H, W) or (N, K, H, W), got {tuple(probabilities.shape)}: give images "
-            f"of one size"
+            f"probabilities must be (H, W), (N, H, W) or (N, K, H, W), with one or more pixels, got "
+            f"{tuple(probabilities.shape)}: give images of one size"
         )
+    if not isinstance(iterations, int):
+        raise TypeError(f"iterations must be a whole number, got {iterations!r}")
     if iterations < 0:
         raise ValueError(f"iterations must be 0 or more, got {iterations}")
     if not ((probabilities >= 0) & (probabilities <= 1 + rounding(probabilities.dtype))).all():

@@ -18,7 +18,7 @@ from .._checks import check_counts
 from ..contracts import SegmentationModel
 from ._axis import Axis, Blend
 from ._options import check_options, checked_picture, sides_of
-from ._output import Output, Target, part_of
+from ._output import Output, Target, check_other_file, part_of
 from ._resume import Journal, digest_of
 from ._run import Run, Started
 from ._source import Normalize, Picture, Source
@@ -65,7 +65,8 @@ def predict_tiled(
         model: saltzoo model in any mode, or any module with `preprocess` and a forward from images to logits.
         picture: gray picture (H, W) that slices like an array: numpy, a memory map, zarr, h5py.
         out: where the float32 probabilities go. None: a new array. A path that ends in .npy: a file that gets this
-            name when it is complete, NAME.npy.part until then. An array that takes slices: any of the above.
+            name when it is complete, NAME.npy.part until then; a file of this name is replaced. An array that takes
+            slices: any of the above.
         tile: height and width of the tiles, or both in one number; None for 101, the size of the training tiles.
         overlap: fraction of a tile that the next one covers too.
         blend: weights of overlapping tiles. "gaussian": a Gaussian with a deviation of an eighth of the tile; "crop":
@@ -107,6 +108,7 @@ def predict_tiled(
     check_options(overlap, blend, scale, polarity, normalize)
     sides, (height, width) = sides_of(tile), picture.shape
     part = part_of(out)
+    check_other_file(out, picture)
     state_file = _state_file(part, resume)
     run = Run.of(model, tta, tta_mean)
     number = scalars_of(None if scalar is None else float(scalar), 1, run.preprocess)

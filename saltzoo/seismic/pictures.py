@@ -126,7 +126,12 @@ def read_amplitudes(path: str | os.PathLike[str], *, page: int | None = None) ->
         ValueError: if the file is damaged, no picture or not gray, or its smallest sample is white, or it has several
             pages and `page` is None, or no such page.
     """
-    samples = read_samples(path, page, to_gray=False)
+    samples = read_samples(path, page, to_gray=True)
+    if samples.difference:
+        raise ValueError(
+            f"{path} must store amplitudes, but is in colours: undo its colour map by the inverse, because the "
+            "luminance of colours is no amplitude"
+        )
     if samples.inverted:
         raise ValueError(
             f"{path} must store amplitudes, but says that its smallest sample is white: read it as a picture"

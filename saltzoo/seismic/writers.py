@@ -61,7 +61,7 @@ def write_picture(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8], 
         raise ValueError(
             f"picture must be H W or H W 3, uint8, got {picture.shape} {picture.dtype}: scale it to 0..255"
         )
-    with _whole_file(Path(path), overwrite=overwrite) as file:
+    with whole_file(Path(path), overwrite=overwrite) as file:
         Image.fromarray(picture).save(file, format="PNG")
     return Path(path)
 
@@ -90,7 +90,7 @@ def write_probabilities(
     if tiff and 4 * probabilities.size > _TIFF_BYTES:
         raise ValueError(f"probabilities must fit into the 4 GiB of a TIFF file, got {probabilities.shape}: write .npy")
     samples = np.asarray(probabilities, np.float32)
-    with _whole_file(target, overwrite=overwrite) as file:
+    with whole_file(target, overwrite=overwrite) as file:
         if tiff:
             Image.fromarray(samples).save(file, format="TIFF")
         else:
@@ -105,8 +105,11 @@ def check_absent(path: Path) -> None:
 
 
 @contextmanager
-def _whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    """Open a hidden temporary file beside `path`, which gets its name when the block ends without an error."""
+def whole_file(path: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
+    """Open a hidden temporary file beside `path`, which gets its name when the block ends without an error.
+
+    Missing folders are created.
+    """
     if not overwrite:
         check_absent(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -131,16 +131,15 @@ def _labelled(
 
     A resumed run reads them from its folder, and needs teachers only if the file is gone.
     """
-    if saved is not None and saved.labels is None:
+    if saved is None:
+        return _labels_made(artifacts, identity, unlabelled, saved, process, tell)
+    if saved.labels is None or unlabelled is None:
         return identity, None
-    if saved is not None and saved.labels is not None and unlabelled is not None:
-        stored = read_labels(artifacts.out, unlabelled, saved.labels)
-        if stored is not None:
-            return replace(identity, labels=saved.labels, teachers=tuple(saved.identity["teachers"])), stored
-    if saved is not None:
-        with _loss_explained(artifacts.out / LABELS):
-            return _labels_made(artifacts, identity, unlabelled, saved, process, tell)
-    return _labels_made(artifacts, identity, unlabelled, saved, process, tell)
+    stored = read_labels(artifacts.out, unlabelled, saved.labels)
+    if stored is not None:
+        return replace(identity, labels=saved.labels, teachers=tuple(saved.identity["teachers"])), stored
+    with _loss_explained(artifacts.out / LABELS):
+        return _labels_made(artifacts, identity, unlabelled, saved, process, tell)
 
 
 @contextmanager

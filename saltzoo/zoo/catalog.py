@@ -123,7 +123,9 @@ MODELS: tuple[ModelSpec, ...] = (
 
 WEIGHTS: tuple[WeightsSpec, ...] = (
     WeightsSpec("saltnet_s", "tgs2"),
+    WeightsSpec("saltnet_s", "wide"),
     WeightsSpec("saltnet_s", "tgs"),
     WeightsSpec("unet_efficientnet_lite0_scse_hc", "tgs"),
+    WeightsSpec("unet_efficientnet_lite0_scse_hc", "tgs_folds"),
     WeightsSpec("unet_resnet34_scse", "tgs"),
 )

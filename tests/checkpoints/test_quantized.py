@@ -21,7 +21,6 @@ def test_a_value_moves_by_half_a_step_of_its_filter_at_most(seed, filters, size,
     assert restored.dtype == torch.float32
     assert ((restored - value).abs() <= step * 0.5001).all()
     assert torch.equal(restored[0], value[0])
-    assert torch.equal(restored.argmax(1)[1:], value.argmax(1)[1:]) or filters == 1
 
 
 def test_a_value_of_few_or_infinite_numbers_is_not_stored_in_8_bits():

@@ -369,3 +369,17 @@ def test_a_config_without_what_describes_weights_is_pushed_and_shown(folder, hub
     (bundled / "config.json").write_text("[" * 100_000)
     assert main(["info", "saltnet_s.tgs"]) == 1
     assert "is not JSON" in capsys.readouterr().err
+
+
+def test_info_of_an_ensemble_describes_its_members(tmp_path, capsys):
+    members = [saltzoo.create_model("saltnet_s"), saltzoo.create_model("unet_resnet18")]
+    saltzoo.save_pretrained(saltzoo.Ensemble(members, mode="vote", weights=[1, 3]), tmp_path / "both")
+    assert main(["info", f"local-dir:{tmp_path / 'both'}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == sum(p.numel() for model in members for p in model.parameters())
+    assert [member["model"] for member in found["members"]] == ["saltnet_s", "unet_resnet18"]
+    assert found["options"] == {"mode": "vote", "weights": [1.0, 3.0]}
+    assert main(["info", f"local-dir:{tmp_path / 'both'}"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"ensemble: {found['parameters']:,} parameters")
+    assert "member1: unet_resnet18, " in printed

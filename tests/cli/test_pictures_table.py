@@ -186,6 +186,7 @@ ROWS = [
         "constant, 7 everywhere: its mask means no",
         GRAY * 0 + 7,
     ),
+    ("one pixel", "a.png", lambda n: save(GRAY[:1, :1], n), [], READ, "constant", GRAY[:1, :1]),
     (
         "NaN",
         "a.npy",
@@ -266,10 +267,10 @@ ROWS = [
 def network(monkeypatch, tmp_path):
     """The probability of salt is the gray level; the working folder is empty."""
 
-    def probabilities_of(model, picture, how):
+    def predict_tiled(model, picture, **how):
         return (picture / (1 if picture.dtype.kind == "f" else np.iinfo(picture.dtype).max)).astype(np.float32)
 
-    monkeypatch.setattr(segmenting, "probabilities_of", probabilities_of)
+    monkeypatch.setattr(segmenting, "predict_tiled", predict_tiled)
     monkeypatch.setattr(loading, "create_model", loaded)
     monkeypatch.chdir(tmp_path)
 

@@ -131,7 +131,7 @@ def test_one_bad_picture_of_a_hundred_costs_the_others_nothing(capsys, tmp_path,
     status, out, err = run(capsys, tmp_path / "in", "--out", tmp_path / "out")
     assert status == 1
     assert len(out.splitlines()) == 99
-    assert err.splitlines()[0] == "1 of 100 pictures failed:"
+    assert err.splitlines()[0] == "failed: 1 of 100"
     assert "042.png cannot be read as a picture" in err.splitlines()[1]
     masks = sorted((tmp_path / "out").iterdir())
     assert [file.name for file in masks] == [f"{n:03d}_mask.png" for n in range(100) if n != 42]
@@ -173,7 +173,7 @@ def test_nothing_is_overwritten_unless_told_and_resume_writes_what_is_missing(ca
     assert len(contents(out)) == 6
     assert {path: contents(out)[path] for path in before} == before
     status, printed, err = run(capsys, *words, "--resume")
-    assert (status, printed, err) == (0, "", "3 pictures were done before\n")
+    assert (status, printed, err) == (0, "", "done before: 3\n")
     assert run(capsys, *words, "--overwrite")[0] == 0
     assert (read(out / "a_mask.png") == read(out / "c_mask.png")).all()
     assert run(capsys, *words, "--overwrite", "--resume")[0] == 2
@@ -194,7 +194,7 @@ def test_a_full_disk_stops_and_says_how_to_go_on(capsys, tmp_path, brightness, m
     status, _, err = run(capsys, *words)
     assert status == 1
     assert "b.png: [Errno 28] No space left on device" in err
-    assert "stopped, because the disk is full: 1 of 3 pictures are done, 1 were not tried; run the same command" in err
+    assert "stopped, because the disk is full: done 1 of 3, not tried 1; run the same command" in err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_mask.png"]
     assert run(capsys, *words, "--resume")[0] == 0
     assert len(contents(tmp_path / "out")) == 3
@@ -206,19 +206,19 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on(capsys, tmp_path, monkeypatch
         save(TILES[0], tmp_path / "in" / f"{name}.png")
     calls = itertools.count()
 
-    def stopped(model, picture, how):
+    def stopped(model, picture, **how):
         if next(calls) == 2:  # after the trial and a
             raise KeyboardInterrupt
         return np.zeros(picture.shape, np.float32)
 
-    monkeypatch.setattr(segmenting, "probabilities_of", stopped)
+    monkeypatch.setattr(segmenting, "predict_tiled", stopped)
     words = [tmp_path / "in", "--out", tmp_path / "out", *(["--json"] if as_json else [])]
     status, out, err = run(capsys, *words)
     assert status == 130
-    assert "interrupted: 1 of 3 pictures are done, 2 were not tried; run the same command with --resume to go on" in err
+    assert "interrupted: done 1 of 3, not tried 2; run the same command with --resume to go on" in err
     if as_json:
         assert json.loads(out)["left"] == 2
-    monkeypatch.setattr(segmenting, "probabilities_of", lambda model, picture, how: np.zeros(picture.shape, np.float32))
+    monkeypatch.setattr(segmenting, "predict_tiled", lambda model, picture, **how: np.zeros(picture.shape, np.float32))
     assert run(capsys, *words, "--resume")[0] == 0
     assert len(contents(tmp_path / "out")) == 3
 
@@ -252,7 +252,7 @@ def test_a_kill_leaves_whole_files_and_resume_the_same_bytes(tmp_path):
         (["IN", "--overlap", "1"], 2, "is not in the range"),
         (["IN", "--probabilities", "jpg"], 2, "'jpg' is not one of"),
         (["IN", "--device", "tpu"], 2, "--device must be cpu, cuda, cuda:N or mps, got 'tpu'"),
-        (["IN", "--tta", "none"], 1, "error: "),
+        (["IN", "--tta", "none"], 2, "'none' is not one of 'hflip'"),
         (["IN", "--clean", "4", "--min-size", "4"], 2, "--clean removes small bodies, too"),
         (["IN", "--normalize", "survey", "--value-range", "0", "1"], 2, "leave it out with --normalize survey"),
         (["IN/empty"], 2, "empty holds no picture"),
@@ -302,3 +302,79 @@ def test_names_that_differ_by_case_are_one_name(tmp_path):
     for second in ("a/x.tif", "b/x.png", "b/X.png"):
         with pytest.raises(ValueError, match="two pictures have the same name"):
             plan([tmp_path / "a/x.png", tmp_path / second], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--threshold", "nan"], "nan is not a finite number"),
+        (["--overlap", "nan"], "nan is not a finite number"),
+        (["--scale", "inf", "1"], "inf is not a finite number"),
+        (["--value-range", "0", "nan"], "nan is not a finite number"),
+        (["--value-range", "5", "1"], "BLACK must be below WHITE, got 5 1"),
+        (["--tta", "mirror"], "'mirror' is not one of 'hflip', 'flips', 'd4', 'scales'"),
+    ],
+)
+def test_values_without_a_meaning_are_wrong_usage(capsys, tmp_path, words, message):
+    save(TILES[0], tmp_path / "a.png")
+    status, out, err = run(capsys, tmp_path / "a.png", "--out", tmp_path / "out", *words)
+    assert (status, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_augmentation_are_those_of_predict():
+    from saltzoo.cli.options import TTA
+    from saltzoo.inference.tta import NAMES
+
+    assert TTA == NAMES
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_computed(capsys, tmp_path, brightness):
+    save(TILES[0], tmp_path / "a.png")
+    (tmp_path / "file").write_text("")
+    status, _, err = run(capsys, tmp_path / "a.png", "--out", tmp_path / "file" / "out")
+    assert (status, brightness) == (2, [])
+    assert "is no folder" in err
+
+
+def test_ctrl_c_while_the_model_is_loaded_says_how_to_go_on(capsys, tmp_path, monkeypatch):
+    save(TILES[0], tmp_path / "a.png")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loading, "load_model", stopped)
+    status, _, err = run(capsys, tmp_path / "a.png", "--out", tmp_path / "out")
+    assert status == 130
+    assert err == "interrupted: done 0 of 1, not tried 1; run the same command with --resume to go on\n"
+
+
+def test_a_large_map_is_predicted_in_a_file_and_goes_on(capsys, tmp_path, monkeypatch):
+    from saltzoo.inference import predict_tiled
+
+    amplitudes = np.random.default_rng(0).normal(size=(260, 120)).astype(np.float32)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "line.npy", amplitudes)
+    words = [tmp_path / "in", "--normalize", "survey", "--probabilities", "npy", "--overlay"]
+    assert run(capsys, *words, "--out", tmp_path / "whole")[0] == 0
+    monkeypatch.setattr(segmenting, "LARGE", 1000)
+    starts = []
+
+    def stopped(model, picture, **how):
+        def progress(done, _all):
+            if "out" in how and done > 2 and not how["resume"]:
+                raise KeyboardInterrupt
+
+        starts.append(how.get("resume"))
+        return predict_tiled(model, picture, progress=progress, **how)
+
+    monkeypatch.setattr(segmenting, "predict_tiled", stopped)
+    status, _, err = run(capsys, *words, "--out", tmp_path / "out")
+    assert status == 130
+    assert "--resume" in err
+    assert all(path.name.startswith(".") for path in (tmp_path / "out").iterdir())
+    assert json.loads((tmp_path / "out" / ".line_probability.npy.part.json").read_text())["finished"] > 0
+    assert run(capsys, *words, "--out", tmp_path / "out", "--resume")[0] == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert starts == [None, False, None, True]  # None: the trial on a small picture

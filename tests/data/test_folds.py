@@ -170,3 +170,10 @@ def test_a_group_comes_into_one_fold():
 
 def test_an_iterator_of_ids_is_not_used_up():
     assert folds_by_id(iter(["a", "b"])).tolist() == folds_by_id(["a", "b"]).tolist()
+
+
+def test_half_a_fold_is_refused():
+    with pytest.raises(TypeError, match=r"n_folds must be a whole number, got 2\.5"):
+        folds_by_id(["a", "b"], n_folds=2.5)
+    with pytest.raises(TypeError, match="n_folds must be a whole number"):
+        stratified_folds([0.0, 0.5, 1.0], n_folds=2.5)

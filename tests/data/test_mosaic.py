@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saltzoo.data import NeighbourPairs, assemble, carry_masks, grouped_folds, mosaic_picture
+from saltzoo.data import NeighbourPairs, Tiles, assemble, carry_masks, find_neighbours, grouped_folds, mosaic_picture
 
 
 def pairs_of(ids, *lines):
@@ -239,3 +239,12 @@ def test_wrong_masks_are_refused():
         carry_masks(mosaics, masks, known, sides=["down"])
     with pytest.raises(ValueError, match="reach must be at least 1, got 0"):
         carry_masks(mosaics, masks, known, reach=0)
+
+
+def test_a_picture_of_no_mosaic_is_refused():
+    images = np.zeros((0, 4, 4), np.uint8)
+    with pytest.raises(ValueError, match="and there is none, got 0"):
+        mosaic_picture(assemble(find_neighbours(Tiles((), images))), images)
+    one = np.zeros((1, 4, 4), np.uint8)
+    with pytest.raises(ValueError, match=r"number must be 0 to 0, got 0\.5"):
+        mosaic_picture(assemble(find_neighbours(Tiles(("a",), one))), one, number=0.5)

@@ -205,3 +205,16 @@ def test_wrong_options_are_refused():
             find_neighbours(tiles, method=method, limit=limit)
     with pytest.raises(ValueError, match=r"tiles must be at least 2 x 2 pixels, got \(1, 9\)"):
         find_neighbours(as_tiles(np.zeros((2, 1, 9), np.uint8)))
+
+
+@pytest.mark.parametrize("method", ["mutual", "ratio"])
+def test_two_tiles_that_have_nothing_in_common_are_no_neighbours(method):
+    """The only candidate has no rival, and is not a neighbour for that."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        images = rng.integers(0, 256, (2, 40, 40), dtype=np.uint8)
+        assert len(find_neighbours(Tiles(("a", "b"), images), method=method)) == 0
+    section = synthetic_tile(0, size=150)[0]
+    halves = Tiles(("left", "right"), np.stack([section[:, :75], section[:, 75:]]))
+    pairs = find_neighbours(halves, method=method)
+    assert [(pairs.ids[a], pairs.ids[b]) for a, b in zip(pairs.first, pairs.second, strict=True)] == [("left", "right")]

@@ -140,3 +140,14 @@ def test_the_table_of_the_competition_comes_back_byte_by_byte():
     texts = [text_of[id_] for id_ in tiles.ids]
     assert rle_encode(tiles.require_masks()) == texts
     np.testing.assert_array_equal(rle_decode(texts), tiles.require_masks())
+
+
+def test_no_masks_give_no_texts():
+    assert rle_encode([]) == []
+    assert rle_decode([]).shape == (0, 101, 101)
+
+
+@pytest.mark.parametrize("shape", [5, (5,), (5, 5, 1), (2.0, 2), (0, 5), "ab"])
+def test_a_wrong_shape_is_refused(shape):
+    with pytest.raises(ValueError, match="shape must be"):
+        rle_decode("1 1", shape)

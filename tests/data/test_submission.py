@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from saltzoo.data import rle_decode, write_submission
-from saltzoo.data import submission as module
 
 MASKS = np.random.default_rng(0).random((3, 5, 4)) < [[[0.0]], [[0.5]], [[1.0]]]
 IDS = ["b", "a", "c"]
@@ -50,7 +49,7 @@ def test_an_existing_file_is_kept_unless_overwritten(tmp_path):
     assert path.read_text().startswith("id,rle_mask\nb,\n")
 
 
-@pytest.mark.parametrize("step", ["chmod", "replace"])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
     path = tmp_path / "submission.csv"
     path.write_text("old")
@@ -58,7 +57,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, s
     def fail(*_args, **_keywords):
         raise OSError("no space left")
 
-    monkeypatch.setattr(module.os, step, fail)
+    monkeypatch.setattr(os, step, fail)
     with pytest.raises(OSError, match="no space left"):
         write_submission(path, IDS, MASKS, overwrite=True)
     assert path.read_text() == "old"
@@ -88,3 +87,18 @@ def test_a_missing_folder_and_other_types_are_refused(tmp_path):
     with pytest.raises(TypeError, match="masks must be bool, got float64"):
         write_submission(tmp_path / "a.csv", IDS, MASKS * 1.0)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_link_to_nowhere_is_not_replaced(tmp_path):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(FileExistsError, match=r"link\.csv exists"):
+        write_submission(tmp_path / "link.csv", ["a"], np.zeros((1, 3, 3), bool))
+    assert (tmp_path / "link.csv").is_symlink()
+
+
+def test_a_folder_and_one_string_of_ids_are_refused(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder: give the path of a CSV file"):
+        write_submission(tmp_path, ["a"], np.zeros((1, 3, 3), bool), overwrite=True)
+    with pytest.raises(TypeError, match="ids must be a sequence of strings, got 'ab'"):
+        write_submission(tmp_path / "a.csv", "ab", np.zeros((2, 3, 3), bool))
+    assert list(tmp_path.iterdir()) == []

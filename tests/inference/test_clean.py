@@ -90,7 +90,7 @@ def test_nothing_is_done_by_default_and_the_mask_is_not_changed():
         (torch.zeros(4, 4), {}, TypeError, "got float32: threshold probabilities first"),
         ([[0, 1]], {}, TypeError, "got list"),
         (np.zeros((1, 1, 4, 4), bool), {}, ValueError, r"must be \(H, W\) or \(N, H, W\), got \(1, 1, 4, 4\)"),
-        (np.arange(4).reshape(2, 2), {}, ValueError, r"0 and one other value, got \[0, 1, 2, 3\]: give one class"),
+        (np.arange(4).reshape(2, 2), {}, ValueError, r"0 and one value above 0, got \[0, 1, 2, 3\]: give one class"),
         (
             np.zeros((4, 4), bool),
             {"min_size": -1},

@@ -122,3 +122,10 @@ def test_wrong_input_is_refused(p, image, options, error, words):
 def test_wrong_kernels_are_refused():
     with pytest.raises(ValueError, match="sgray must be a finite number above 0, got -1"):
         Bilateral(sgray=-1)
+
+
+def test_pictures_without_pixels_and_half_an_update_are_refused():
+    with pytest.raises(ValueError, match="with one or more pixels"):
+        crf(torch.rand(2, 0, 9))
+    with pytest.raises(TypeError, match=r"iterations must be a whole number, got 1\.5"):
+        crf(torch.rand(9, 9), iterations=1.5)

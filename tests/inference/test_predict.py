@@ -1,7 +1,6 @@
 """predict: every kind of input, compared with the model called directly."""
 
 import re
-import weakref
 
 import numpy as np
 import pytest
@@ -144,7 +143,7 @@ def test_hflip_is_the_average_with_the_mirror_image(model):
     assert np.abs(got - mirrored).max() > 1e-3
 
 
-def test_computes_in_evaluation_mode_and_leaves_every_mode_as_it_is():
+def test_computes_in_evaluation_mode_and_leaves_every_mode_as_it_is(monkeypatch):
     model = tiny().train()
     model.encoder.eval()
     model.decoder.blocks[1].conv1.norm.eval()
@@ -153,9 +152,9 @@ def test_computes_in_evaluation_mode_and_leaves_every_mode_as_it_is():
     assert set(modes.values()) == {True, False}
     inside, outside = [], []
     hook = model.register_forward_pre_hook(lambda module, _args: inside.append([m.training for m in module.modules()]))
-    original = weakref.ref(model)  # a hook that closes over the model itself would see the view of it
+    monkeypatch.setitem(globals(), "ORIGINAL", model)  # a hook that closes over the model would see the view of it
     other = model.head.register_forward_pre_hook(
-        lambda _m, _a: outside.append([m.training for m in original().modules()])
+        lambda _m, _a: outside.append([m.training for m in ORIGINAL.modules()])  # noqa: F821
     )
     predict(model, tiles())
     hook.remove()

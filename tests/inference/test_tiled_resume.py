@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from saltzoo import Preprocess, predict_tiled
+from saltzoo import Preprocess, create_model, predict_tiled
 from saltzoo.inference import _strips
 
 
@@ -233,3 +233,27 @@ def test_a_private_map_keeps_its_changes(tmp_path):
         np.testing.assert_array_equal(
             predict_tiled(network(), mapped[::-1], **OPTIONS), predict_tiled(network(), section()[::-1], **OPTIONS)
         )
+
+
+def test_the_file_of_the_picture_is_not_replaced(tmp_path):
+    model = create_model("saltnet_s")
+    file = tmp_path / "line.npy"
+    np.save(file, np.full((60, 70), 0.5, np.float32))
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match="out must be another file than that of the picture"):
+        predict_tiled(model, np.load(file, mmap_mode="r"), out=file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_outputs_and_pictures_of_other_kinds_are_told_apart():
+    model, picture = create_model("saltnet_s"), np.random.default_rng(0).random((60, 70), np.float32)
+    with pytest.raises(TypeError, match=r"out must be None, a path .* got Tensor"):
+        predict_tiled(model, picture, out=torch.zeros(60, 70))
+    with pytest.raises(ValueError, match="got a read-only one"):
+        predict_tiled(model, picture, out=np.broadcast_to(np.float32(0), (60, 70)))
+    with pytest.raises(TypeError, match="got a masked one"):
+        predict_tiled(model, np.ma.masked_array(picture, picture > 0.5))
+    gray = torch.from_numpy(picture).bfloat16()
+    same = predict_tiled(model, gray, tile=np.int64(64))
+    np.testing.assert_array_equal(same, predict_tiled(model, gray.float(), tile=64))

@@ -205,3 +205,11 @@ def test_amplitudes_keep_nan_and_refuse_inverted_files(tmp_path):
     Image.fromarray(array).save(tmp_path / "b.tif", tiffinfo={262: 0})
     with pytest.raises(ValueError, match=r"b\.tif must store amplitudes, but says that its smallest sample is white"):
         read_amplitudes(tmp_path / "b.tif")
+
+
+def test_amplitudes_in_colours_get_no_advice_that_does_not_apply(tmp_path):
+    colours = np.stack([GRAY, GRAY, 255 - GRAY], -1).astype(np.uint8)
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="must store amplitudes, but is in colours") as caught:
+        read_amplitudes(tmp_path / "a.png")
+    assert "to_gray" not in str(caught.value)

@@ -1,0 +1,224 @@
+"""Grid of a SEG-Y file: which header words number its lines, and which trace is where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ._segy_headers import HEADER, Layout
+
+Numbers = npt.NDArray[np.int64]
+
+PAIRS = ((189, 193), (9, 21), (5, 21), (17, 25), (9, 17), (181, 185), (17, 21), (197, 201), (213, 217), (221, 225))
+"""First bytes of inline and crossline number: the standard's, then those of other writers."""
+
+LINES = (21, 193, 17, 25, 5, 1)
+"""First bytes of words that number the traces of a 2-D line: the number of the CDP first."""
+
+WORDS = {
+    1: "trace in line",
+    5: "trace in file",
+    9: "field record",
+    13: "trace in record",
+    17: "source point",
+    21: "CDP",
+    25: "trace in CDP",
+    37: "offset",
+    73: "source x",
+    77: "source y",
+    81: "group x",
+    85: "group y",
+    181: "CDP x",
+    185: "CDP y",
+    189: "inline",
+    193: "crossline",
+    197: "shot point",
+    **dict.fromkeys(range(201, 238, 4), "no standard meaning"),
+}
+"""Header words of 4 bytes that an error lists if they vary."""
+
+_OFFSET = 37
+_SPARSE = 10
+"""Largest number of grid cells a trace."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Places of the traces on an evenly spaced grid of lines.
+
+    Attributes:
+        iline: first byte of the inline number; 0 for a 2-D line.
+        xline: first byte of the crossline number; 0 if traces are numbered as they are stored.
+        inlines: number of each inline.
+        crosslines: number of each crossline.
+        order: traces in the order of their cells; traces of one cell as in the file.
+        cells: cell of each trace of `order`: index of the inline x number of crosslines + index of the crossline.
+    """
+
+    iline: int
+    xline: int
+    inlines: Numbers
+    crosslines: Numbers
+    order: Numbers
+    cells: Numbers
+
+    def traces_at(self, cells: Numbers) -> Numbers:
+        """Return the first trace at each cell, -1 where there is none."""
+        places = np.minimum(np.searchsorted(self.cells, cells), len(self.cells) - 1)
+        return np.where(self.cells[places] == cells, self.order[places], -1)
+
+    def traces_of_inlines(self, first: int, stop: int) -> tuple[Numbers, Numbers]:
+        """Return all traces of a range of inlines, duplicates too, and their cells."""
+        width = len(self.crosslines)
+        low, high = np.searchsorted(self.cells, (first * width, stop * width))
+        return self.order[low:high], self.cells[low:high]
+
+    @property
+    def duplicates(self) -> int:
+        """Number of traces at cells that an earlier trace has."""
+        return int((np.diff(self.cells) == 0).sum())
+
+
+def find_grid(layout: Layout, iline: int | None, xline: int | None) -> Grid:
+    """Place the traces of a file on a grid.
+
+    Args:
+        layout: file.
+        iline: first byte of the inline number, 0 for a 2-D line, None to find it.
+        xline: first byte of the crossline number, None to find it.
+
+    Raises:
+        ValueError: if there is no grid, or the file is prestack.
+    """
+    for name, place in (("iline", iline), ("xline", xline)):
+        if place is not None and not (isinstance(place, int) and (1 <= place <= HEADER - 3 or place == 0)):
+            raise ValueError(f"{name} must be the first byte of a header word, 1 to {HEADER - 3}, got {place!r}")
+    if iline == 0:
+        return _line(layout, xline) or _stored_order(layout)
+    if (iline is None) != (xline is None):
+        raise ValueError(
+            f"iline and xline must be given together, got {iline} and {xline}: pass both (--iline BYTE --xline BYTE), "
+            "or iline=0 for a 2-D line"
+        )
+    if iline and xline:
+        return _grid_of(layout, iline, xline)
+    for first, second in PAIRS:
+        numbers = layout.words(first, second)
+        if _is_grid(numbers, layout, standard=first == PAIRS[0][0]):
+            return _place(first, second, numbers)
+    line = _line(layout, None)
+    if line is None:
+        raise ValueError(f"{layout.path} must have header words that number its lines, got none: {_advice(layout)}")
+    return line
+
+
+def _grid_of(layout: Layout, iline: int, xline: int) -> Grid:
+    """Place the traces by two words that the user names."""
+    numbers = layout.words(iline, xline)
+    _check_poststack(layout, numbers)
+    cells = _count(numbers[0]) * _count(numbers[1])
+    if cells > _SPARSE * layout.traces:
+        raise ValueError(
+            f"bytes {iline} and {xline} of {layout.path} must number a grid, got {cells} cells for {layout.traces} "
+            f"traces: {_advice(layout)}"
+        )
+    return _place(iline, xline, numbers)
+
+
+def _is_grid(numbers: Numbers, layout: Layout, *, standard: bool) -> bool:
+    """Return whether two words number a grid.
+
+    Raises:
+        ValueError: if they do, but several traces with different offsets share each place.
+    """
+    if any(not word.any() for word in numbers) or ((numbers.max(1) == numbers.min(1)).all() and layout.traces > 1):
+        return False
+    if not standard and (numbers.max(1) == numbers.min(1)).any():
+        return False  # a single line is taken from the standard's words only: others may be constants
+    if _count(numbers[0]) * _count(numbers[1]) > _SPARSE * layout.traces:
+        return False
+    distinct = _distinct(numbers)
+    _check_poststack(layout, numbers)
+    # Shots and receivers make a grid as well, with an offset that varies.
+    return 2 * distinct > layout.traces and (standard or np.ptp(layout.words(_OFFSET)) == 0)
+
+
+def _check_poststack(layout: Layout, numbers: Numbers) -> None:
+    """Raise ValueError if half of the traces or more lie where another one of another offset lies."""
+    (offsets,) = layout.words(_OFFSET)
+    if np.ptp(offsets) == 0:
+        return
+    places = _distinct(numbers)
+    different = _distinct(np.vstack((numbers, offsets)))
+    if 2 * (different - places) >= layout.traces:
+        raise ValueError(
+            f"{layout.path} seems to be prestack: {layout.traces} traces at {places} places, with offsets "
+            f"{offsets.min()} to {offsets.max()} at byte {_OFFSET}: stack it, or write the traces of one "
+            "offset to a file"
+        )
+
+
+def _distinct(numbers: Numbers) -> int:
+    """Return the number of different columns."""
+    ordered = numbers[:, np.lexsort(numbers)]
+    return 1 + int((np.diff(ordered) != 0).any(0).sum())
+
+
+def _count(word: Numbers) -> int:
+    """Return the number of evenly spaced lines that hold all values."""
+    return (int(np.ptp(word)) // _step(word)) + 1
+
+
+def _step(word: Numbers) -> int:
+    return int(np.gcd.reduce(np.diff(np.unique(word)))) or 1
+
+
+def _axis(word: Numbers) -> Numbers:
+    return np.arange(word.min(), word.max() + 1, _step(word), dtype=np.int64)
+
+
+def _place(iline: int, xline: int, numbers: Numbers) -> Grid:
+    inlines, crosslines = _axis(numbers[0]), _axis(numbers[1])
+    rows = (numbers[0] - inlines[0]) // _step(numbers[0])
+    columns = (numbers[1] - crosslines[0]) // _step(numbers[1])
+    cells = rows * len(crosslines) + columns
+    order = np.argsort(cells, kind="stable")
+    return Grid(iline, xline, inlines, crosslines, order, cells[order])
+
+
+def _line(layout: Layout, xline: int | None) -> Grid | None:
+    """Return a grid of one line whose traces a word numbers, evenly but for gaps; None if there is no such word."""
+    for place in (xline,) if xline else LINES:
+        (word,) = layout.words(place)
+        if layout.traces == 1 or (len(np.unique(word)) == layout.traces and _count(word) <= _SPARSE * layout.traces):
+            return _place(0, place, np.vstack((np.ones_like(word), word)))
+        if place in (LINES[0], xline):
+            _check_poststack(layout, np.vstack((np.ones_like(word), word)))
+        if xline:
+            raise ValueError(
+                f"byte {xline} of {layout.path} must number the traces of a 2-D line, each once, got "
+                f"{len(np.unique(word))} numbers for {layout.traces} traces: pass another xline (--xline BYTE)"
+            )
+    return None
+
+
+def _stored_order(layout: Layout) -> Grid:
+    numbers = np.arange(1, layout.traces + 1, dtype=np.int64)
+    return _place(0, 0, np.vstack((np.ones_like(numbers), numbers)))
+
+
+def _advice(layout: Layout) -> str:
+    """Return which bytes to pass, from the words that vary but are not different in every trace."""
+    found = []
+    for place, name in WORDS.items():
+        (word,) = layout.words(place)
+        distinct = len(np.unique(word))
+        if 1 < distinct < max(3, layout.traces) and place != _OFFSET:
+            found.append(f"byte {place} ({name}) {word.min()} to {word.max()}, {distinct} values")
+    listed = "; ".join(found) or "none, all are constant or different in each trace"
+    return (
+        "pass iline=BYTE and xline=BYTE (--iline, --xline), or iline=0 for a 2-D line in the order of the file. Words "
+        f"that may number lines: {listed}"
+    )

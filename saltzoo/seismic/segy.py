@@ -1,0 +1,139 @@
+"""Reader of SEG-Y files, revisions 0 to 2.
+
+It reads with NumPy. segyio's reader refuses irregular grids, additional trace headers and contradicting sizes,
+reads a trace at a time, and does not hand out headers as bytes; the tests compare the values with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ._segy_checks import check_samples
+from ._segy_formats import decode, format_name, stored_dtype
+from ._segy_grid import Grid, find_grid
+from ._segy_headers import HEADER, ByteOrder, Layout, is_ebcdic, read_layout, read_text
+from .survey import Amplitudes, Survey
+
+_SAMPLES = 2**21
+"""Samples that are decoded at a time."""
+
+_SLAB = 2**24
+"""Bytes of a slab of float32."""
+
+_DEAD = 2
+"""Trace identification code of a dead trace, at byte 29."""
+
+
+@dataclass(frozen=True, eq=False)
+class SegySource:
+    """Samples of a SEG-Y file.
+
+    Attributes:
+        layout: where its parts are.
+        grid: where its traces are.
+        dead: whether a trace is marked as dead.
+    """
+
+    layout: Layout
+    grid: Grid
+    dead: npt.NDArray[np.bool_]
+
+    @cached_property
+    def record(self) -> np.dtype[Any]:
+        """Type of a trace: "header", with additional headers, and "samples"."""
+        layout = self.layout
+        stored = stored_dtype(layout.format, layout.order)
+        return np.dtype([("header", f"V{HEADER + layout.extra}"), ("samples", stored, (layout.samples,))])
+
+    def runs(self, traces: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Yield (first, stop) of ascending traces that follow each other in the file, in blocks of 8 MiB."""
+        step = max(1, _SAMPLES // self.layout.samples)
+        bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
+        for begin, end in pairwise(bounds):
+            for first in range(begin, end, step):
+                yield first, min(first + step, end)
+
+    def read_records(self, file: BinaryIO, first: int, count: int) -> npt.NDArray[Any]:
+        """Read traces that follow each other, as `record`."""
+        # A map of the file would keep every page that was read in this process's memory, and fail hard if it is cut.
+        file.seek(self.layout.first + first * self.layout.stride)
+        read = np.fromfile(file, self.record, count)
+        if len(read) < count:
+            raise ValueError(f"{self.layout.path} has become shorter since it was opened: open it again")
+        return read
+
+    def read(self, inlines: slice, crosslines: slice, samples: slice) -> Amplitudes:
+        """Return a part of the volume; see `Source`."""
+        width, length = len(self.grid.crosslines), len(range(samples.start, samples.stop, samples.step))
+        rows = np.arange(inlines.start, inlines.stop, inlines.step, dtype=np.int64)
+        columns = np.arange(crosslines.start, crosslines.stop, crosslines.step, dtype=np.int64)
+        result = np.full((len(rows), len(columns), length), np.nan, np.float32)
+        if not result.size:
+            return result
+        traces = self.grid.traces_at((rows[:, None] * width + columns).ravel())
+        traces[self.dead[traces] & (traces >= 0)] = -1
+        flat = result.reshape(-1, length)
+        there = np.flatnonzero(traces >= 0)
+        there = there[np.argsort(traces[there], kind="stable")]  # in the order of the file
+        wanted = traces[there]
+        with open(self.layout.path, "rb") as file:
+            for first, stop in self.runs(wanted):
+                read = self.read_records(file, int(wanted[first]), stop - first)
+                flat[there[first:stop]] = decode(read["samples"][:, samples], self.layout.format)
+        return result
+
+    def details(self) -> dict[str, Any]:
+        """Return format, byte order and header words; see `Source`."""
+        layout = self.layout
+        with open(layout.path, "rb") as file:
+            encoding = "EBCDIC" if is_ebcdic(file.read(3200)) else "ASCII"
+        return {
+            "format": f"SEG-Y {layout.revision}, {format_name(layout.format)} ({layout.format}), {layout.order}-endian",
+            "traces": layout.traces,
+            "duplicates": self.grid.duplicates,
+            "dead": int(self.dead.sum()),
+            "header_words": {"inline": self.grid.iline, "crossline": self.grid.xline},
+            "text_encoding": encoding,
+            "text": read_text(layout.path),
+        }
+
+    def slab_size(self) -> int:
+        """Return how many inlines hold 16 MiB; see `Source`."""
+        return max(1, _SLAB // (4 * len(self.grid.crosslines) * self.layout.samples))
+
+
+def open_segy(
+    path: Path,
+    *,
+    iline: int | None = None,
+    xline: int | None = None,
+    sample_format: int | None = None,
+    byte_order: ByteOrder | None = None,
+) -> Survey:
+    """Open a SEG-Y file; see `open_survey`."""
+    layout = read_layout(path, sample_format=sample_format, byte_order=byte_order)
+    if sample_format is None:
+        check_samples(layout)
+    grid = find_grid(layout, iline, xline)
+    dead = layout.words(29, size=2)[0] == _DEAD
+    live = np.zeros((len(grid.inlines), len(grid.crosslines)), np.bool_)
+    first_of_cell = grid.traces_at(grid.cells)
+    live.ravel()[grid.cells] = ~dead[first_of_cell]
+    interval = layout.interval or 1.0
+    return Survey(
+        path=path,
+        inlines=grid.inlines,
+        crosslines=grid.crosslines,
+        samples=layout.start + interval * np.arange(layout.samples, dtype=np.float64),
+        unit="ms" if layout.interval else "",
+        live=live,
+        source=SegySource(layout, grid, dead),
+    )
