@@ -33,7 +33,7 @@ MAY = {
     "deploy": {"layers", "models", "zoo"},
     "convert": {"checkpoints", "models", "zoo"},
     "training": {"checkpoints", "data", "draw", "inference", "layers", "losses", "metrics", "models", "zoo"},
-    "cli": {"checkpoints", "data", "draw", "inference", "metrics", "models", "seismic", "training", "zoo"},
+    "cli": {"checkpoints", "data", "deploy", "draw", "inference", "metrics", "models", "seismic", "training", "zoo"},
 }
 """The folders that a folder may import besides itself and GROUND. A new folder needs a row."""
 

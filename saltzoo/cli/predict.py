@@ -18,9 +18,10 @@ from .options import (
     batch_size_option,
     command,
     device_option,
+    fast_option,
+    file_model_option,
     json_option,
     min_size_option,
-    model_option,
     overwrite_option,
     threshold_option,
     tta_option,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 @command("predict", example="saltzoo predict lines/*.png --model saltnet_s.tgs2 --out masks --overlay --tta hflip")
 @click.argument("inputs", metavar="IN...", nargs=-1, required=True)
-@model_option
+@file_model_option
+@fast_option
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the files, or a survey's volume."
 )
@@ -87,6 +89,7 @@ def predict(
     inputs: tuple[str, ...],
     *,
     model: str,
+    fast: bool,
     out: Path,
     overlay: bool,
     probabilities: str | None,
@@ -109,7 +112,14 @@ def predict(
         if len(inputs) > 1:
             raise click.UsageError(f"{out} is the volume of one survey, got {len(inputs)} inputs: run once for each")
         return predict_survey(
-            inputs[0], out, model=model, device=device, overwrite=overwrite, as_json=as_json, options=options
+            inputs[0],
+            out,
+            model=model,
+            fast=fast,
+            device=device,
+            overwrite=overwrite,
+            as_json=as_json,
+            options=options,
         )
     _check_pictures(inputs, out)
     from ..seismic import find_pictures
@@ -121,7 +131,7 @@ def predict(
         jobs = plan(pictures, out, overlay=overlay, probabilities=probabilities, overwrite=overwrite, resume=resume)
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
-    return _run(jobs, how, model=model, device=device, skipped=len(pictures) - len(jobs), as_json=as_json)
+    return _run(jobs, how, model=model, fast=fast, device=device, skipped=len(pictures) - len(jobs), as_json=as_json)
 
 
 def _check_pictures(inputs: Sequence[str], out: Path) -> None:
@@ -155,18 +165,27 @@ def _how(options: dict[str, Any], *, overwrite: bool, resume: bool) -> Segmentat
     )
 
 
-def _run(jobs: Sequence[Job], how: Segmentation, *, model: str, device: str | None, skipped: int, as_json: bool) -> int:
+def _run(
+    jobs: Sequence[Job],
+    how: Segmentation,
+    *,
+    model: str,
+    fast: bool,
+    device: str | None,
+    skipped: int,
+    as_json: bool,
+) -> int:
     from .loading import device_of, load_model
     from .progress import bar, line_printer
     from .segmenting import Report, segment_pictures
 
     report = Report()
-    chosen = device_of(device)
+    chosen = device_of(device, model)
     interrupted = False
     try:
         if jobs:
             segment_pictures(
-                load_model(model, chosen),
+                load_model(model, chosen, fast=fast),
                 jobs,
                 how,
                 report=report,

@@ -62,7 +62,15 @@ def refuse_given(names: tuple[str, ...], why: str) -> None:
 
 
 def predict_survey(
-    path: str, out: Path, *, model: str, device: str | None, overwrite: bool, as_json: bool, options: dict[str, Any]
+    path: str,
+    out: Path,
+    *,
+    model: str,
+    fast: bool,
+    device: str | None,
+    overwrite: bool,
+    as_json: bool,
+    options: dict[str, Any],
 ) -> int:
     """Segment one survey, tell its volume, and return the exit status."""
     refuse_given(OF_PICTURES, "of pictures, and --out names a survey")
@@ -75,7 +83,7 @@ def predict_survey(
     from .survey import segment_survey
 
     keys = ("tta", "tile", "overlap", "batch_size", "scale")
-    loaded = load_model(model, device_of(device))
+    loaded = load_model(model, device_of(device, model), fast=fast)
     try:
         with counter(unit="line", quiet=as_json) as progress:
             found = segment_survey(

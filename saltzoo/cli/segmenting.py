@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..contracts import MaskModel
 from ..draw import overlay
 from ..inference import clean, predict_tiled
-from ..models import Segmenter
 from ..seismic import as_uint8, read_amplitudes, read_picture, write_mask, write_picture, write_probabilities
 from .outputs import Job
 
@@ -89,7 +89,7 @@ class Report:
     stopped: str | None = None
 
 
-def check_model(model: Segmenter, how: Prediction) -> None:
+def check_model(model: MaskModel, how: Prediction) -> None:
     """Raise ValueError if a model cannot segment pictures alone, or an option is wrong, which a small one shows."""
     if model.preprocess.scalar:
         raise ValueError("this model reads a number for each picture, such as its depth: use saltzoo.predict(scalars=)")
@@ -97,7 +97,7 @@ def check_model(model: Segmenter, how: Prediction) -> None:
 
 
 def segment_pictures(
-    model: Segmenter,
+    model: MaskModel,
     jobs: Sequence[Job],
     how: Segmentation,
     *,
@@ -144,7 +144,7 @@ def segment_pictures(
     return report
 
 
-def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, Any]:
+def segment_picture(model: MaskModel, job: Job, how: Segmentation) -> dict[str, Any]:
     """Write the files of one picture, the mask last, and return a description of it.
 
     Raises:
@@ -174,7 +174,7 @@ def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, 
 
 @contextmanager
 def _probabilities(
-    model: Segmenter, picture: npt.NDArray[Any], job: Job, how: Segmentation
+    model: MaskModel, picture: npt.NDArray[Any], job: Job, how: Segmentation
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the probabilities of a picture; those of a large one that is a memory map lie in a temporary file."""
     options = asdict(how.prediction)

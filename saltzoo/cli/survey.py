@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._version import __version__
+from ..contracts import MaskModel
 from ..inference import predict_tiled
-from ..models import Segmenter
 from ..seismic import RobustStatistics, SlabWriter, Survey, open_like
 from ..seismic.survey import Direction
 from ..seismic.writers import whole_file
@@ -30,7 +30,7 @@ _EPS = 1e-7
 
 
 def segment_survey(
-    model: Segmenter,
+    model: MaskModel,
     survey: Survey,
     out: Path,
     *,
@@ -114,7 +114,7 @@ class _Run:
         finished: number of lines that are done.
     """
 
-    model: Segmenter
+    model: MaskModel
     plan: Plan
     how: Prediction
     statistics: RobustStatistics

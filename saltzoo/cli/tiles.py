@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..contracts import MaskModel
 from ..data import Tiles
 from ..inference import clean, predict
-from ..models import Segmenter
 from .progress import bar
 
 _CHUNK = 512
@@ -27,7 +27,7 @@ class TileMasks:
 
     def __init__(
         self,
-        model: Segmenter,
+        model: MaskModel,
         *,
         tta: str | None = None,
         threshold: float | None = None,

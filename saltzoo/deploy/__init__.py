@@ -3,6 +3,7 @@
 from .export import export
 from .load import Exported, load
 from .optimize import Optimized, optimize
+from .runtimes import SUFFIXES
 from .table import export_rows
 
-__all__ = ["Exported", "Optimized", "export", "export_rows", "load", "optimize"]
+__all__ = ["SUFFIXES", "Exported", "Optimized", "export", "export_rows", "load", "optimize"]

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_choice, check_fraction
+from .._checks import check_choice, check_counts, check_fraction
 from ..contracts import SegmentationModel
 from ..models.segmenter import MIN_SIZE
 from ..preprocess import Preprocess
@@ -39,7 +39,8 @@ def export(
     prepare: bool = False,
     labels: Sequence[str] | None = None,
     license: str = "",
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    min_size: int | None = None,
 ) -> Path:
     """Write a model as a file that another runtime computes, and that `saltzoo.deploy.load` makes a model again.
 
@@ -58,7 +59,8 @@ def export(
         prepare: whether the file normalises images, so that it takes images in 0..1. Padding stays outside.
         labels: name of each class; None for "salt", or "class_0", "class_1", ...
         license: licence of the weights, such as "apache-2.0".
-        threshold: probability above which a pixel counts as salt.
+        threshold: probability above which a pixel counts as salt; None for the model's.
+        min_size: number of pixels below which a patch of salt is to be removed; None for the model's.
 
     Returns:
         The path.
@@ -76,7 +78,10 @@ def export(
     check_choice("format", format, FORMATS)
     if target.suffix != FORMATS[format].suffix:
         raise ValueError(f"path must end in {FORMATS[format].suffix} for format={format!r}, got {str(target)!r}")
-    check_fraction(threshold=threshold)
+    if threshold is not None:
+        check_fraction(threshold=threshold)
+    if min_size:
+        check_counts(min_size=min_size)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target)!r}: make {target.parent}")
     network = optimize(model, dtype=torch.float32).cpu().to(memory_format=torch.contiguous_format)
@@ -91,7 +96,8 @@ def export(
         folded=prepare,
         labels=labels_of(labels, classes),
         license=license,
-        threshold=threshold,
+        threshold=network.threshold if threshold is None else threshold,
+        min_size=network.min_size if min_size is None else min_size,
         size=size,
         smallest=smallest,
     )

@@ -26,6 +26,7 @@ class Exported(nn.Module):
         labels: name of each class.
         license: licence of the weights; "" where it is not stated.
         threshold: probability above which a pixel counts as salt.
+        min_size: number of pixels below which a patch of salt is to be removed.
         about: everything that the file says of its network.
         config: None: the file holds a graph, from which no other model can be built.
 
@@ -44,6 +45,7 @@ class Exported(nn.Module):
         self.num_classes = len(about.labels)
         self.license = about.license
         self.threshold = about.threshold
+        self.min_size = about.min_size
         self.config: ModelConfig | None = None
         self.source = source
         self.eval()

@@ -20,6 +20,7 @@ _FIELDS = (
     "labels",
     "license",
     "threshold",
+    "min_size",
     "size",
     "smallest",
     "saltzoo_version",
@@ -37,6 +38,7 @@ class Metadata:
         labels: name of each class.
         license: licence of the weights; "" where it is not stated.
         threshold: probability above which a pixel counts as salt.
+        min_size: number of pixels below which a patch of salt is to be removed.
         size: height and width that the network takes; None for any.
         smallest: smallest height and width.
         saltzoo_version: version that wrote the file.
@@ -48,6 +50,7 @@ class Metadata:
     labels: tuple[str, ...]
     license: str
     threshold: float
+    min_size: int
     size: tuple[int, int] | None
     smallest: int
     saltzoo_version: str = __version__

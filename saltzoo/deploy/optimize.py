@@ -34,6 +34,8 @@ class Optimized(nn.Module):
         in_chans: channels of the input.
         config: that of the model; None for a model without one. It tells where the network comes from: an optimised
             model cannot be saved as a checkpoint.
+        threshold: that of the model, or .5.
+        min_size: that of the model, or 0.
         report: what was done, a line each.
 
     Shape:
@@ -45,6 +47,8 @@ class Optimized(nn.Module):
         self.network = network
         self.preprocess, self.config = parts_of(model)
         self.in_chans = self.preprocess.in_chans
+        self.threshold = float(_attribute(model, "threshold", 0.5))
+        self.min_size = int(_attribute(model, "min_size", 0))
         self.report = tuple(report)
         self.dtype = dtype
 
@@ -129,16 +133,17 @@ def parts_of(model: nn.Module) -> tuple[Preprocess, ModelConfig | None]:
     Raises:
         TypeError: if it has no preprocess.
     """
-    values: dict[str, Any] = {}
-    for name in ("preprocess", "config"):
-        try:
-            values[name] = model.__getattribute__(name)
-        except AttributeError:
-            values[name] = None
-    preprocess, config = values["preprocess"], values["config"]
+    preprocess, config = _attribute(model, "preprocess", None), _attribute(model, "config", None)
     if not isinstance(preprocess, Preprocess):
         raise TypeError(f"{type(model).__name__} is not a saltzoo model: it has no preprocess. {wrapper_hint(model)}")
     return preprocess, config if isinstance(config, ModelConfig) else None
+
+
+def _attribute(model: nn.Module, name: str, default: Any) -> Any:
+    try:
+        return model.__getattribute__(name)
+    except AttributeError:
+        return default
 
 
 def _copy(model: SegmentationModel) -> nn.Module:

@@ -133,3 +133,6 @@ FORMATS: Mapping[str, Format] = {
     "openvino": Format(".xml", _write_openvino, _open_openvino),
     "pt2": Format(".pt2", _write_pt2, _open_pt2),
 }
+
+SUFFIXES = tuple(one.suffix for one in FORMATS.values())
+"""Suffixes of the files that `saltzoo.deploy.load` reads."""
