@@ -7,7 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ from ..preprocess import Preprocess
 from .agreement import largest_difference
 from .metadata import Metadata, labels_of
 from .optimize import Optimized, optimize
+from .quantize import calibration_batches, quantize
 from .runtimes import FORMATS, Call, Program
 
 SHAPES = ((2, 101, 101), (1, 128, 128), (3, 104, 97))
@@ -28,6 +31,9 @@ SMALLEST = (MIN_SIZE + 1, 64, 97)
 
 _SLACK = 1e-4
 _OWN_ROUNDINGS = 10
+
+_OTHER = 0.05
+"""Largest fraction of pixels in which masks in int8 may differ."""
 
 
 def export(
@@ -41,6 +47,7 @@ def export(
     license: str = "",
     threshold: float | None = None,
     min_size: int | None = None,
+    int8: Tensor | npt.NDArray[Any] | None = None,
 ) -> Path:
     """Write a model as a file that another runtime computes, and that `saltzoo.deploy.load` makes a model again.
 
@@ -61,6 +68,10 @@ def export(
         license: licence of the weights, such as "apache-2.0".
         threshold: probability above which a pixel counts as salt; None for the model's.
         min_size: number of pixels below which a patch of salt is to be removed; None for the model's.
+
+        int8: gray tiles (N, H, W) or images (N, C, H, W), uint8 or in 0..1, from which ONNX Runtime reads the ranges
+            of activations to quantise the convolutions; about 100, such as the model is to see. Before the file gets
+            its name, it must agree with the model on at least 95 % of their pixels. None for float32.
 
     Returns:
         The path.
@@ -84,6 +95,8 @@ def export(
         check_counts(min_size=min_size)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must lie in a folder that exists, got {str(target)!r}: make {target.parent}")
+    if int8 is not None and format != "onnx":
+        raise ValueError(f'int8 must be None for format={format!r}: ONNX Runtime quantises, use format="onnx"')
     network = optimize(model, dtype=torch.float32).cpu().to(memory_format=torch.contiguous_format)
     graph: nn.Module = _Normalised(network) if prepare else network
     shapes = [(count, *size) for count, _, _ in SHAPES] if size else list(SHAPES)
@@ -101,12 +114,18 @@ def export(
         size=size,
         smallest=smallest,
     )
+    prepared = plain_preprocess(network.preprocess) if prepare else network.preprocess
+    batches = [] if int8 is None else calibration_batches(int8, prepared)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
         written = Path(folder) / target.name
         FORMATS[format].write(program, about.to_json(), written)
         call, description = FORMATS[format].open(written, None)
         Metadata.from_json(description)
         _check_same(call, graph, network.in_chans, shapes, format)
+        if batches:
+            quantize(written, written, batches, about.to_json())
+            call, _ = FORMATS[format].open(written, None)
+            _check_masks(call, graph, batches, about.threshold)
         del call  # OpenVINO maps the file of weights
         for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == target.suffix):
             file.replace(target.parent / file.name)  # the weights first, the file that names them last
@@ -185,3 +204,21 @@ def _check_same(
                 f"{channels} x {height} x {width}, more than rounding ({own:.2g}): nothing was written. Choose another "
                 f"format, one of {', '.join(map(repr, FORMATS))}"
             )
+
+
+@torch.no_grad()
+def _check_masks(call: Call, graph: nn.Module, batches: Sequence[Tensor], threshold: float) -> None:
+    """Raise ValueError if masks of a quantised file differ from the model's in more than _OTHER of the pixels."""
+    other = total = 0
+    for x in batches:
+        want, got = graph(x), call(x)
+        if want.shape[1] == 1:
+            other += int(((got.sigmoid() > threshold) != (want.sigmoid() > threshold)).sum())
+        else:
+            other += int((got.argmax(1) != want.argmax(1)).sum())
+        total += want[:, 0].numel()
+    if not other <= _OTHER * total:
+        raise ValueError(
+            f"the int8 file's masks differ from the model's in {other / total:.1%} of the pixels of the tiles, and "
+            f"{_OTHER:.0%} are allowed; nothing was written: this network needs float32, leave out int8"
+        )

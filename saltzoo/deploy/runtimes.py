@@ -32,7 +32,7 @@ class Format(NamedTuple):
     open: Callable[[Path, int | None], tuple[Call, str | None]]
 
 
-def _extra(module: str, extra: str) -> Any:
+def extra(module: str, name: str) -> Any:
     """Return an optional library.
 
     Raises:
@@ -41,18 +41,18 @@ def _extra(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f'{module} is not installed: pip install "saltzoo[{extra}]"') from error
+        raise ImportError(f'{module} is not installed: pip install "saltzoo[{name}]"') from error
 
 
 def _onnx_model(program: Program) -> Any:
-    _extra("onnxscript", "onnx")
+    extra("onnxscript", "onnx")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporter, about its own insides
         return torch.onnx.export(program, dynamo=True, verbose=False)
 
 
 def _write_onnx(program: Program, description: str, path: Path) -> None:
-    onnx = _extra("onnx", "onnx")
+    onnx = extra("onnx", "onnx")
     model = _onnx_model(program).model_proto
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, description
@@ -60,7 +60,7 @@ def _write_onnx(program: Program, description: str, path: Path) -> None:
 
 
 def _open_onnx(path: Path, threads: int | None) -> tuple[Call, str | None]:
-    runtime = _extra("onnxruntime", "onnx")
+    runtime = extra("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -75,7 +75,7 @@ def _open_onnx(path: Path, threads: int | None) -> tuple[Call, str | None]:
 
 
 def _write_openvino(program: Program, description: str, path: Path) -> None:
-    openvino = _extra("openvino", "openvino")
+    openvino = extra("openvino", "openvino")
     graph = _openvino_graph(openvino, program, path)
     graph.set_rt_info(description, KEY)
     openvino.save_model(graph, path, compress_to_fp16=False)
@@ -98,7 +98,7 @@ def _openvino_graph(openvino: Any, program: Program, path: Path) -> Any:
 
 
 def _open_openvino(path: Path, threads: int | None) -> tuple[Call, str | None]:
-    openvino = _extra("openvino", "openvino")
+    openvino = extra("openvino", "openvino")
     core = openvino.Core()
     graph = core.read_model(path)
     description = graph.get_rt_info(KEY).astype(str) if graph.has_rt_info(KEY) else None
@@ -117,15 +117,15 @@ def _write_pt2(program: Program, description: str, path: Path) -> None:
 
 
 def _open_pt2(path: Path, threads: int | None) -> tuple[Call, str | None]:
-    extra = {KEY: ""}
-    program = torch.export.load(path, extra_files=extra)
+    files = {KEY: ""}
+    program = torch.export.load(path, extra_files=files)
     module = program.module()
 
     def call(x: Tensor) -> Tensor:
         with torch.no_grad():
             return module(x)
 
-    return call, extra[KEY] or None
+    return call, files[KEY] or None
 
 
 FORMATS: Mapping[str, Format] = {
