@@ -36,7 +36,7 @@ def main() -> None:
     where = conditions(torch.device("cpu"), "onnx", "onnxruntime", "openvino")
     print(describe(where), flush=True)
     for name, *answers in export_rows(saltzoo.list_models(args.only), formats=args.formats):
-        row = {"model": name, **dict(zip(args.formats, answers, strict=True))}
+        row = {"model": name, **{f"{one}_sizes": answer for one, answer in zip(args.formats, answers, strict=True)}}
         print(", ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
         write_csv(args.out, [row], where, replacing="model")
 

@@ -6,8 +6,10 @@
 The network is SMP's U-Net on resnet34 with scSE; ours has the same weights (`saltzoo.convert.from_smp`). All
 contenders alternate in one process, so that a busy machine slows all of them. A ratio is the median of the ratios of
 the rounds to SMP in eager mode, channels_last, with the lowest and highest; above 1, the contender is faster. Each
-contender's largest difference from SMP's logits is reported before it is timed. "Compiled" has frozen weights, as
-inductor calls it. Needs `pip install -e ".[bench,onnx,openvino]"`; a library that is missing leaves its rows out.
+contender's largest difference from SMP's logits is reported before it is timed. SMP's files are those that a user of
+SMP writes: `torch.onnx.export` and `openvino.convert_model` of its network, not this library's export. "Compiled" has
+frozen weights, as inductor calls it. "int8" is calibrated on synthetic tiles. Needs
+`pip install -e ".[bench,onnx,openvino]"`; a library that is missing leaves its rows out.
 
 Writes runtimes_smp_cpu.csv, each line with its conditions.
 """
@@ -15,10 +17,12 @@ Writes runtimes_smp_cpu.csv, each line with its conditions.
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -27,14 +31,14 @@ from measure.report import conditions, describe, markdown, slug, write_csv
 from measure.timing import Run, Spread, alternate, ratios
 from torch import Tensor, nn
 
-import saltzoo
 from saltzoo.contracts import SegmentationModel
 from saltzoo.convert import from_smp
+from saltzoo.data import synthetic_tiles
 from saltzoo.deploy import export, load, optimize
 from saltzoo.deploy.runtimes import FORMATS
 
 PEER = "smp eager"
-WAYS = ("eager", "optimised", "compiled", "onnx", "openvino", "bf16")
+WAYS = ("eager", "optimised", "compiled", "onnx", "openvino", "bf16", "int8")
 COLUMNS = ("contender", "ms", "images_s", "ratio", "difference", "scale")
 
 
@@ -101,44 +105,46 @@ def contenders(images: Tensor, ways: list[str], folder: Path) -> dict[str, Calla
         calls |= {f"{name}, compiled": _compiled(net, images) for name, net in (("smp", theirs), ("saltzoo", fast))}
     if "bf16" in ways:
         calls["saltzoo optimised, bf16"] = _call(optimize(ours, dtype=torch.bfloat16, example=images[:2]), images)
-    for format in ("onnx", "openvino"):
+    for format, of_peer in (("onnx", _peer_onnx), ("openvino", _peer_openvino)):
         if format in ways:
-            calls |= _exported({"smp": Described(theirs), "saltzoo": ours}, format, images, folder)
+            try:
+                calls[f"smp, {format}"] = of_peer(theirs, images, folder)
+                calls[f"saltzoo, {format}"] = _exported(ours, images, folder / f"ours{FORMATS[format].suffix}")
+            except ImportError as error:
+                print(f"{format}: left out, {error}", flush=True)
+    if "int8" in ways:
+        path = folder / "int8.onnx"
+        calls["saltzoo, onnx int8"] = _exported(ours, images, path, int8=synthetic_tiles(32, seed=1).images)
     return calls
 
 
-class Described(nn.Module):
-    """A network of SMP as it is, in the form that `export` takes.
-
-    Args:
-        network: network of one channel and one class.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.preprocess = saltzoo.Preprocess.gray()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images N 1 H W to logits N 1 H W."""
-        return self.network(x)
+def _exported(model: SegmentationModel, images: Tensor, path: Path, **options: Any) -> Callable[[], Tensor]:
+    """Return the call of a file of saltzoo's export, of one size."""
+    return _call(load(export(model, path, size=(images.shape[2], images.shape[3]), **options)), images)
 
 
-def _exported(
-    networks: dict[str, nn.Module], format: str, images: Tensor, folder: Path
-) -> dict[str, Callable[[], Tensor]]:
-    """Return the calls of exported networks; none if the runtime is not installed."""
-    calls = {}
-    size = (images.shape[2], images.shape[3])
-    for name, network in networks.items():
-        path = folder / f"{name}{FORMATS[format].suffix}"
-        try:
-            export(cast(SegmentationModel, network), path, size=size)
-        except ImportError as error:
-            print(f"{name}, {format}: left out, {error}", flush=True)
-            return {}
-        calls[f"{name}, {format}"] = _call(load(path), images)
-    return calls
+def _peer_onnx(network: nn.Module, images: Tensor, folder: Path) -> Callable[[], Tensor]:
+    """Return the call of SMP's network as torch's own exporter writes it, with ONNX Runtime's default settings."""
+    runtime = import_module("onnxruntime")
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    path = folder / "smp.onnx"
+    torch.onnx.export(plain, (images.contiguous(),), path, dynamo=True, verbose=False)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    values = {session.get_inputs()[0].name: images.contiguous().numpy()}
+    return lambda: torch.from_numpy(session.run(None, values)[0])
+
+
+def _peer_openvino(network: nn.Module, images: Tensor, folder: Path) -> Callable[[], Tensor]:
+    """Return the call of SMP's network as OpenVINO converts it, in float32."""
+    openvino = import_module("openvino")
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    graph = openvino.convert_model(plain, example_input=images.contiguous(), input=list(images.shape))
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(graph, "CPU", settings)
+    values = images.contiguous().numpy()
+    return lambda: torch.from_numpy(compiled(values)[0].copy())
 
 
 def _call(network: nn.Module, images: Tensor) -> Callable[[], Tensor]:

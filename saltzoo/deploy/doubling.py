@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from ..contracts import Size
 from ..layers import ConvNormAct, UnetBlock
 
-
 _WORTH = 8
 """Smallest height and width of a small map from which on the transposed convolution pays.
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..preprocess import Preprocess
-from .runtimes import KEY, extra
+from .metadata import KEY
+from .runtimes import extra
 
 FEWEST = 8
 """Tiles without which ranges of activations mean nothing."""

@@ -50,7 +50,9 @@ def test_fast_gives_the_probabilities_of_the_model(checkpoint, capsys):
     assert (fast.threshold, fast.min_size) == (0.45, 7)
 
 
-@pytest.mark.parametrize("format", ["pt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("onnx", "openvino"))])
+@pytest.mark.parametrize(
+    "format", ["pt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("onnx", "openvino"))]
+)
 def test_an_exported_file_is_a_model(checkpoint, capsys, format):
     for library in {"onnx": ("onnxscript", "onnxruntime"), "openvino": ("openvino",), "pt2": ()}[format]:
         pytest.importorskip(library)
