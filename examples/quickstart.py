@@ -24,9 +24,9 @@ import numpy as np
 
 import saltzoo
 from saltzoo.cli.loading import load_model
-from saltzoo.contracts import MaskModel
 from saltzoo.cli.outputs import plan
 from saltzoo.cli.segmenting import Prediction, Segmentation, segment_pictures
+from saltzoo.contracts import MaskModel
 from saltzoo.data import Tiles, folds_by_id, read_tgs, synthetic_tiles
 
 COUNT = 24
