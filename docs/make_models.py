@@ -5,10 +5,11 @@ Numbers are computed from the models, and options are read from the docstrings o
 
 from __future__ import annotations
 
+import csv
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,22 @@ from saltzoo.zoo.registry import find_model
 
 PAGE = Path(__file__).with_name("models.md")
 SIZE = (101, 101)
+EXPORTS = PAGE.parent.parent / "benchmarks" / "results" / "exports.csv"
 
 
 def page() -> str:
     """Return the whole page."""
     names = saltzoo.list_models()
     families = _families(names)
+    exports = _exports()
     return fill(
         "models.md",
         {
             "count": len(names),
             "size": " x ".join(map(str, SIZE)),
             "models": table(
-                ("name", "parameters", "GFLOP", "from", "attention", "heads", "paper", "source", "options"),
-                [_model_row(name, families[find_model(name).load_builder()]) for name in names],
+                ("name", "parameters", "GFLOP", "from", "attention", "heads", "paper", "source", "ONNX", "options"),
+                [_model_row(name, families[find_model(name).load_builder()], exports) for name in names],
                 right=(1, 2, 3),
             ),
             "sources": "\n".join(f"- **{key}**: {meaning}" for key, meaning in SOURCES.items()),
@@ -56,7 +59,13 @@ def _families(names: Sequence[str]) -> dict[Callable[..., Any], str]:
     return families
 
 
-def _model_row(name: str, family: str) -> Row:
+def _exports() -> dict[str, str]:
+    """Return what sizes the ONNX file of each model takes, or why there is none, as benchmarks/exports.py found."""
+    with EXPORTS.open(newline="", encoding="utf-8") as file:
+        return {row["model"]: row["onnx_sizes"] for row in csv.DictReader(file)}
+
+
+def _model_row(name: str, family: str, exports: Mapping[str, str]) -> Row:
     with torch.device("meta"):
         model = saltzoo.create_model(name)
     cost = saltzoo.cost(model, SIZE)
@@ -73,6 +82,7 @@ def _model_row(name: str, family: str) -> Row:
             f"[{number}](https://arxiv.org/abs/{number})" for number in re.findall(r"\d{4}\.\d{4,5}", spec.paper)
         ),
         spec.source,
+        exports.get(name, "not tried"),
         f"[`{family}`](#options-of-{family})",
     )
 

@@ -26,6 +26,7 @@ import saltzoo
 from saltzoo.cli.loading import load_model
 from saltzoo.cli.outputs import plan
 from saltzoo.cli.segmenting import Prediction, Segmentation, segment_pictures
+from saltzoo.contracts import MaskModel
 from saltzoo.data import Tiles, folds_by_id, read_tgs, synthetic_tiles
 
 COUNT = 24
@@ -58,7 +59,7 @@ def check_absent(file: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"already there: {file}. Choose another --out, or replace with --overwrite")
 
 
-def segment_images(model: saltzoo.Segmenter, args: argparse.Namespace) -> None:
+def segment_images(model: MaskModel, args: argparse.Namespace) -> None:
     """Write NAME_mask.png (255 where there is salt) and NAME_overlay.png for each image, as `saltzoo predict` does."""
     how = Segmentation(
         Prediction(tta="hflip"),
@@ -80,7 +81,7 @@ def held_out_tiles(folder: str) -> Tiles:
     return fold.select(ranked[np.linspace(0, len(ranked) - 1, min(COUNT, len(ranked))).astype(int)])
 
 
-def segment_tiles(model: saltzoo.Segmenter, tiles: Tiles, file: Path, *, overwrite: bool = False) -> None:
+def segment_tiles(model: MaskModel, tiles: Tiles, file: Path, *, overwrite: bool = False) -> None:
     """Write a picture: predicted salt in orange, the outline of the true mask in blue."""
     truths = tiles.require_masks()
     masks = saltzoo.predict(model, tiles.images, tta="hflip") > 0.5

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import convert, data, draw, inference, layers, losses, metrics, seismic, training
+    from . import convert, data, deploy, draw, inference, layers, losses, metrics, seismic, training
     from .contracts import SegOutput
     from .inference import predict, predict_tiled
     from .models import Segmenter
@@ -39,7 +39,7 @@ _MODULE_OF = {
     "register_weights": "zoo",
     "save_pretrained": "zoo.save",
 }
-_SUBPACKAGES = ("convert", "data", "draw", "inference", "layers", "losses", "metrics", "seismic", "training")
+_SUBPACKAGES = ("convert", "data", "deploy", "draw", "inference", "layers", "losses", "metrics", "seismic", "training")
 
 __all__ = [
     "Ensemble",
@@ -53,6 +53,7 @@ __all__ = [
     "cost",
     "create_model",
     "data",
+    "deploy",
     "draw",
     "inference",
     "is_model",

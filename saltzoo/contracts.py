@@ -151,6 +151,18 @@ class SegmentationModel(Protocol):
         """Switch to evaluation mode."""
 
 
+class MaskModel(SegmentationModel, Protocol):
+    """A model that says how its probabilities become masks: what the command line takes.
+
+    Attributes:
+        threshold: probability above which a pixel counts as salt.
+        min_size: number of pixels below which a patch of salt is to be removed.
+    """
+
+    threshold: float
+    min_size: int
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """What `create_model` needs to build a model again, without its weights.

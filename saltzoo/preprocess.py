@@ -124,7 +124,7 @@ class Preprocess:
         """
         if images.ndim != 4 or images.shape[1] not in (1, self.image_chans):
             raise ValueError(f"expected images N {self.image_chans} H W, or gray ones N 1 H W, got {_shape(images)}")
-        self.check_scalars(scalars, len(images))
+        self.check_scalars(scalars, images.shape[0])
         channels = images.expand(-1, self.image_chans, -1, -1)
         if scalars is None:
             return channels

@@ -30,9 +30,10 @@ MAY = {
     "checkpoints": set(),
     "zoo": {"checkpoints", "models"},
     "inference": {"metrics", "zoo"},
+    "deploy": {"layers", "models", "zoo"},
     "convert": {"checkpoints", "models", "zoo"},
     "training": {"checkpoints", "data", "draw", "inference", "layers", "losses", "metrics", "models", "seismic", "zoo"},
-    "cli": {"checkpoints", "data", "draw", "inference", "metrics", "models", "seismic", "training", "zoo"},
+    "cli": {"checkpoints", "data", "deploy", "draw", "inference", "metrics", "models", "seismic", "training", "zoo"},
 }
 """The folders that a folder may import besides itself and GROUND. A new folder needs a row."""
 

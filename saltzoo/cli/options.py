@@ -67,6 +67,16 @@ model_option = click.option(
     metavar="NAME.TAG",
     help="Weights by a name of `saltzoo list --pretrained`, local-dir:PATH or hf-hub:ORG/NAME.",
 )
+file_model_option = click.option(
+    "--model",
+    required=True,
+    metavar="NAME.TAG",
+    help="Weights by a name of `saltzoo list --pretrained`, local-dir:PATH or hf-hub:ORG/NAME; or a file of "
+    "saltzoo.deploy.export: .onnx, .xml (OpenVINO, or its folder) or .pt2.",
+)
+fast_option = click.option(
+    "--fast", is_flag=True, help="Optimise the model first: the same masks but for rounding, sooner from ten tiles on."
+)
 device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; default: a GPU if torch finds one.")
 batch_size_option = click.option(
     "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Tiles in a batch."

@@ -18,9 +18,10 @@ from .options import (
     batch_size_option,
     command,
     device_option,
+    fast_option,
+    file_model_option,
     json_option,
     min_size_option,
-    model_option,
     overwrite_option,
     page_option,
     threshold_option,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 @command("predict", example="saltzoo predict lines/*.png --model saltnet_s.tgs3 --out masks --overlay --tta hflip")
 @click.argument("inputs", metavar="IN...", nargs=-1, required=True)
-@model_option
+@file_model_option
+@fast_option
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the files, or a survey's volume."
 )
@@ -88,6 +90,7 @@ def predict(
     inputs: tuple[str, ...],
     *,
     model: str,
+    fast: bool,
     out: Path,
     overlay: bool,
     probabilities: str | None,
@@ -114,6 +117,7 @@ def predict(
             inputs[0],
             out,
             model=model,
+            fast=fast,
             device=device,
             overwrite=overwrite,
             resume=resume,
@@ -130,7 +134,7 @@ def predict(
         jobs = plan(pictures, out, overlay=overlay, probabilities=probabilities, overwrite=overwrite, resume=resume)
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
-    return _run(jobs, how, model=model, device=device, skipped=len(pictures) - len(jobs), as_json=as_json)
+    return _run(jobs, how, model=model, fast=fast, device=device, skipped=len(pictures) - len(jobs), as_json=as_json)
 
 
 def _check_pictures(inputs: Sequence[str], out: Path) -> None:
@@ -164,18 +168,27 @@ def _how(options: dict[str, Any], *, overwrite: bool, resume: bool) -> Segmentat
     )
 
 
-def _run(jobs: Sequence[Job], how: Segmentation, *, model: str, device: str | None, skipped: int, as_json: bool) -> int:
+def _run(
+    jobs: Sequence[Job],
+    how: Segmentation,
+    *,
+    model: str,
+    fast: bool,
+    device: str | None,
+    skipped: int,
+    as_json: bool,
+) -> int:
     from .loading import device_of, load_model
     from .progress import bar, line_printer
     from .segmenting import Report, segment_pictures
 
     report = Report()
-    chosen = device_of(device)
+    chosen = device_of(device, model)
     interrupted = False
     try:
         if jobs:
             segment_pictures(
-                load_model(model, chosen),
+                load_model(model, chosen, fast=fast),
                 jobs,
                 how,
                 report=report,

@@ -87,6 +87,7 @@ def predict_survey(
     out: Path,
     *,
     model: str,
+    fast: bool,
     device: str | None,
     overwrite: bool,
     resume: bool,
@@ -99,6 +100,8 @@ def predict_survey(
         refuse_given(("normalize",), "survey for a survey, whose samples are amplitudes")
     if options["shard"] and options["dask"]:
         raise click.UsageError("--shard and --dask share one survey out in two ways: leave one out")
+    if fast and options["dask"]:
+        raise click.UsageError("--fast is of this process, and workers of dask load weights as they are: leave one out")
     plan = _plan(path, out, options, overwrite=overwrite, resume=resume)
     from .loading import device_of, load_model, survey_of
     from .progress import counter
@@ -111,7 +114,7 @@ def predict_survey(
     prediction = Prediction(
         **{key: options[key] for key in keys}, polarity=int(options["polarity"]), normalize="survey"
     )
-    loaded = load_model(model, device_of(device))
+    loaded = load_model(model, device_of(device, model), fast=fast)
     try:
         with counter(unit="line", quiet=as_json) as progress:
             found = segment_survey(

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._files import FULL
+from ..contracts import MaskModel
 from ..inference import predict_tiled
-from ..models import Segmenter
 from ..seismic import open_amplitudes, open_picture
 from ..seismic.lazy import strips_of
 from .flags import in_flags
@@ -90,7 +90,7 @@ class Report:
     stopped: str | None = None
 
 
-def check_model(model: Segmenter, how: Prediction) -> None:
+def check_model(model: MaskModel, how: Prediction) -> None:
     """Raise ValueError if a model cannot segment pictures alone, or an option is wrong, which a small one shows."""
     if model.preprocess.scalar:
         raise ValueError("this model reads a number for each picture, such as its depth: use saltzoo.predict(scalars=)")
@@ -98,7 +98,7 @@ def check_model(model: Segmenter, how: Prediction) -> None:
 
 
 def segment_pictures(
-    model: Segmenter,
+    model: MaskModel,
     jobs: Sequence[Job],
     how: Segmentation,
     *,
@@ -145,7 +145,7 @@ def segment_pictures(
     return report
 
 
-def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, Any]:
+def segment_picture(model: MaskModel, job: Job, how: Segmentation) -> dict[str, Any]:
     """Write the files of one picture, the mask last, and return a description of it.
 
     Raises:
@@ -177,7 +177,7 @@ def segment_picture(model: Segmenter, job: Job, how: Segmentation) -> dict[str, 
 
 
 @contextmanager
-def _probabilities(model: Segmenter, picture: Opened, job: Job, how: Segmentation) -> Iterator[npt.NDArray[np.float32]]:
+def _probabilities(model: MaskModel, picture: Opened, job: Job, how: Segmentation) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the probabilities of a picture; those of a large one lie in a temporary file."""
     options = asdict(how.prediction)
     if picture.size < LARGE:

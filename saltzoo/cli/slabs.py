@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..contracts import MaskModel
 from ..inference import predict_tiled
-from ..models import Segmenter
 from ..seismic import RobustStatistics, Survey
 from ..seismic.survey import Direction
 from .segmenting import Prediction
@@ -103,7 +103,7 @@ def steps_of(survey: Survey) -> dict[str, int]:
 
 
 def compute_slab(
-    model: Segmenter, survey: Survey, job: Job, slab: Slab, *, finished: Callable[[], object] | None = None
+    model: MaskModel, survey: Survey, job: Job, slab: Slab, *, finished: Callable[[], object] | None = None
 ) -> Floats:
     """Return the probabilities of a slab, each line a picture of its own.
 

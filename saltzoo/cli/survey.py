@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
+from ..contracts import MaskModel
 from ..inference._resume import digest_of
-from ..models import Segmenter
 from ..seismic import Survey
 from ..seismic.survey import Direction
-from ..zoo.members import tile_size_of
+from ..zoo.members import as_module, tile_size_of
 from .assembling import assemble, finish
 from .parts import Parts, digest_of_run, has_plan
 from .segmenting import Prediction, check_model
@@ -26,7 +26,7 @@ Progress = Callable[[int, int], object]
 
 
 def segment_survey(
-    model: Segmenter,
+    model: MaskModel,
     survey: Survey,
     out: Path,
     *,
@@ -89,7 +89,7 @@ def segment_survey(
     plan = Plan(survey, out, tuple(directions), lines, disagreement, overwrite, resume, shard)
     plan.check()
     how = replace(prediction or Prediction(), normalize="survey")
-    how = replace(how, tile=how.tile or tile_size_of(model))
+    how = replace(how, tile=how.tile or tile_size_of(as_module(model)))
     check_model(model, replace(how, normalize="image"))
     limit = model.threshold if threshold is None else threshold
     job = _job(model, plan, how, label=label, mask=mask, threshold=limit, reading=reading or {})
@@ -118,7 +118,7 @@ def segment_survey(
 
 
 def _job(
-    model: Segmenter,
+    model: MaskModel,
     plan: Plan,
     how: Prediction,
     *,
@@ -141,7 +141,7 @@ def _job(
         statistics=survey.robust_statistics(),
         prediction=how,
         model=label,
-        weights=digest_of(model),
+        weights=digest_of(as_module(model)),
         mask=mask,
         threshold=threshold,
         disagreement=None if plan.disagreement is None else plan.disagreement.name,
@@ -164,7 +164,7 @@ def _open_parts(plan: Plan, job: Job) -> Parts:
 
 
 def _compute(
-    model: Segmenter,
+    model: MaskModel,
     survey: Survey,
     parts: Parts,
     slabs: Sequence[Slab],
@@ -185,11 +185,16 @@ def _compute(
     if dask is not None and slabs:
         from .survey_dask import compute_on_dask
 
-        for slab in compute_on_dask(dask, parts, slabs, device=next(model.parameters()).device.type):
+        for slab in compute_on_dask(dask, parts, slabs, device=_device_of(model)):
             add(lines[slab])
         return
     for slab in slabs:
         parts.write(slab, compute_slab(model, survey, parts.job, slab, finished=lambda: add(1)))
+
+
+def _device_of(model: MaskModel) -> str:
+    """Return the type of a model's device; a model of another runtime has no parameters, and is on the CPU."""
+    return next((parameter.device.type for parameter in as_module(model).parameters()), "cpu")
 
 
 def _assemble(plan: Plan, parts: Parts) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
+from ..contracts import MaskModel
 from ..inference._resume import digest_of
-from ..models import Segmenter
 from ..seismic import Survey, open_survey
+from ..zoo.members import as_module
 from .loading import load_model
 from .parts import Parts, read_job
 from .slabs import Slab, compute_slab
@@ -76,20 +77,20 @@ def _survey(path: str, reading: tuple[tuple[str, Any], ...]) -> Survey:
     return open_survey(path, **dict(reading))
 
 
-def _model(name: str, weights: str, device: str) -> Segmenter:
+def _model(name: str, weights: str, device: str) -> MaskModel:
     with _loading:  # threads of a worker share the model
         return load_once(name, weights, device)
 
 
 @lru_cache(maxsize=1)
-def load_once(name: str, weights: str, device: str) -> Segmenter:
+def load_once(name: str, weights: str, device: str) -> MaskModel:
     """Load a model in the process of a worker.
 
     Raises:
         ValueError: if its weights differ from those of the run.
     """
     model = load_model(name, torch.device(device))
-    if digest_of(model) != weights:
+    if digest_of(as_module(model)) != weights:
         raise ValueError(f"the weights of {name} must be those of the run, got others on a worker: copy them again")
     return model
 

@@ -28,6 +28,11 @@ def checked_model(member: object, what: str) -> nn.Module:
     return member
 
 
+def as_module(model: SegmentationModel) -> nn.Module:
+    """Return a model as the module that it is."""
+    return checked_model(model, "model must be a network")
+
+
 def checked_weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     """Return a weight for each member, all 1 for None, or raise TypeError or ValueError if they are wrong."""
     if weights is None:
