@@ -36,8 +36,8 @@ class TileMasks:
     ) -> None:
         self.model = model
         self.tta = tta
-        self.threshold = model.threshold if threshold is None else threshold
-        self.min_size = model.min_size if min_size is None else min_size
+        self.threshold: float = model.threshold if threshold is None else threshold
+        self.min_size: int = model.min_size if min_size is None else min_size
         self.batch_size = batch_size
 
     def of(self, tiles: Tiles, *, quiet: bool = False) -> npt.NDArray[np.bool_]:

@@ -73,12 +73,12 @@ class Segmenter(nn.Module):
         self.classifier = classifier
         self.deep_supervision = deep_supervision
         self.auxiliary = auxiliary
-        self.reads_scalar = preprocess.scalar
+        self.reads_scalar: bool = preprocess.scalar
         self.preprocess = preprocess
         self.config: ModelConfig | None = None
-        self.threshold = 0.5
+        self.threshold: float = 0.5
         self.min_size = 0
-        self.returns_mask = classifier is None and deep_supervision is None and auxiliary is None
+        self.returns_mask: bool = classifier is None and deep_supervision is None and auxiliary is None
 
     @property
     def preprocess(self) -> Preprocess:
