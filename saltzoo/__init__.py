@@ -3,12 +3,13 @@
 Public names load on first use: importing the package imports neither torch nor timm.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from ._version import __version__
 
+TYPE_CHECKING = False  # type checkers take this name for true; typing itself takes longer to import than the package
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import convert, data, deploy, draw, inference, layers, losses, metrics, seismic, training
     from .contracts import SegOutput
     from .inference import predict, predict_tiled
@@ -72,7 +73,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name in _MODULE_OF:
         return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
     if name in _SUBPACKAGES:

@@ -36,8 +36,8 @@ class TileMasks:
     ) -> None:
         self.model = model
         self.tta = tta
-        self.threshold = threshold
-        self.min_size = min_size
+        self.threshold: float = threshold
+        self.min_size: int = min_size
         self.batch_size = batch_size
 
     def of(self, tiles: Tiles, *, quiet: bool = False) -> npt.NDArray[np.bool_]:

@@ -57,12 +57,12 @@ class UnetDecoder(nn.Module):
                 f"first, as the encoder halves the image {halvings} times; got {tuple(channels)}"
             )
         self.spec = spec
-        self.center = center or nn.Identity()
+        self.center: nn.Module = center or nn.Identity()
         self.with_center = with_center
-        self.reduction = spec.coarsest >> len(channels)
+        self.reduction: int = spec.coarsest >> len(channels)
         below = (spec.channels[-1], *channels)
-        self.channels = below if with_center else below[1:]
-        self.blocks = nn.ModuleList(
+        self.channels: tuple[int, ...] = below if with_center else below[1:]
+        self.blocks: nn.ModuleList = nn.ModuleList(
             make_block(below[step], spec.channels_at(spec.coarsest >> (step + 1)), out_channels)
             for step, out_channels in enumerate(channels)
         )

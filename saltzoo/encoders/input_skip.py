@@ -29,7 +29,7 @@ class InputSkip(nn.Module):
         if encoder.spec.channels_at(1):
             raise ValueError("input_skip must be False, because the encoder already returns a map at full resolution")
         self.encoder = encoder
-        self.spec = FeatureSpec((in_chans, *encoder.spec.channels), (1, *encoder.spec.reductions))
+        self.spec: FeatureSpec = FeatureSpec((in_chans, *encoder.spec.channels), (1, *encoder.spec.reductions))
 
     def forward(self, x: Tensor) -> list[Tensor]:  # noqa: D102
         return [x, *self.encoder(x)]

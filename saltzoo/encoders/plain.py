@@ -49,9 +49,9 @@ class PlainEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(channels=channels)
-        self.spec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))))
+        self.spec: FeatureSpec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))))
         before = (in_chans, *channels)
-        self.stages = nn.ModuleList(
+        self.stages: nn.ModuleList = nn.ModuleList(
             nn.Sequential(
                 ConvNormAct(before[i], width),
                 ConvNormAct(width, width),

@@ -23,8 +23,8 @@ class ClassificationHead(nn.Module):
 
     def __init__(self, in_channels: int, *, drop_rate: float = 0.0) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
-        self.linear = nn.Linear(in_channels, 1)
+        self.dropout: nn.Module = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
+        self.linear: nn.Linear = nn.Linear(in_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.linear(self.dropout(x.mean((2, 3))))

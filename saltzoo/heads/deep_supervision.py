@@ -33,7 +33,7 @@ class DeepSupervisionHead(nn.Module):
 
     def __init__(self, channels: Sequence[int], num_classes: int, *, hidden: int | None = None) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(_head(count, num_classes, hidden) for count in channels)
+        self.heads: nn.ModuleList = nn.ModuleList(_head(count, num_classes, hidden) for count in channels)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:  # noqa: D102
         return tuple(head(x) for head, x in zip(self.heads, maps, strict=True))
@@ -76,9 +76,9 @@ class AuxiliaryHead(nn.Module):
     ) -> None:
         super().__init__()
         self.stage = stage
-        self.mix = ConvNormAct(in_channels, hidden)
-        self.dropout = nn.Dropout2d(drop_rate) if drop_rate else nn.Identity()
-        self.classify = nn.Conv2d(hidden, num_classes, kernel_size=1)
+        self.mix: ConvNormAct = ConvNormAct(in_channels, hidden)
+        self.dropout: nn.Module = nn.Dropout2d(drop_rate) if drop_rate else nn.Identity()
+        self.classify: nn.Conv2d = nn.Conv2d(hidden, num_classes, kernel_size=1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:  # noqa: D102
         return self.classify(self.dropout(self.mix(features[self.stage])))

@@ -59,12 +59,14 @@ class HypercolumnHead(nn.Module):
         super().__init__()
         check_flags(reads_image=reads_image)
         self.reads_image = reads_image
-        self.reduce = nn.ModuleList(
+        self.reduce: nn.ModuleList = nn.ModuleList(
             ConvNormAct(count, reduced, kernel_size=1) if reduced else nn.Identity() for count in channels
         )
         column = (reduced * len(channels) if reduced else sum(channels)) + reads_image
-        self.mix = ConvNormAct(column, hidden)
-        self.classify = SegmentationHead(hidden, num_classes, kernel_size=1, drop_rate=drop_rate, scale=scale)
+        self.mix: ConvNormAct = ConvNormAct(column, hidden)
+        self.classify: SegmentationHead = SegmentationHead(
+            hidden, num_classes, kernel_size=1, drop_rate=drop_rate, scale=scale
+        )
 
     def forward(self, maps: Sequence[Tensor], size: Size, image: Tensor | None = None) -> Tensor:  # noqa: D102
         *coarse, finest = [reduce(x) for reduce, x in zip(self.reduce, maps, strict=True)]

@@ -45,8 +45,8 @@ class SegmentationHead(nn.Module):
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, so that H and W are kept, got {kernel_size}")
         self.scale = scale
-        self.dropout = nn.Dropout2d(drop_rate) if drop_rate else nn.Identity()
-        self.conv = nn.Conv2d(in_channels, num_classes * scale**2, kernel_size, padding=kernel_size // 2)
+        self.dropout: nn.Module = nn.Dropout2d(drop_rate) if drop_rate else nn.Identity()
+        self.conv: nn.Conv2d = nn.Conv2d(in_channels, num_classes * scale**2, kernel_size, padding=kernel_size // 2)
 
     def forward(self, maps: Sequence[Tensor], size: Size, image: Tensor | None = None) -> Tensor:  # noqa: D102
         logits = self.conv(self.dropout(maps[-1]))  # N classes*scale**2 H/scale W/scale

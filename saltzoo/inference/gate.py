@@ -64,7 +64,7 @@ class Gated(nn.Module):
     def __init__(self, model: SegmentationModel, *, threshold: float = 0.5) -> None:
         super().__init__()
         check_fraction(threshold=threshold)
-        self.model = checked_model(model, "model must be a saltzoo model")
+        self.model: nn.Module = checked_model(model, "model must be a saltzoo model")
         self.gate_threshold = threshold
         self.eval()
 

@@ -53,11 +53,11 @@ class BAM(nn.Module):
         hidden = hidden_width(channels, reduction)
         last_norm = gate == "add"
         self.gate = gate
-        self.squeeze = nn.Linear(channels, hidden, bias=False)
-        self.squeeze_norm = PooledBatchNorm(hidden)
-        self.excite = nn.Linear(hidden, channels, bias=not last_norm)
-        self.excite_norm = PooledBatchNorm(channels) if last_norm else nn.Identity()
-        self.spatial = nn.Sequential(
+        self.squeeze: nn.Linear = nn.Linear(channels, hidden, bias=False)
+        self.squeeze_norm: PooledBatchNorm = PooledBatchNorm(hidden)
+        self.excite: nn.Linear = nn.Linear(hidden, channels, bias=not last_norm)
+        self.excite_norm: PooledBatchNorm | nn.Identity = PooledBatchNorm(channels) if last_norm else nn.Identity()
+        self.spatial: nn.Sequential = nn.Sequential(
             ConvNormAct(channels, hidden, kernel_size=1),
             ConvNormAct(hidden, hidden, dilation=dilation),
             ConvNormAct(hidden, hidden, dilation=dilation),

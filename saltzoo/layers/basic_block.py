@@ -31,13 +31,13 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = ConvNormAct(in_channels, out_channels, stride=stride)
-        self.conv2 = ConvNormAct(out_channels, out_channels, act=False)
+        self.conv1: ConvNormAct = ConvNormAct(in_channels, out_channels, stride=stride)
+        self.conv2: ConvNormAct = ConvNormAct(out_channels, out_channels, act=False)
         same = stride == 1 and in_channels == out_channels
-        self.shortcut = (
+        self.shortcut: nn.Module = (
             nn.Identity() if same else ConvNormAct(in_channels, out_channels, kernel_size=1, stride=stride, act=False)
         )
-        self.act = nn.ReLU(inplace=True)
+        self.act: nn.ReLU = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         y = self.conv1(x)  # N out H/stride W/stride

@@ -40,10 +40,10 @@ class CBAM(nn.Module):
         super().__init__()
         hidden = hidden_width(channels, reduction)
         check_odd(kernel_size=kernel_size)
-        self.squeeze = nn.Linear(channels, hidden, bias=False)
-        self.excite = nn.Linear(hidden, channels, bias=False)
-        self.spatial = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.norm = PooledBatchNorm(1)
+        self.squeeze: nn.Linear = nn.Linear(channels, hidden, bias=False)
+        self.excite: nn.Linear = nn.Linear(hidden, channels, bias=False)
+        self.spatial: nn.Conv2d = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.norm: PooledBatchNorm = PooledBatchNorm(1)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         check_map(x, self.squeeze.in_features)

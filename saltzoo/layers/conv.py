@@ -48,7 +48,7 @@ class ConvNormAct(nn.Sequential):
         check_odd(kernel_size=kernel_size)
         check_flags(act=act)
         padding = dilation * (kernel_size // 2)
-        self.conv = nn.Conv2d(
+        self.conv: nn.Conv2d = nn.Conv2d(
             in_channels,
             out_channels,
             kernel_size,
@@ -58,5 +58,5 @@ class ConvNormAct(nn.Sequential):
             bias=False,
         )
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu" if act else "linear")
-        self.norm = PooledBatchNorm(out_channels)
-        self.act = nn.ReLU(inplace=True) if act else nn.Identity()
+        self.norm: PooledBatchNorm = PooledBatchNorm(out_channels)
+        self.act: nn.Module = nn.ReLU(inplace=True) if act else nn.Identity()

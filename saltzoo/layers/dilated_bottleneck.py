@@ -57,10 +57,10 @@ class DilatedBottleneck(nn.Module):
                 f"leave projection at None, or set it to True"
             )
         project = not same if projection is None else projection
-        self.narrow = ConvNormAct(in_channels, mid_channels, kernel_size=1)
-        self.look = ConvNormAct(mid_channels, mid_channels, stride=stride, dilation=dilation)
-        self.widen = ConvNormAct(mid_channels, out_channels, kernel_size=1, act=False)
-        self.shortcut = (
+        self.narrow: ConvNormAct = ConvNormAct(in_channels, mid_channels, kernel_size=1)
+        self.look: ConvNormAct = ConvNormAct(mid_channels, mid_channels, stride=stride, dilation=dilation)
+        self.widen: ConvNormAct = ConvNormAct(mid_channels, out_channels, kernel_size=1, act=False)
+        self.shortcut: nn.Module = (
             ConvNormAct(in_channels, out_channels, kernel_size=1, stride=stride, act=False)
             if project
             else nn.Identity()

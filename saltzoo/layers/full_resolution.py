@@ -33,9 +33,11 @@ class ResidualUnit(nn.Module):
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
         same = channels == out_channels
-        self.shortcut = nn.Identity() if same else nn.Conv2d(channels, out_channels, kernel_size=1, bias=False)
-        self.conv1 = ConvNormAct(channels, out_channels)
-        self.conv2 = ConvNormAct(out_channels, out_channels, act=False)
+        self.shortcut: nn.Module = (
+            nn.Identity() if same else nn.Conv2d(channels, out_channels, kernel_size=1, bias=False)
+        )
+        self.conv1: ConvNormAct = ConvNormAct(channels, out_channels)
+        self.conv2: ConvNormAct = ConvNormAct(out_channels, out_channels, act=False)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         y = self.conv1(x)  # N out H W
@@ -67,9 +69,9 @@ class FRRU(nn.Module):
         super().__init__()
         check_counts(scale=scale, lane_channels=lane_channels)
         self.scale = scale
-        self.conv1 = ConvNormAct(in_channels + lane_channels, channels)
-        self.conv2 = ConvNormAct(channels, channels)
-        self.residual = nn.Conv2d(channels, lane_channels, kernel_size=1)
+        self.conv1: ConvNormAct = ConvNormAct(in_channels + lane_channels, channels)
+        self.conv2: ConvNormAct = ConvNormAct(channels, channels)
+        self.residual: nn.Conv2d = nn.Conv2d(channels, lane_channels, kernel_size=1)
 
     def forward(self, lane: Tensor, stream: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         pooled = F.max_pool2d(lane, self.scale)  # N lane H/scale W/scale

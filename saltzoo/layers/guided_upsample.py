@@ -57,16 +57,16 @@ class GuidedUpsample(nn.Module):
         if hidden < 4:
             raise ValueError(f"hidden_channels (by default in_channels) must be at least 4, got {hidden}")
         narrows = hidden != in_channels
-        self.narrow = ConvNormAct(in_channels, hidden, kernel_size=1) if narrows else nn.Identity()
-        self.from_map = ConvNormAct(hidden, hidden, dilation=2, act=False)
-        self.from_guide = ConvNormAct(guide_channels, hidden, kernel_size=1, act=False)
-        self.offsets = nn.Sequential(
+        self.narrow: nn.Module = ConvNormAct(in_channels, hidden, kernel_size=1) if narrows else nn.Identity()
+        self.from_map: ConvNormAct = ConvNormAct(hidden, hidden, dilation=2, act=False)
+        self.from_guide: ConvNormAct = ConvNormAct(guide_channels, hidden, kernel_size=1, act=False)
+        self.offsets: nn.Sequential = nn.Sequential(
             ConvNormAct(hidden, hidden // 2),
             ConvNormAct(hidden // 2, hidden // 4),
             ConvNormAct(hidden // 4, 2, act=False),
         )
         # Before sampling, on far fewer pixels: sampling averages pixels, so the result is the same.
-        self.project = (
+        self.project: nn.Module = (
             nn.Identity() if out_channels is None else ConvNormAct(in_channels, out_channels, kernel_size=1, act=False)
         )
         self.reset_offsets()

@@ -30,12 +30,12 @@ class PreActResidual(nn.Module):
 
     def __init__(self, channels: int, *, slope: float = 0.0, bias: bool = False) -> None:
         super().__init__()
-        self.norm1 = PooledBatchNorm(channels)
-        self.act1 = _activation(slope)
-        self.conv1 = _conv(channels, channels, slope=slope, bias=bias)
-        self.norm2 = PooledBatchNorm(channels)
-        self.act2 = _activation(slope)
-        self.conv2 = _conv(channels, channels, slope=slope, bias=bias)
+        self.norm1: PooledBatchNorm = PooledBatchNorm(channels)
+        self.act1: nn.Module = _activation(slope)
+        self.conv1: nn.Conv2d = _conv(channels, channels, slope=slope, bias=bias)
+        self.norm2: PooledBatchNorm = PooledBatchNorm(channels)
+        self.act2: nn.Module = _activation(slope)
+        self.conv2: nn.Conv2d = _conv(channels, channels, slope=slope, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         y = self.conv1(self.act1(self.norm1(x)))  # N C H W
@@ -67,10 +67,12 @@ class PreActStage(nn.Sequential):
     ) -> None:
         super().__init__()
         # No norm and activation before this convolution: the previous stage ends in both.
-        self.conv = _conv(in_channels, channels, slope=slope, bias=bias)
-        self.blocks = nn.Sequential(*(PreActResidual(channels, slope=slope, bias=bias) for _ in range(blocks)))
-        self.norm = PooledBatchNorm(channels)
-        self.act = _activation(slope)
+        self.conv: nn.Conv2d = _conv(in_channels, channels, slope=slope, bias=bias)
+        self.blocks: nn.Sequential = nn.Sequential(
+            *(PreActResidual(channels, slope=slope, bias=bias) for _ in range(blocks))
+        )
+        self.norm: PooledBatchNorm = PooledBatchNorm(channels)
+        self.act: nn.Module = _activation(slope)
 
 
 def _conv(in_channels: int, out_channels: int, *, slope: float, bias: bool) -> nn.Conv2d:

@@ -49,9 +49,11 @@ class PyramidPooling(nn.Module):
         super().__init__()
         check_counts(bins=bins)
         branch_channels = max(1, in_channels // 4) if branch_channels is None else branch_channels
-        self.bins = tuple(bins)
-        self.out_channels = in_channels + len(bins) * branch_channels
-        self.branches = nn.ModuleList(ConvNormAct(in_channels, branch_channels, kernel_size=1) for _ in bins)
+        self.bins: tuple[int, ...] = tuple(bins)
+        self.out_channels: int = in_channels + len(bins) * branch_channels
+        self.branches: nn.ModuleList = nn.ModuleList(
+            ConvNormAct(in_channels, branch_channels, kernel_size=1) for _ in bins
+        )
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         grids = _averages(x, self.bins).split([bins * bins for bins in self.bins], dim=2)  # N C bins*bins each

@@ -57,13 +57,13 @@ class ResidualUnetBlock(nn.Module):
     ) -> None:
         super().__init__()
         attend = partial(build_attention_at, name=attention, sites=attention_sites, reduction=attention_reduction)
-        self.upsample = Upsample(in_channels, out_channels, mode=upsample)
+        self.upsample: Upsample = Upsample(in_channels, out_channels, mode=upsample)
         joined = self.upsample.out_channels + skip_channels
-        self.skip_attention = attend("skip", skip_channels)
-        self.concat_attention = attend("concat", joined if skip_channels else 0)
-        self.dropout = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
-        self.refine = PreActStage(joined, out_channels, slope=slope)
-        self.attention = attend("decoder", out_channels)
+        self.skip_attention: nn.Module = attend("skip", skip_channels)
+        self.concat_attention: nn.Module = attend("concat", joined if skip_channels else 0)
+        self.dropout: nn.Module = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
+        self.refine: PreActStage = PreActStage(joined, out_channels, slope=slope)
+        self.attention: nn.Module = attend("decoder", out_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:
         """Return the map at `size`, which is the size of the skip if there is one."""

@@ -59,13 +59,13 @@ class SCSE(nn.Module):
         hidden = hidden_width(channels, reduction)
         self.merge = merge
         self.norm = norm
-        self.squeeze = nn.Linear(channels, hidden, bias=not norm)
-        self.excite = nn.Linear(hidden, channels, bias=not norm)
-        self.spatial = nn.Conv2d(channels, 1, kernel_size=1, bias=not norm)
+        self.squeeze: nn.Linear = nn.Linear(channels, hidden, bias=not norm)
+        self.excite: nn.Linear = nn.Linear(hidden, channels, bias=not norm)
+        self.spatial: nn.Conv2d = nn.Conv2d(channels, 1, kernel_size=1, bias=not norm)
         if norm:
-            self.squeeze_norm = PooledBatchNorm(hidden)
-            self.excite_norm = PooledBatchNorm(channels)
-            self.spatial_norm = PooledBatchNorm(1)
+            self.squeeze_norm: PooledBatchNorm = PooledBatchNorm(hidden)
+            self.excite_norm: PooledBatchNorm = PooledBatchNorm(channels)
+            self.spatial_norm: PooledBatchNorm = PooledBatchNorm(1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

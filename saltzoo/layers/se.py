@@ -34,8 +34,8 @@ class ChannelSE(nn.Module):
     def __init__(self, channels: int, *, reduction: int = 16) -> None:
         super().__init__()
         hidden = hidden_width(channels, reduction)
-        self.squeeze = nn.Linear(channels, hidden)
-        self.excite = nn.Linear(hidden, channels)
+        self.squeeze: nn.Linear = nn.Linear(channels, hidden)
+        self.excite: nn.Linear = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         check_map(x, self.squeeze.in_features)
@@ -66,7 +66,7 @@ class SpatialSE(nn.Module):
         super().__init__()
         check_counts(channels=channels)
         self.channels = channels
-        self.spatial = nn.Conv2d(channels, 1, kernel_size=1)
+        self.spatial: nn.Conv2d = nn.Conv2d(channels, 1, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         check_map(x, self.channels)

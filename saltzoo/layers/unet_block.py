@@ -54,14 +54,14 @@ class UnetBlock(nn.Module):
     ) -> None:
         super().__init__()
         attend = partial(build_attention_at, name=attention, sites=attention_sites, reduction=attention_reduction)
-        self.upsample = Upsample(in_channels, out_channels, mode=upsample)
+        self.upsample: Upsample = Upsample(in_channels, out_channels, mode=upsample)
         joined = self.upsample.out_channels + skip_channels
-        self.skip_attention = attend("skip", skip_channels)
+        self.skip_attention: nn.Module = attend("skip", skip_channels)
         # Without a skip nothing is concatenated, and attention here would repeat that of the block below.
-        self.concat_attention = attend("concat", joined if skip_channels else 0)
-        self.conv1 = ConvNormAct(joined, out_channels)
-        self.conv2 = ConvNormAct(out_channels, out_channels)
-        self.attention = attend("decoder", out_channels)
+        self.concat_attention: nn.Module = attend("concat", joined if skip_channels else 0)
+        self.conv1: ConvNormAct = ConvNormAct(joined, out_channels)
+        self.conv2: ConvNormAct = ConvNormAct(out_channels, out_channels)
+        self.attention: nn.Module = attend("decoder", out_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:
         """Return the map at `size`, which is the size of the skip if there is one."""
@@ -120,14 +120,18 @@ class HalfUnetBlock(nn.Module):
         attend = partial(build_attention_at, name=attention, sites=attention_sites, reduction=attention_reduction)
         from_skip = out_channels // 2 if skip_channels else 0
         from_below = out_channels - from_skip
-        self.project = nn.Identity() if upsample == "deconv" else nn.Conv2d(in_channels, from_below, kernel_size=1)
-        self.upsample = Upsample(in_channels, from_below, mode=upsample)
-        self.skip_attention = attend("skip", skip_channels)
-        self.project_skip = nn.Conv2d(skip_channels, from_skip, kernel_size=1) if skip_channels else nn.Identity()
-        self.concat_attention = attend("concat", out_channels if skip_channels else 0)
-        self.act = nn.ReLU(inplace=True)
-        self.norm = PooledBatchNorm(out_channels)
-        self.attention = attend("decoder", out_channels)
+        self.project: nn.Module = (
+            nn.Identity() if upsample == "deconv" else nn.Conv2d(in_channels, from_below, kernel_size=1)
+        )
+        self.upsample: Upsample = Upsample(in_channels, from_below, mode=upsample)
+        self.skip_attention: nn.Module = attend("skip", skip_channels)
+        self.project_skip: nn.Module = (
+            nn.Conv2d(skip_channels, from_skip, kernel_size=1) if skip_channels else nn.Identity()
+        )
+        self.concat_attention: nn.Module = attend("concat", out_channels if skip_channels else 0)
+        self.act: nn.ReLU = nn.ReLU(inplace=True)
+        self.norm: PooledBatchNorm = PooledBatchNorm(out_channels)
+        self.attention: nn.Module = attend("decoder", out_channels)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:
         """Return the map at `size`, which is the size of the skip if there is one."""

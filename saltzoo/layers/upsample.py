@@ -39,8 +39,10 @@ class Upsample(nn.Module):
         super().__init__()
         check_choice("upsample", mode, UPSAMPLES)
         self.mode = mode
-        self.deconv = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2) if mode == "deconv" else None
-        self.out_channels = out_channels if mode == "deconv" else in_channels
+        self.deconv: nn.ConvTranspose2d | None = (
+            nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2) if mode == "deconv" else None
+        )
+        self.out_channels: int = out_channels if mode == "deconv" else in_channels
 
     def forward(self, x: Tensor, size: Size) -> Tensor:  # noqa: D102
         if self.mode == "bilinear":

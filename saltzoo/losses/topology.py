@@ -147,7 +147,7 @@ class TopologyLoss(nn.Module):
         check_common(ignore_index, reduction)
         if features is not None and not callable(features):
             raise TypeError(f"features must be a callable, images N 3 H W -> maps N C h w, or None, got {features!r}")
-        self.features = _vgg19() if features is None else features
+        self.features: nn.Module | Features = _vgg19() if features is None else features
         self.train(self.training)
         self.normalize = normalize
         self.ignore_index = ignore_index

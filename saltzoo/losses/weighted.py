@@ -46,7 +46,7 @@ class WeightedSum(nn.Module):
                 raise TypeError(
                     f"losses must be modules, got {loss!r}: give an instance, as in WeightedSum([BCELoss()], [1.0])"
                 )
-        self.losses = nn.ModuleList(losses)
+        self.losses: nn.ModuleList = nn.ModuleList(losses)
         self.weights = Weights("weights", weights)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -129,7 +129,7 @@ class AverageAccumulator(Accumulator):
         self.average: Average = average
         self.class_average: ClassAverage = class_average
         self.num_classes = num_classes
-        self.classes = None if classes is None else tuple(classes)
+        self.classes: tuple[int, ...] | None = None if classes is None else tuple(classes)
         self.ignore_index = ignore_index
         self.empty: Empty = empty
         super().__init__(

@@ -65,7 +65,7 @@ class RateAccumulator(Accumulator):
         self.average: Average = average
         self.class_average: ClassAverage = class_average
         self.num_classes = num_classes
-        self.classes = None if classes is None else tuple(classes)
+        self.classes: tuple[int, ...] | None = None if classes is None else tuple(classes)
         self.ignore_index = ignore_index
         self.empty: Empty = empty
         super().__init__(

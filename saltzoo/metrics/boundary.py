@@ -100,7 +100,7 @@ class BoundaryDistance(Accumulator):
     ) -> None:
         _check_options(num_classes, classes, empty, "mean")
         self.num_classes = num_classes
-        self.classes = None if classes is None else tuple(classes)
+        self.classes: tuple[int, ...] | None = None if classes is None else tuple(classes)
         self.ignore_index = ignore_index
         self.empty: Empty = empty
         super().__init__(num_classes=num_classes, classes=self.classes, ignore_index=ignore_index, empty=empty)

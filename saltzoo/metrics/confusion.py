@@ -131,7 +131,7 @@ class ConfusionMatrix(Accumulator):
     ) -> None:
         check_num_classes(num_classes)
         check_class_subset(classes, num_classes)
-        self.classes = None if classes is None else tuple(classes)
+        self.classes: tuple[int, ...] | None = None if classes is None else tuple(classes)
         super().__init__(num_classes=num_classes, classes=self.classes, ignore_index=ignore_index)
         self.num_classes = num_classes
         self.ignore_index = ignore_index

@@ -76,8 +76,8 @@ class ThresholdSearch(Accumulator):
         ignore_index: int | None = None,
     ) -> None:
         check_choice("metric", metric, get_args(Metric))
-        self.thresholds = threshold_grid(thresholds)
-        self.min_areas = area_grid(min_areas)
+        self.thresholds: tuple[float, ...] = threshold_grid(thresholds)
+        self.min_areas: tuple[int, ...] = area_grid(min_areas)
         self.metric: Metric = metric
         self.ignore_index = ignore_index
         super().__init__(thresholds=self.thresholds, min_areas=self.min_areas, metric=metric, ignore_index=ignore_index)

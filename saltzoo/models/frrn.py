@@ -53,17 +53,17 @@ class FRRNEncoder(nn.Module):
         self, stages: Sequence[tuple[int, int]], *, in_chans: int, base_channels: int, lane_channels: int
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
+        self.stem: nn.Sequential = nn.Sequential(
             ConvNormAct(in_chans, base_channels, kernel_size=5), *(ResidualUnit(base_channels) for _ in range(3))
         )
-        self.to_lane = ConvNormAct(base_channels, lane_channels, kernel_size=1, act=False)
-        self.stages = nn.ModuleList()
+        self.to_lane: ConvNormAct = ConvNormAct(base_channels, lane_channels, kernel_size=1, act=False)
+        self.stages: nn.ModuleList = nn.ModuleList()
         width, scale = base_channels, 1
         for units, channels in stages:
             scale *= 2
             self.stages.append(FRRUStage(width, channels, lane_channels, units=units, scale=scale))
             width = channels
-        self.spec = FeatureSpec((lane_channels, width), (1, scale))
+        self.spec: FeatureSpec = FeatureSpec((lane_channels, width), (1, scale))
 
     def forward(self, x: Tensor) -> list[Tensor]:  # noqa: D102
         stream = self.stem(x)  # N base H W
@@ -97,15 +97,15 @@ class FRRNDecoder(nn.Module):
     def __init__(self, spec: FeatureSpec, stages: Sequence[tuple[int, int]], *, base_channels: int) -> None:
         super().__init__()
         lane_channels, width = spec.channels
-        self.scales = [spec.coarsest >> (step + 1) for step in range(len(stages))]
-        self.stages = nn.ModuleList()
+        self.scales: list[int] = [spec.coarsest >> (step + 1) for step in range(len(stages))]
+        self.stages: nn.ModuleList = nn.ModuleList()
         for scale, (units, channels) in zip(self.scales, stages, strict=True):
             self.stages.append(FRRUStage(width, channels, lane_channels, units=units, scale=scale))
             width = channels
-        self.full = nn.Sequential(
+        self.full: nn.Sequential = nn.Sequential(
             ResidualUnit(width + lane_channels, base_channels), *(ResidualUnit(base_channels) for _ in range(2))
         )
-        self.channels = (*(channels for _, channels in stages), base_channels)
+        self.channels: tuple[int, ...] = (*(channels for _, channels in stages), base_channels)
 
     def forward(self, features: Sequence[Tensor], size: Size) -> list[Tensor]:
         """Return the stream after every stage, coarsest first, and the joined map N base_channels H W.

@@ -45,13 +45,13 @@ class PSPUNetEncoder(nn.Module):
         [(2, 32, 101, 101), (2, 64, 51, 51), (2, 128, 26, 26), (2, 256, 13, 13)]
     """
 
-    spec = FeatureSpec((32, 64, 128, 256), (1, 2, 4, 8))
+    spec: FeatureSpec = FeatureSpec((32, 64, 128, 256), (1, 2, 4, 8))
 
     def __init__(self, in_chans: int = 1, *, attention: MakeAttention = nn.Identity) -> None:
         super().__init__()
         before, *after = self.spec.channels
-        self.stem = ConvNormAct(in_chans, before)
-        self.stages = nn.ModuleList()
+        self.stem: ConvNormAct = ConvNormAct(in_chans, before)
+        self.stages: nn.ModuleList = nn.ModuleList()
         for channels in after:
             blocks = bottleneck_stage(before, channels // 4, channels, stride=2)
             self.stages.append(nn.Sequential(blocks, attention(channels)))
@@ -104,21 +104,21 @@ class PSPUNetDecoder(nn.Module):
         *skips, coarsest = spec.channels
         context, *steps = self.channels
         pooling = PyramidPooling(coarsest)
-        self.context = nn.Sequential(
+        self.context: nn.Sequential = nn.Sequential(
             bottleneck_stage(coarsest, coarsest // 4, coarsest, dilation=2),
             bottleneck_stage(coarsest, coarsest // 4, coarsest, dilation=4),
             pooling,
             ConvNormAct(pooling.out_channels, context),
             attention(context),
         )
-        self.steps = nn.ModuleList()
-        self.attentions = nn.ModuleList()
+        self.steps: nn.ModuleList = nn.ModuleList()
+        self.attentions: nn.ModuleList = nn.ModuleList()
         below = context
         for skip, channels in zip(reversed(skips), steps, strict=True):
             self.steps.append(bottleneck_stage(below + skip, channels // 2, channels))
             self.attentions.append(attention(channels))
             below = channels
-        self.guided_upsample = (
+        self.guided_upsample: GuidedUpsample | None = (
             GuidedUpsample(context, skips[0], out_channels=steps[-1], hidden_channels=guide_channels)
             if guided_upsample
             else None

@@ -48,9 +48,9 @@ class PreActUpBlock(nn.Module):
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int, *, drop_rate: float = 0.0) -> None:
         super().__init__()
-        self.upsample = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=3, stride=2)
-        self.dropout = nn.Dropout(drop_rate, inplace=True)
-        self.stage = PreActStage(out_channels + skip_channels, out_channels, bias=True)
+        self.upsample: nn.ConvTranspose2d = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=3, stride=2)
+        self.dropout: nn.Dropout = nn.Dropout(drop_rate, inplace=True)
+        self.stage: PreActStage = PreActStage(out_channels + skip_channels, out_channels, bias=True)
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:
         """Step up to `size`, which is the skip's where there is one."""
@@ -90,15 +90,15 @@ class ResUnetEncoder(nn.Module):
         super().__init__()
         check_flags(has_scalar=has_scalar)
         self.has_scalar = has_scalar
-        self.spec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))))
+        self.spec: FeatureSpec = FeatureSpec(tuple(channels), tuple(1 << i for i in range(len(channels))))
         inputs = [in_chans - has_scalar, *channels[:-1]]
         inputs[-1] += has_scalar
-        self.stages = nn.ModuleList(
+        self.stages: nn.ModuleList = nn.ModuleList(
             PreActStage(below, width, bias=True) for below, width in zip(inputs, channels, strict=True)
         )
         # Half the rate where maps are largest and hold little more than the image.
         rates = [drop_rate / 2, *[drop_rate] * len(channels)][: len(channels) - 1]
-        self.dropouts = nn.ModuleList(nn.Dropout(rate, inplace=True) for rate in rates)
+        self.dropouts: nn.ModuleList = nn.ModuleList(nn.Dropout(rate, inplace=True) for rate in rates)
 
     def forward(self, x: Tensor) -> list[Tensor]:  # noqa: D102
         scalar = None

@@ -54,10 +54,10 @@ class SaltnetEncoder(nn.Module):
         attention_reduction: int | None = None,
     ) -> None:
         super().__init__()
-        self.spec = FeatureSpec(tuple(channels), tuple(2 << i for i in range(len(channels))))
-        self.stem = ConvNormAct(4 * in_chans, channels[0])
+        self.spec: FeatureSpec = FeatureSpec(tuple(channels), tuple(2 << i for i in range(len(channels))))
+        self.stem: ConvNormAct = ConvNormAct(4 * in_chans, channels[0])
         before = (channels[0], *channels)
-        self.stages = nn.ModuleList(
+        self.stages: nn.ModuleList = nn.ModuleList(
             nn.Sequential(
                 BasicBlock(before[i], width, stride=2 if i else 1),
                 *(BasicBlock(width, width) for _ in range(blocks - 1)),

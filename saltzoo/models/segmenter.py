@@ -74,13 +74,13 @@ class Segmenter(nn.Module):
         self.classifier = classifier
         self.deep_supervision = deep_supervision
         self.auxiliary = auxiliary
-        self.reads_scalar = preprocess.scalar
+        self.reads_scalar: bool = preprocess.scalar
         self.preprocess = preprocess
         self.config: ModelConfig | None = None
-        self.threshold = 0.5
+        self.threshold: float = 0.5
         self.min_size = 0
         self.tile_size: tuple[int, int] = TILE_SIZE
-        self.returns_mask = classifier is None and deep_supervision is None and auxiliary is None
+        self.returns_mask: bool = classifier is None and deep_supervision is None and auxiliary is None
 
     @property
     def preprocess(self) -> Preprocess:
@@ -121,6 +121,24 @@ class Segmenter(nn.Module):
             image=image,
             auxiliary=self.auxiliary(features) if self.auxiliary is not None else None,
         )
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """Return the encoder's maps of a prepared batch, finest first, for a head or an analysis of one's own.
+
+        Returns:
+            Maps N channels[i] H/reductions[i] W/reductions[i], with the numbers of `encoder.spec`.
+
+        Raises:
+            ValueError: as `forward`.
+
+        Example:
+            >>> import saltzoo, torch
+            >>> model = saltzoo.create_model("unet_plain").eval()
+            >>> [tuple(one.shape) for one in model.forward_features(torch.zeros(1, 1, 101, 101))][::2]
+            [(1, 64, 101, 101), (1, 256, 25, 25), (1, 1024, 6, 6)]
+        """
+        _check_input(x, self.in_chans)
+        return self.encoder(x)
 
     def mask_only(self) -> Segmenter:
         """Return the same network without what only training needs: its `forward` returns logits alone.

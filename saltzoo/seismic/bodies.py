@@ -89,7 +89,7 @@ class Bodies:
         self._volume, self._threshold, self._slab = volume, threshold, slab
         self._structure = self._ndimage.generate_binary_structure(3, 1 if connectivity == 6 else 3)
         self._numbers: list[npt.NDArray[np.int64]] = []
-        self.found = self._find()
+        self.found: tuple[Body, ...] = self._find()
 
     def _find(self) -> tuple[Body, ...]:
         parents = Parents()

@@ -44,7 +44,7 @@ class SlabWriter:
         self._writer = writer
         self._shape = survey.shape
         self._mask = mask
-        self.written = np.zeros(len(survey.inlines), np.bool_)
+        self.written: npt.NDArray[np.bool_] = np.zeros(len(survey.inlines), np.bool_)
 
     def write(self, first: int, values: npt.NDArray[Any]) -> None:
         """Write the samples of consecutive inlines.

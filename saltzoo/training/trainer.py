@@ -21,7 +21,7 @@ from .recipe import Recipe
 from .sampling import Sampler
 from .scalars import check_depths, network_images, reads_scalar
 from .synthetic_pool import SyntheticPool
-from .techniques.averaging import reestimate_batch_norm
+from .techniques.averaging import WeightAverage, reestimate_batch_norm
 from .techniques.freezing import keep_batch_norm_frozen
 from .techniques.schedule import rate_factor
 from .techniques.unfreezing import GradualUnfreezing
@@ -73,19 +73,20 @@ class Trainer:
             raise ValueError("a recipe with a student needs pseudo-labelled tiles, and one without takes none")
         pools = [with_labels(recipe, pool) for pool in ([tiles] if pseudo is None else [tiles, pseudo])]
         self._process = Process.current(device)
-        self.recipe = recipe = with_amp_of(recipe, self._process.device)
+        recipe = with_amp_of(recipe, self._process.device)
+        self.recipe: Recipe = recipe
         self._sampler = Sampler.of(recipe, self._process, labelled=len(tiles), pseudo=sum(map(len, pools[1:])))
-        self.steps = self._sampler.steps
+        self.steps: int = self._sampler.steps
         torch.manual_seed(recipe.seed)
-        self.model = (
+        self.model: Segmenter = (
             build_initial_model(recipe, tiles, restored=restored)
             .to(self._process.device)
             .to(memory_format=torch.channels_last)
         )
-        self.optimizer = build_optimizer(recipe.optimizer, self.model)
+        self.optimizer: torch.optim.Optimizer = build_optimizer(recipe.optimizer, self.model)
         if recipe.frozen_batch_norm:
             keep_batch_norm_frozen(self.model.encoder)  # before the average copies the model
-        self.average = build_average(recipe, self.model)
+        self.average: WeightAverage | None = build_average(recipe, self.model)
         self._unfreezing = None
         if recipe.frozen_until > 0:
             self._unfreezing = GradualUnfreezing(self.model, until=recipe.frozen_until)

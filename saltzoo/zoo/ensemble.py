@@ -73,12 +73,12 @@ class Ensemble(nn.Module):
         if not models:
             raise ValueError("an ensemble must have one member or more, got none: give a list of models")
         preprocesses = [cast(SegmentationModel, model).preprocess for model in models]
-        self.members = nn.ModuleList(models)
+        self.members: nn.ModuleList = nn.ModuleList(models)
         self.mode: Mode = mode
-        self.weights = checked_weights(weights, len(models))
-        self.preprocess = plain_preprocess(preprocesses)
-        self.num_classes = _classes_of(models)
-        self.threshold = 0.5
+        self.weights: tuple[float, ...] = checked_weights(weights, len(models))
+        self.preprocess: Preprocess = plain_preprocess(preprocesses)
+        self.num_classes: int | None = _classes_of(models)
+        self.threshold: float = 0.5
         self.min_size = 0
         self.tile_size = largest_tile(models)
         self.records: tuple[Mapping[str, Any], ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import _proofs
 import pytest
+import timm
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
@@ -315,3 +316,35 @@ def test_parts_are_modules():
 def test_refuses_a_batch_of_another_shape(heads, shape, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         small(**heads)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("name", ["saltnet_s", "unet_resnet18_scse"])
+def test_forward_features_are_what_the_decoder_reads(name):
+    model = create_model(name).eval()
+    x = torch.randn(2, 1, 45, 50)
+    seen = []
+    hook = model.decoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        logits = model(x)
+        hook.remove()
+        features = model.forward_features(x)
+        again = model.head(model.decoder(features, x.shape[-2:]), x.shape[-2:], None)
+    assert [one.shape[1] for one in features] == list(model.encoder.spec.channels)
+    for one, other in zip(features, seen[0], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    torch.testing.assert_close(again, logits, rtol=0, atol=0)
+
+
+def test_forward_features_of_a_plain_network_are_those_of_timm():
+    ours = create_model("unet", encoder="resnet18").eval()
+    theirs = timm.create_model("resnet18", features_only=True, in_chans=1).eval()
+    theirs.load_state_dict(ours.encoder.backbone.state_dict())
+    x = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        for one, other in zip(ours.forward_features(x), theirs(x), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_forward_features_refuse_what_forward_refuses():
+    with pytest.raises(ValueError, match="expected a batch N 1 H W"):
+        create_model("saltnet_s").forward_features(torch.zeros(1, 3, 64, 64))

@@ -8,12 +8,12 @@ from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -81,7 +81,7 @@ def _why_not_fetched(error: Exception, repo_id: str, revision: str | None, name:
             f"{name} of {where} is not in the cache, and the Hub was not asked or did not answer: "
             f"check the network, HF_ENDPOINT and HF_HUB_OFFLINE, or the cache_dir"
         )
-    if isinstance(error, RemoteEntryNotFoundError):
+    if isinstance(error, EntryNotFoundError):
         return f"{where} has no {name}, so it is not a saltzoo checkpoint. {_what_is_on_hub(repo_id, revision)}"
     if _status(error) == 401:
         return f"the Hub rejected the token that was sent for {where}: log in again with `hf auth login`"

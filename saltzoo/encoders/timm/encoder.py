@@ -76,12 +76,12 @@ class TimmEncoder(nn.Module):
         super().__init__()
         self._plan = plan_network(name, in_chans, stem_stride)
         self.spec: FeatureSpec = self._plan.spec
-        self.multiple = self._plan.multiple
+        self.multiple: int | None = self._plan.multiple
         sites = self._plan.attention_sites() if attention != "none" else []
-        self.attentions = nn.ModuleList(
+        self.attentions: nn.ModuleList = nn.ModuleList(
             build_attention(attention, site.channels, reduction=attention_reduction) for site in sites
         )
-        self.backbone = _build(self._plan, pretrained=pretrained, cache_dir=cache_dir)
+        self.backbone: Any = _build(self._plan, pretrained=pretrained, cache_dir=cache_dir)
         for site, module in zip(sites, self.attentions, strict=True):
             # A partial and not a closure, so that copy.deepcopy, as for an averaged model, also copies the attention.
             # Before timm's hooks: timm may collect the maps by hooks, which must see the output of the attention.

@@ -34,7 +34,7 @@ class VGG19Features(nn.Module):
         super().__init__()
         check_flags(pretrained=pretrained)
         network = load_network("vgg19.tv_in1k", pretrained=pretrained, cache_dir=cache_dir)
-        self.layers = network.features[: LAYERS[-1] + 1]
+        self.layers: nn.Sequential = network.features[: LAYERS[-1] + 1]
         for layer in LAYERS[:-1]:  # timm's ReLU works in place and would overwrite the tapped map
             self.layers[layer + 1] = nn.ReLU()
         self.requires_grad_(False)

@@ -56,7 +56,7 @@ class WeightAverage(AveragedModel):
                 f"model must have the same tensors as the averaged {type(self.module).__name__}, got a "
                 f"{type(model).__name__} with others: build both with the same options"
             )
-        self.n_averaged = self.n_averaged.cpu()  # in case the whole average was moved to a device
+        self.n_averaged: Tensor = self.n_averaged.cpu()  # in case the whole average was moved to a device
         share = self._share(int(self.n_averaged))
         pairs = [(old, now.to(old.device)) for old, now in zip(held, new, strict=True)]
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]

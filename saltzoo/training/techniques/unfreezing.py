@@ -92,7 +92,9 @@ class GradualUnfreezing:
     def __init__(self, model: Segmenter, *, until: float, size: tuple[int, int] = (128, 128)) -> None:
         check_fraction(until=until)
         stages = unfreezing_stages(model, size=size)[::-1]
-        self.starts = tuple(until * ((position + 1) / len(stages)) for position in range(len(stages)))
+        self.starts: tuple[float, ...] = tuple(
+            until * ((position + 1) / len(stages)) for position in range(len(stages))
+        )
         self._stages = [[model.get_parameter(name) for name in names] for names in stages]
         self._learning = -1
         self.update(0.0)
