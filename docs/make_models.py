@@ -1,4 +1,4 @@
-"""Write docs/models.md from the catalog: `python docs/make_models.py`; with `--check`, only check the page.
+"""Write docs/reference/models.md from the catalog: `python docs/make_models.py`; `--check` only checks it.
 
 Numbers are computed from the models, and options are read from the docstrings of their builders.
 """
@@ -21,7 +21,7 @@ from saltzoo.models.segmenter import MIN_SIZE
 from saltzoo.zoo.catalog import SOURCES
 from saltzoo.zoo.registry import find_model
 
-PAGE = Path(__file__).with_name("models.md")
+PAGE = Path(__file__).parent / "reference" / "models.md"
 SIZE = (101, 101)
 
 
