@@ -81,4 +81,8 @@ def setup(app: Any) -> None:
     def read(app: Any, name: str, content: list[str]) -> None:
         content[0] = link_to_repository(Path(app.env.doc2path(name)), content[0])
 
+    def escape(app: Any, context: Any, lines: list[str]) -> None:
+        lines[:] = [line.replace("*", r"\*") for line in lines]  # shell patterns in examples
+
     app.connect("source-read", read)
+    app.connect("sphinx-click-process-epilog", escape)
