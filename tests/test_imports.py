@@ -103,6 +103,7 @@ def test_each_heavy_library_is_imported_in_one_place():
     assert importers_of("scipy") == {"inference/clean.py", "seismic/bodies.py"}
     assert importers_of("safetensors") == {"checkpoints/folder.py"}
     assert importers_of("huggingface_hub") == {f"checkpoints/hub/{name}.py" for name in ("client", "fetch", "push")}
+    assert importers_of("distributed", "dask") == {"cli/survey_dask.py"}
     assert importers_of("zarr") == {"seismic/zarr_store.py", "seismic/zarr_writer.py"}
     assert (
         importers_of("segyio", "torchvision", "segmentation_models_pytorch", "pickle", "requests", "matplotlib")

@@ -80,7 +80,7 @@ if TYPE_CHECKING:
 )
 @survey_prediction_options
 @overwrite_option
-@click.option("--resume", is_flag=True, help="Go on after an interruption: leave out files that are there.")
+@click.option("--resume", is_flag=True, help="Go on after an interruption: leave out what is finished.")
 @device_option
 @json_option
 def predict(
@@ -103,13 +103,21 @@ def predict(
     not stop the others; it is told at the end, with exit status 1.
 
     If OUT ends with .sgy, .segy or .zarr, IN is one survey, a SEG-Y file or a folder of zarr, and OUT becomes a volume
-    of its geometry: probabilities of salt, or a --mask. NAME.json beside it tells how it was made.
+    of its geometry: probabilities of salt, or a --mask. NAME.json beside it tells how it was made. Finished slabs wait
+    in .NAME.parts beside it, for --resume, and for the processes of --shard 1/N to N/N: the last of them writes OUT.
     """
     if out.suffix.lower() in SURVEY_SUFFIXES:
         if len(inputs) > 1:
             raise click.UsageError(f"{out} is the volume of one survey, got {len(inputs)} inputs: run once for each")
         return predict_survey(
-            inputs[0], out, model=model, device=device, overwrite=overwrite, as_json=as_json, options=options
+            inputs[0],
+            out,
+            model=model,
+            device=device,
+            overwrite=overwrite,
+            resume=resume,
+            as_json=as_json,
+            options=options,
         )
     _check_pictures(inputs, out)
     from ..seismic import find_pictures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .options import survey_options
+from .options import AGAIN, survey_options
 
 if TYPE_CHECKING:
     from ..seismic.survey import Direction
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 READING = ("iline", "xline", "sample_format", "byte_order")
-OF_SURVEYS = ("direction", "mask", "disagreement", "lines", *READING)
-OF_PICTURES = ("min_size", "clean", "overlay", "probabilities", "value_range", "page", "resume")
+OF_SURVEYS = ("direction", "mask", "disagreement", "lines", "shard", "dask", *READING)
+OF_PICTURES = ("min_size", "clean", "overlay", "probabilities", "value_range", "page")
 
 
 def survey_prediction_options(function: F) -> F:
@@ -47,6 +48,16 @@ def survey_prediction_options(function: F) -> F:
                 metavar="FIRST:LAST:STEP",
                 help="Numbers of a survey's lines to segment, the last included; default: all.",
             ),
+            click.option(
+                "--shard",
+                metavar="I/N",
+                help="Compute part I of N of a survey, from 1; the process that finds all parts finished writes OUT.",
+            ),
+            click.option(
+                "--dask",
+                metavar="ADDRESS|local:N",
+                help="Compute a survey on the workers of a dask scheduler, or in N processes on this machine.",
+            ),
         )
     ):
         function = option(function)
@@ -72,20 +83,34 @@ def _not_given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def predict_survey(
-    path: str, out: Path, *, model: str, device: str | None, overwrite: bool, as_json: bool, options: dict[str, Any]
+    path: str,
+    out: Path,
+    *,
+    model: str,
+    device: str | None,
+    overwrite: bool,
+    resume: bool,
+    as_json: bool,
+    options: dict[str, Any],
 ) -> int:
     """Segment one survey, tell its volume, and return the exit status."""
     refuse_given(OF_PICTURES, "of pictures, and --out names a survey")
     if options["normalize"] == "image":
         refuse_given(("normalize",), "survey for a survey, whose samples are amplitudes")
-    plan = _plan(path, out, options, overwrite=overwrite)
+    if options["shard"] and options["dask"]:
+        raise click.UsageError("--shard and --dask share one survey out in two ways: leave one out")
+    plan = _plan(path, out, options, overwrite=overwrite, resume=resume)
     from .loading import device_of, load_model, survey_of
     from .progress import counter
     from .segmenting import Prediction
     from .survey import segment_survey
+    from .survey_plan import parts_folder
 
     options |= _not_given(survey_of(model))
     keys = ("tta", "tile", "overlap", "batch_size", "scale")
+    prediction = Prediction(
+        **{key: options[key] for key in keys}, polarity=int(options["polarity"]), normalize="survey"
+    )
     loaded = load_model(model, device_of(device))
     try:
         with counter(unit="line", quiet=as_json) as progress:
@@ -98,27 +123,42 @@ def predict_survey(
                 mask=options["mask"],
                 disagreement=plan.disagreement,
                 threshold=options["threshold"],
-                prediction=Prediction(
-                    **{key: options[key] for key in keys}, polarity=int(options["polarity"]), normalize="survey"
-                ),
+                prediction=prediction,
                 label=model,
                 overwrite=overwrite,
+                resume=resume,
+                shard=plan.shard,
+                dask=options["dask"],
+                reading={name: options[name] for name in READING},
                 progress=progress,
             )
     except (RuntimeError, ImportError) as error:  # the device's memory is full; an extra is missing
         raise click.ClickException(" ".join(str(error).split())) from error
-    if as_json:
-        print(json.dumps(found))
-    else:
-        others = ", ".join(str(file) for file in (plan.disagreement, plan.sidecar) if file)
-        print(f"{path}: {found['lines']} lines, {found['salt']:.0%} salt -> {out}, {others}")
+    finally:
+        if parts_folder(out).exists() and plan.shard is None:
+            print(f"finished slabs are in {parts_folder(out)}: {AGAIN}", file=sys.stderr)
+    print(json.dumps(found) if as_json else _told(path, found, plan))
     return 0
 
 
-def _plan(path: str, out: Path, options: dict[str, Any], *, overwrite: bool) -> Plan:
+def _told(path: str, found: dict[str, Any], plan: Plan) -> str:
+    """Return the line that tells what is written."""
+    if "salt" in found:
+        others = ", ".join(str(file) for file in (plan.disagreement, plan.sidecar) if file)
+        return f"{path}: {found['lines']} lines, {found['salt']:.0%} salt -> {plan.out}, {others}"
+    number, count = plan.shard or (1, 1)
+    if not found["slabs_left"]:
+        return f"{path}: shard {number}/{count} is finished, and another process writes {plan.out}"
+    return (
+        f"{path}: shard {number}/{count} is finished; {found['slabs_left']} of {found['slabs']} slabs are left to "
+        f"other shards, the last of which writes {plan.out}"
+    )
+
+
+def _plan(path: str, out: Path, options: dict[str, Any], *, overwrite: bool, resume: bool) -> Plan:
     """Return what to do; what cannot be done is a wrong command line, with status 2."""
     from ..seismic import open_survey
-    from .survey_plan import Plan, parse_lines
+    from .survey_plan import Plan, parse_lines, parse_shard
 
     directions: dict[str, tuple[Direction, ...]] = {
         "inline": ("inline",),
@@ -128,7 +168,9 @@ def _plan(path: str, out: Path, options: dict[str, Any], *, overwrite: bool) -> 
     try:
         survey = open_survey(path, **{name: options[name] for name in READING})
         lines = None if options["lines"] is None else parse_lines(options["lines"])
-        plan = Plan(survey, out, directions[options["direction"]], lines, options["disagreement"], overwrite)
+        shard = None if options["shard"] is None else parse_shard(options["shard"])
+        chosen = directions[options["direction"]]
+        plan = Plan(survey, out, chosen, lines, options["disagreement"], overwrite, resume, shard)
         plan.check()
     except (ValueError, OSError, ImportError) as error:
         raise click.UsageError(str(error)) from error

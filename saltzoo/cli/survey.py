@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from .._version import __version__
-from ..inference import predict_tiled
+from ..inference._resume import digest_of
 from ..models import Segmenter
-from ..seismic import RobustStatistics, SlabWriter, Survey, open_like
+from ..seismic import Survey
 from ..seismic.survey import Direction
-from ..seismic.writers import whole_file
-from .crossline import CrosslineFile, crossline_file
+from .assembling import assemble, finish
+from .parts import Parts, digest_of_run, has_plan
 from .segmenting import Prediction, check_model
-from .survey_plan import Lines, Plan
+from .slabs import Job, Slab, compute_slab, steps_of
+from .survey_notes import describe_job, notes_of, sidecar_of
+from .survey_plan import Lines, Plan, assembling_folder, parts_folder
+from .survey_space import check_space
 
-Floats = npt.NDArray[np.float32]
 Progress = Callable[[int, int], object]
-
-_EPS = 1e-7
-"""Least distance of a probability from 0 and 1 in a mean of logits."""
 
 
 def segment_survey(
@@ -42,15 +37,25 @@ def segment_survey(
     prediction: Prediction | None = None,
     label: str = "a model of saltzoo",
     overwrite: bool = False,
+    resume: bool = False,
+    shard: tuple[int, int] | None = None,
+    dask: str | None = None,
+    reading: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write the probabilities of salt in a survey as a volume of the same geometry, and NAME.json beside it.
 
     Each line is a picture of its own. Amplitudes are scaled by the median and the robust deviation of the survey, which
     are written into NAME.json and the text header, or the attribute `notes` of zarr. Two directions are joined by the
-    mean of their logits. Memory holds a slab of inlines or a block of crosslines; the probabilities of crosslines
-    wait in a hidden file beside the result, of 4 bytes a sample. Missing and dead traces, and lines that are not
-    chosen, are NaN in zarr and 0 in SEG-Y and masks. Files get their names when all are complete.
+    mean of their logits.
+
+    Memory holds a slab of inlines or a block of crosslines. Finished slabs wait in a hidden folder beside the result,
+    .NAME.parts, 4 bytes a sample for each direction; if the process is killed, they stay there for `resume`, and the
+    result has the same bytes. The process that finds all slabs finished assembles the volumes, which get their names
+    when all are complete.
+
+    Missing and dead traces, traces whose samples are all equal, such as zeros, and lines that are not chosen are NaN in
+    zarr and 0 in SEG-Y and masks.
 
     Args:
         model: model of one class.
@@ -62,171 +67,144 @@ def segment_survey(
         disagreement: new volume for half of the difference of both directions' probabilities; None for none.
         threshold: probability above which a sample is salt; None for the model's.
         prediction: how probabilities are computed; its `normalize` is not used.
-        label: name of the model for the notes.
+        label: name of the model for the notes, by which workers of dask load it.
         overwrite: whether files that are there are replaced.
-        progress: called after each line with the number of finished lines and that of all.
+        resume: whether to go on with an interrupted run of the same options.
+        shard: (number from 1, count) to compute every count-th slab only, beside other processes; None for all.
+        dask: address of a scheduler, or "local:N" for N processes here; None to compute in this process.
+        reading: options of `open_survey` that the survey was opened with.
+        progress: called with the number of finished lines and that of all that this call computes.
 
     Returns:
-        What NAME.json holds: the files, options, statistics, and the fraction of salt among samples with an answer.
+        What NAME.json holds: the files, options, statistics, and the fraction of salt among samples with an answer. If
+        other shards have slabs left, their number as "slabs_left", and no volume is there.
 
     Raises:
-        FileExistsError: if a file is there and is not to be replaced.
-        ImportError: if zarr is not installed and needed.
-        OSError: if a file cannot be written; then no part of it is there.
+        FileExistsError: if a file is there and is not to be replaced, or slabs of an interrupted run are.
+        ImportError: if zarr or dask is not installed and needed.
+        OSError: if a file cannot be written, or the disk has too little space; then no file has its name.
         ValueError: if an option is wrong, the model reads more than pictures, or no trace is live.
     """
-    plan = Plan(survey, out, tuple(directions), lines, disagreement, overwrite)
+    plan = Plan(survey, out, tuple(directions), lines, disagreement, overwrite, resume, shard)
     plan.check()
-    how = prediction or Prediction()
+    how = replace(prediction or Prediction(), normalize="survey")
     check_model(model, replace(how, normalize="image"))
-    statistics = survey.robust_statistics()
-    run = _Run(model, plan, how, statistics, progress)
     limit = model.threshold if threshold is None else threshold
-    notes = _notes(plan, how, statistics, label=label, kind=f"mask, probability > {limit:g}" if mask else "probability")
-    with ExitStack() as stack:
-        sidecar = stack.enter_context(whole_file(plan.sidecar, overwrite=overwrite))
-        volume = stack.enter_context(open_like(survey, out, mask=mask, notes=notes, overwrite=overwrite))
-        second = None
-        if disagreement is not None:
-            told = [f"Disagreement of inlines and crosslines; {out.name} is their mean", *notes[1:]]
-            second = stack.enter_context(
-                open_like(survey, disagreement, name="disagreement", notes=told, overwrite=overwrite)
-            )
-        crosslines = None
-        if "crossline" in plan.directions:
-            crosslines = stack.enter_context(crossline_file(out, survey.shape))
-        salt = _write(_slabs(run, crosslines), volume, second, threshold=limit, mask=mask)
-        found = _description(plan, how, statistics, label=label, mask=mask, threshold=limit, salt=salt)
-        sidecar.write(json.dumps(found, indent=2).encode() + b"\n")
-    return found
+    job = _job(model, plan, how, label=label, mask=mask, threshold=limit, reading=reading or {})
+    if resume and not parts_folder(out).exists() and not has_plan(assembling_folder(out)):
+        earlier = sidecar_of(plan)
+        if earlier.get("run") == digest_of_run(job):
+            shutil.rmtree(assembling_folder(out), ignore_errors=True)
+            return earlier
+    parts = _open_parts(plan, job)
+    if parts.complete() is None:
+        if not overwrite:
+            plan.check_files()
+        slabs = parts.job.slabs(survey)
+        number, count = shard or (1, 1)
+        left = [slab for slab in slabs[number - 1 :: count] if not parts.has(slab)]
+        try:
+            check_space(plan, parts, slabs)
+            _compute(model, survey, parts, left, dask=dask, progress=progress)
+        finally:
+            if shard is None and not any(map(parts.has, slabs)):
+                parts.remove()
+        waiting = sum(not parts.has(slab) for slab in slabs)
+        if waiting and parts.folder.exists():  # it is gone if the process of another shard assembles the result
+            return describe_job(plan, parts.job) | {"slabs": len(slabs), "slabs_left": waiting}
+    return _assemble(plan, parts)
 
 
-@dataclass
-class _Run:
-    """A model on the lines of a survey.
-
-    Attributes:
-        model: model of one class.
-        plan: what is segmented.
-        how: how probabilities are computed.
-        statistics: of the survey's amplitudes.
-        progress: called after each line.
-        finished: number of lines that are done.
-    """
-
-    model: Segmenter
-    plan: Plan
-    how: Prediction
-    statistics: RobustStatistics
-    progress: Progress | None
-    finished: int = 0
-
-    def inlines(self, part: slice) -> Floats:
-        """Return probabilities from the inlines of a slab, (inline, crossline, sample)."""
-        survey = self.plan.survey
-        return self._segment(self.plan.chosen("inline")[part], survey.shape[1:], lambda: survey[part])
-
-    def crosslines(self, part: slice) -> Floats:
-        """Return probabilities from the crosslines of a block, (crossline, inline, sample)."""
-        survey = self.plan.survey
-        return self._segment(
-            self.plan.chosen("crossline")[part], survey.shape[::2], lambda: survey[:, part].transpose(1, 0, 2)
-        )
-
-    def _segment(self, chosen: npt.NDArray[np.bool_], section: tuple[int, ...], read: Callable[[], Floats]) -> Floats:
-        """Return the probabilities of the chosen lines of a slab (line, trace, sample), NaN for the others."""
-        result = np.full((len(chosen), *section), np.nan, np.float32)
-        if not chosen.any():
-            return result
-        slab = read()
-        options = asdict(self.how) | {"normalize": (self.statistics.median, self.statistics.deviation)}
-        for row in np.flatnonzero(chosen).tolist():
-            if np.isfinite(slab[row]).any():
-                result[row] = predict_tiled(self.model, np.ascontiguousarray(slab[row].T), **options).T
-            self.finished += 1
-            if self.progress is not None:
-                self.progress(self.finished, self.plan.count)
-        return result
-
-
-def _slabs(run: _Run, crosslines: CrosslineFile | None) -> Iterator[tuple[int, list[Floats]]]:
-    """Yield the index of the first inline and the probabilities of each direction, slab by slab."""
-    shape, step = run.plan.survey.shape, run.plan.survey.source.slab_size()
-    if crosslines is not None:
-        for part in crosslines.blocks():
-            crosslines.append(run.crosslines(part))
-    for first in range(0, shape[0], step):
-        part = slice(first, min(first + step, shape[0]))
-        along = [run.inlines(part)] if "inline" in run.plan.directions else []
-        yield first, along + ([crosslines.inlines(part)] if crosslines is not None else [])
-
-
-def _write(
-    slabs: Iterator[tuple[int, list[Floats]]],
-    volume: SlabWriter,
-    second: SlabWriter | None,
+def _job(
+    model: Segmenter,
+    plan: Plan,
+    how: Prediction,
     *,
-    threshold: float,
+    label: str,
     mask: bool,
-) -> float:
-    """Write all slabs, and return the fraction of salt among the samples that have an answer."""
-    salt, known = 0, 0
-    for first, found in slabs:
-        probabilities = found[0] if len(found) == 1 else mean_of_logits(*found)
-        is_salt = probabilities > threshold
-        salt, known = salt + int(is_salt.sum()), known + int(np.isfinite(probabilities).sum())
-        volume.write(first, is_salt if mask else probabilities)
-        if second is not None:
-            second.write(first, np.abs(found[0] - found[1]) / 2)
-    return salt / max(known, 1)
+    threshold: float,
+    reading: dict[str, Any],
+) -> Job:
+    survey = plan.survey
+    file = survey.path / "zarr.json" if (survey.path / "zarr.json").is_file() else survey.path
+    return Job(
+        survey=str(survey.path.resolve()),
+        reading=reading,
+        size=file.stat().st_size,
+        modified=file.stat().st_mtime_ns,
+        shape=survey.shape,
+        directions=plan.directions,
+        lines=plan.lines,
+        steps=steps_of(survey),
+        statistics=survey.robust_statistics(),
+        prediction=how,
+        model=label,
+        weights=digest_of(model),
+        mask=mask,
+        threshold=threshold,
+        disagreement=None if plan.disagreement is None else plan.disagreement.name,
+        version=__version__,
+    )
 
 
-def mean_of_logits(first: Floats, second: Floats) -> Floats:
-    """Return the probabilities whose logits are the means of those of two maps, NaN where one is NaN.
-
-    Example:
-        >>> mean_of_logits(np.float32([0.8, 0.3]), np.float32([0.2, 0.3])).astype(float).round(4).tolist()
-        [0.5, 0.3]
-    """
-    odds = np.ones_like(first)
-    for one in (first, second):
-        inside = one.clip(_EPS, 1 - _EPS)
-        odds *= np.sqrt(inside / (1 - inside))
-    return odds / (1 + odds)
-
-
-def _notes(plan: Plan, how: Prediction, statistics: RobustStatistics, *, label: str, kind: str) -> list[str]:
-    """Return what the text header tells."""
-    tile = how.tile or 101
-    return [
-        f"Salt: {kind}",
-        f"saltzoo {__version__}, {label}",
-        f"Lines: {' and '.join(plan.directions)}, {plan.count} of them; mean of logits"
-        if len(plan.directions) > 1
-        else f"Lines: {plan.directions[0]}, {plan.count} of them",
-        f"Tile {tile}, overlap {how.overlap:g}, scale {how.scale[0]:g} {how.scale[1]:g}, polarity {how.polarity}, "
-        f"tta {how.tta or 'none'}",
-        f"Amplitudes: median {statistics.median:.6g}, robust deviation {statistics.deviation:.6g}",
-    ]
+def _open_parts(plan: Plan, job: Job) -> Parts:
+    """Return the parts of this run, after those of another are removed or those of an interrupted one are found."""
+    folder, assembling = parts_folder(plan.out), assembling_folder(plan.out)
+    if plan.shard is None and not plan.resume:
+        for leftover in (folder, assembling):  # Plan.check allows them only if they are to be replaced
+            shutil.rmtree(leftover, ignore_errors=True)
+    elif has_plan(assembling):
+        assembling.rename(folder)
+    for leftover in (folder, assembling):
+        if not has_plan(leftover):  # the rest of a removal that was interrupted
+            shutil.rmtree(leftover, ignore_errors=True)
+    return Parts.open(folder, job)
 
 
-def _description(
-    plan: Plan, how: Prediction, statistics: RobustStatistics, *, label: str, mask: bool, threshold: float, salt: float
-) -> dict[str, Any]:
-    """Return what NAME.json holds."""
-    options = {key: value for key, value in asdict(how).items() if key != "normalize"}
-    return {
-        "survey": str(plan.survey.path),
-        "volume": str(plan.out),
-        "disagreement": None if plan.disagreement is None else str(plan.disagreement),
-        "kind": "mask" if mask else "probability",
-        "model": label,
-        "saltzoo": __version__,
-        "shape": list(plan.survey.shape),
-        "directions": list(plan.directions),
-        "lines": plan.count,
-        "amplitudes": asdict(statistics),
-        "prediction": options,
-        "threshold": threshold,
-        "salt": salt,
-    }
+def _compute(
+    model: Segmenter,
+    survey: Survey,
+    parts: Parts,
+    slabs: Sequence[Slab],
+    *,
+    dask: str | None,
+    progress: Progress | None,
+) -> None:
+    """Compute and store slabs, here or on the workers of dask."""
+    lines = {slab: int(parts.job.chosen(survey, slab.direction)[slab.part].sum()) for slab in slabs}
+    count, finished = sum(lines.values()), 0
+
+    def add(number: int) -> None:
+        nonlocal finished
+        finished += number
+        if progress is not None:
+            progress(finished, count)
+
+    if dask is not None and slabs:
+        from .survey_dask import compute_on_dask
+
+        for slab in compute_on_dask(dask, parts, slabs, device=next(model.parameters()).device.type):
+            add(lines[slab])
+        return
+    for slab in slabs:
+        parts.write(slab, compute_slab(model, survey, parts.job, slab, finished=lambda: add(1)))
+
+
+def _assemble(plan: Plan, parts: Parts) -> dict[str, Any]:
+    """Assemble the result from all slabs, or finish what an interrupted process assembled, and return its sidecar."""
+    claimed = parts.claim(assembling_folder(plan.out))
+    if claimed is None:  # the process of another shard was faster
+        return describe_job(plan, parts.job) | {"slabs": len(parts.job.slabs(plan.survey)), "slabs_left": 0}
+    found = claimed.complete()
+    try:
+        if found is None:
+            notes = notes_of(plan, claimed.job)
+            salt = assemble(plan.survey, claimed, plan.out, plan.disagreement, notes=notes)
+            found = describe_job(plan, claimed.job) | {"salt": salt}
+            claimed.set_complete(found)
+        finish(claimed, found, plan.volumes, plan.sidecar, overwrite=plan.overwrite)
+    except BaseException:
+        if has_plan(claimed.folder):
+            claimed.claim(parts.folder)  # for a call with `resume`; after a kill, that call does it
+        raise
+    return found

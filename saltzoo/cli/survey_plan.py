@@ -30,6 +30,8 @@ class Plan:
         lines: numbers of the lines, for one direction; None for all.
         disagreement: new volume for the disagreement of two directions; None for none.
         overwrite: whether files that are there are replaced.
+        resume: whether finished slabs of an interrupted run are used.
+        shard: (number from 1, count) if this process computes every count-th slab only; None for all.
     """
 
     survey: Survey
@@ -38,6 +40,13 @@ class Plan:
     lines: Lines | None = None
     disagreement: Path | None = None
     overwrite: bool = False
+    resume: bool = False
+    shard: tuple[int, int] | None = None
+
+    @property
+    def volumes(self) -> list[Path]:
+        """Volumes that are written."""
+        return [self.out] if self.disagreement is None else [self.out, self.disagreement]
 
     @property
     def sidecar(self) -> Path:
@@ -52,12 +61,7 @@ class Plan:
     def chosen(self, direction: Direction) -> npt.NDArray[np.bool_]:
         """Return whether each line of a direction is segmented."""
         numbers = self.survey.inlines if direction == "inline" else self.survey.crosslines
-        if self.lines is None:
-            return np.ones(len(numbers), np.bool_)
-        first, last, step = self.lines
-        first = int(numbers[0]) if first is None else first
-        last = int(numbers[-1]) if last is None else last
-        return (numbers >= first) & (numbers <= last) & ((numbers - first) % step == 0)
+        return chosen_lines(numbers, self.lines)
 
     def check(self) -> None:
         """Raise an error if the plan cannot be done.
@@ -67,15 +71,37 @@ class Plan:
             ValueError: if an option is wrong.
         """
         self._check_directions()
-        targets = [self.out] if self.disagreement is None else [self.out, self.disagreement]
-        for target in targets:
+        for target in self.volumes:
             check_target(self.survey, target)
-        files = [*targets, self.sidecar]
+        files = [*self.volumes, self.sidecar]
         if len({file.resolve() for file in files}) < len(files):
             raise ValueError(f"disagreement must differ from the volume, got {self.disagreement} twice: rename one")
-        for file in files:
-            if not self.overwrite:
-                check_absent(file)
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise ValueError(
+                f"shard must be I/N with I from 1 to N, got {self.shard[0]}/{self.shard[1]}: choose another"
+            )
+        if not self.resume and not self.overwrite:
+            self.check_files()
+        self._check_parts()
+
+    def check_files(self) -> None:
+        """Raise FileExistsError if a file of the result is there."""
+        for file in (*self.volumes, self.sidecar):
+            check_absent(file)
+
+    def _check_parts(self) -> None:
+        """Raise FileExistsError if slabs of an interrupted run are there and nothing says what to do with them."""
+        parts, assembling = parts_folder(self.out), assembling_folder(self.out)
+        if assembling.exists() and not self.resume and (self.shard is not None or not self.overwrite):
+            raise FileExistsError(
+                f"{assembling} holds all slabs of a run, which a process assembles: wait for it, or pass resume "
+                "(--resume) if that process was stopped"
+            )
+        if parts.exists() and not self.resume and self.shard is None and not self.overwrite:
+            raise FileExistsError(
+                f"{parts} holds finished slabs of an interrupted run: pass resume (--resume) to go on with it, or "
+                "overwrite (--overwrite) to begin anew"
+            )
 
     def _check_directions(self) -> None:
         for direction in self.directions:
@@ -102,6 +128,47 @@ class Plan:
                 f"lines must hold one of the {self.directions[0]}s {numbers[0]} to {numbers[-1]}, got "
                 f"{':'.join('' if one is None else str(one) for one in self.lines)}: see `saltzoo info`"
             )
+
+
+def chosen_lines(numbers: npt.NDArray[np.int64], lines: Lines | None) -> npt.NDArray[np.bool_]:
+    """Return whether each numbered line is among those that are segmented.
+
+    Example:
+        >>> chosen_lines(np.array([100, 102, 104, 106]), (102, None, 4)).tolist()
+        [False, True, False, True]
+    """
+    if lines is None:
+        return np.ones(len(numbers), np.bool_)
+    first, last, step = lines
+    first = int(numbers[0]) if first is None else first
+    last = int(numbers[-1]) if last is None else last
+    return (numbers >= first) & (numbers <= last) & ((numbers - first) % step == 0)
+
+
+def parts_folder(out: Path) -> Path:
+    """Return the folder of the finished slabs of a result."""
+    return out.with_name(f".{out.name}.parts")
+
+
+def assembling_folder(out: Path) -> Path:
+    """Return the name of that folder while the result is assembled."""
+    return out.with_name(f".{out.name}.assembling")
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return the number and the count that "I/N" stands for.
+
+    Raises:
+        ValueError: if the text has another form, or I is not from 1 to N.
+
+    Example:
+        >>> parse_shard("2/8")
+        (2, 8)
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"shard must be I/N with I from 1 to N, such as 1/4, got {text!r}: choose another")
+    return int(found[1]), int(found[2])
 
 
 def parse_lines(text: str) -> Lines:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from io import RawIOBase
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._segy_checks import check_samples
-from ._segy_formats import decode, format_name, stored_dtype
+from ._segy_formats import decode, decode_into, format_name, stored_dtype
 from ._segy_grid import Grid, find_grid
 from ._segy_headers import HEADER, ByteOrder, Layout, is_ebcdic, read_layout, read_text
 from .horizon_files import scale_coordinates
@@ -71,7 +72,7 @@ class SegySource:
         file.seek(self.layout.first + first * self.layout.stride)
         read = np.fromfile(file, self.record, count)
         if len(read) < count:
-            raise ValueError(f"{self.layout.path} has become shorter since it was opened: open it again")
+            raise _shorter(self.layout.path)
         return read
 
     def read(self, inlines: slice, crosslines: slice, samples: slice) -> Amplitudes:
@@ -79,20 +80,40 @@ class SegySource:
         width, length = len(self.grid.crosslines), len(range(samples.start, samples.stop, samples.step))
         rows = np.arange(inlines.start, inlines.stop, inlines.step, dtype=np.int64)
         columns = np.arange(crosslines.start, crosslines.stop, crosslines.step, dtype=np.int64)
-        result = np.full((len(rows), len(columns), length), np.nan, np.float32)
+        result = np.empty((len(rows), len(columns), length), np.float32)
         if not result.size:
             return result
         traces = self.grid.traces_at((rows[:, None] * width + columns).ravel())
         traces[self.dead[traces] & (traces >= 0)] = -1
         flat = result.reshape(-1, length)
+        flat[traces < 0] = np.nan
         there = np.flatnonzero(traces >= 0)
         there = there[np.argsort(traces[there], kind="stable")]  # in the order of the file
-        wanted = traces[there]
-        with open(self.layout.path, "rb") as file:
-            for first, stop in self.runs(wanted):
-                read = self.read_records(file, int(wanted[first]), stop - first)
-                flat[there[first:stop]] = decode(read["samples"][:, samples], self.layout.format)
+        step = max(1, _SAMPLES // self.layout.samples)
+        with open(self.layout.path, "rb", buffering=0) as file:
+            for first in range(0, len(there), step):
+                places = there[first : first + step]
+                stored = self._read_samples(file, traces[places])[:, samples]
+                if places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
+                    decode_into(flat[places[0] : places[-1] + 1], stored, self.layout.format)
+                else:
+                    flat[places] = decode(stored, self.layout.format)
         return result
+
+    def _read_samples(self, file: RawIOBase, traces: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Read the samples of ascending traces as stored, (trace, sample)."""
+        records = np.empty(len(traces), self.record)
+        raw, stride = records.view(np.uint8).data, self.layout.stride
+        bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
+        for (first, stop), trace in zip(pairwise(bounds), traces[bounds[:-1]].tolist(), strict=True):
+            file.seek(self.layout.first + trace * stride)
+            place = first * stride
+            while place < stop * stride:
+                read = file.readinto(raw[place : stop * stride])
+                if not read:
+                    raise _shorter(self.layout.path)
+                place += read
+        return records["samples"]
 
     def coordinates(self) -> tuple[Coordinates, Coordinates] | None:
         """Return x and y by the trace headers; see `Source`."""
@@ -128,6 +149,10 @@ class SegySource:
     def slab_size(self) -> int:
         """Return how many inlines hold 16 MiB; see `Source`."""
         return max(1, _SLAB // (4 * len(self.grid.crosslines) * self.layout.samples))
+
+
+def _shorter(path: Path) -> ValueError:
+    return ValueError(f"{path} has become shorter since it was opened: open it again")
 
 
 def open_segy(

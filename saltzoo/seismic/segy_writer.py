@@ -83,6 +83,12 @@ def segy_like(
         yield SegyWriter(part, source, replace(layout, path=part))
 
 
+def segy_bytes(source: SegySource, *, mask: bool) -> int:
+    """Return the size of a file that `segy_like` writes."""
+    layout = replace(source.layout, format=INT8 if mask else IEEE)
+    return layout.first + layout.traces * layout.stride + layout.trailer
+
+
 def add_notes(text: bytes, notes: Sequence[str]) -> bytes:
     """Return a text header with notes in its last blank lines; where these are too few, in its last lines.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .new_segy import new_segy
 from .segy import SegySource
-from .segy_writer import segy_like
+from .segy_writer import segy_bytes, segy_like
 from .survey import Survey
 from .zarr_writer import zarr_like
 
@@ -122,6 +122,13 @@ def check_target(survey: Survey, path: Path) -> None:
     known = (*SEGY_SUFFIXES, ZARR_SUFFIX) if isinstance(survey.source, SegySource) else (ZARR_SUFFIX,)
     if path.suffix.lower() not in known:
         raise ValueError(f"path must end with {', '.join(known)} for {survey.path.name}, got {path.name!r}: choose one")
+
+
+def volume_bytes(survey: Survey, path: Path, *, mask: bool) -> int:
+    """Return the size of a SEG-Y volume in the geometry of a survey; 0 for zarr, which is compressed."""
+    if path.suffix.lower() == ZARR_SUFFIX or not isinstance(survey.source, SegySource):
+        return 0
+    return segy_bytes(survey.source, mask=mask)
 
 
 def _complete(writer: SlabWriter) -> Iterator[SlabWriter]:

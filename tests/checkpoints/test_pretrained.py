@@ -61,7 +61,7 @@ def test_a_checkpoint_says_how_it_was_trained(name):
     assert Recipe.from_saved(config["recipe"]) == replace(recipe, amp="bf16")  # what "auto" meant where they trained
     for metric in config["metrics"]:
         assert metric["data"] == "TGS Salt Identification Challenge"
-        assert (metric["fold"], metric["seed"]) == ("0 of 5", 0)
+        assert (metric["fold"], metric["seed"]) == ("0 of 5", recipe.seed)
         assert metric["held_out"] in ("640 tiles, ids 91490404", "618 tiles, ids d6687bb7")  # by coverage, by id
         assert metric["epoch"] == f"{config['recipe']['epochs']} of {config['recipe']['epochs']}"
         assert metric["minutes"] > 0

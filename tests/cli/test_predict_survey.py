@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,15 +13,17 @@ from _segy_files import grid_words, keep, write_segy
 from torch import nn
 
 from saltzoo import Preprocess, predict_tiled
-from saltzoo.cli import crossline, loading, main, progress
-from saltzoo.cli import survey as survey_module
-from saltzoo.cli.survey import mean_of_logits, segment_survey
+from saltzoo.cli import loading, main, progress, slabs, survey_space
+from saltzoo.cli.assembling import mean_of_logits
+from saltzoo.cli.segmenting import Prediction
+from saltzoo.cli.survey import segment_survey
 from saltzoo.cli.survey_plan import Plan, parse_lines
 from saltzoo.data import make_survey
 from saltzoo.seismic import open_survey, write_like
 
 INLINES, CROSSLINES, SAMPLES = range(100, 114, 2), range(20, 29), 48
 SHAPE = (len(INLINES), len(CROSSLINES), SAMPLES)
+INLINES_X_CROSSLINES = SHAPE[0] * SHAPE[1]
 LOST, DEAD, FLAT = [3, 17, 18, 40], 12, 30
 AMPLITUDES = 50 * make_survey(SHAPE, seed=4)[0] + 7
 OPTIONS = {"tile": 32, "overlap": 0.25}
@@ -87,7 +90,7 @@ def test_values_are_those_of_predict_tiled_on_each_line(tmp_path, model, monkeyp
     write_survey(tmp_path / "a.sgy")
     survey = open_survey(tmp_path / "a.sgy")
     monkeypatch.setattr(type(survey.source), "slab_size", lambda source: slab)
-    monkeypatch.setattr(crossline, "_SAMPLES", slab * SHAPE[0] * SAMPLES)
+    monkeypatch.setattr(slabs, "_SAMPLES", slab * SHAPE[0] * SAMPLES)
     inline, across = (by_hand(model, survey, one) for one in ("inline", "crossline"))
     expected = {"inline": inline, "crossline": across, "both": joined(inline, across)}[direction]
     assert np.isnan(expected).sum() == (len(LOST) + 2) * SAMPLES
@@ -101,7 +104,7 @@ def test_values_are_those_of_predict_tiled_on_each_line(tmp_path, model, monkeyp
         tmp_path / "b.sgy",
         directions=directions,
         disagreement=spread,
-        prediction=survey_module.Prediction(**OPTIONS),
+        prediction=Prediction(**OPTIONS),
         progress=lambda done, count: calls.append((done, count)),
     )
     written, live = read(tmp_path / "b.sgy"), survey.live
@@ -119,9 +122,7 @@ def test_values_are_those_of_predict_tiled_on_each_line(tmp_path, model, monkeyp
 @pytest.mark.parametrize("little", [False, True])
 @pytest.mark.parametrize("code", [1, 2, 3, 5, 8])
 def test_headers_are_those_of_the_survey(capsys, tmp_path, model, monkeypatch, code, little, mask):
-    monkeypatch.setattr(
-        survey_module, "predict_tiled", lambda model, picture, **how: np.full(picture.shape, 0.75, np.float32)
-    )
+    monkeypatch.setattr(slabs, "predict_tiled", lambda model, picture, **how: np.full(picture.shape, 0.75, np.float32))
     headers, there = write_survey(tmp_path / "a.sgy", code=code, little=little)
     words = [tmp_path / "a.sgy", "--out", tmp_path / "b.sgy", *(["--mask"] if mask else [])]
     status, out, err = run(capsys, *words)
@@ -171,6 +172,34 @@ def test_only_the_chosen_lines_are_segmented(capsys, tmp_path, model, direction,
     expected = by_hand(model, open_survey(tmp_path / "a.sgy"), direction)
     expected[(slice(None),) * axis + (others,)] = np.nan
     np.testing.assert_array_equal(read(tmp_path / "b.zarr"), expected)
+
+
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+def test_traces_of_zeros_count_as_dead(tmp_path, model, direction):
+    """Zeros and other constants: no part of the statistics, no effect on the others, and 0 or NaN in the result."""
+    words, values = grid_words(INLINES, CROSSLINES), AMPLITUDES.reshape(-1, SAMPLES).copy()
+    values[[4, 5, 33]] = 0
+    values[50] = 7
+    flat = (values == values[:, :1]).all(1)
+    write_segy(tmp_path / "flat.sgy", values, words)
+    words[29] = np.where(flat, 2, 1)
+    write_segy(tmp_path / "dead.sgy", np.where(flat[:, None], 1e6, values), words)
+    written = {}
+    for name in ("flat", "dead"):
+        survey = open_survey(tmp_path / f"{name}.sgy")
+        for out in (f"{name}_salt.sgy", f"{name}_salt.zarr"):
+            segment_survey(
+                model, survey, tmp_path / out, directions=(direction,), prediction=Prediction(**OPTIONS), overwrite=True
+            )
+            written[out] = open_survey(tmp_path / out)[:].reshape(-1, SAMPLES)
+    assert open_survey(tmp_path / "flat.sgy").robust_statistics() == survey.robust_statistics()
+    assert flat.sum() == 4
+    assert (written["flat_salt.sgy"][flat] == 0).all()
+    assert np.isnan(written["flat_salt.zarr"][flat]).all()
+    for suffix in ("sgy", "zarr"):
+        found, expected = written[f"flat_salt.{suffix}"][~flat], written[f"dead_salt.{suffix}"][~flat]
+        np.testing.assert_array_equal(found, expected)
+        assert found.min() > 0
 
 
 def test_notes_and_the_file_beside_the_volume_tell_how_it_was_made(capsys, tmp_path, model):
@@ -268,22 +297,34 @@ def test_a_stop_leaves_only_what_was_there(capsys, tmp_path, model, monkeypatch,
             raise error
         return np.zeros(picture.shape, np.float32)
 
-    monkeypatch.setattr(survey_module, "predict_tiled", stopped)
+    monkeypatch.setattr(slabs, "predict_tiled", stopped)
     words = [tmp_path / "a.sgy", "--out", tmp_path / "b.sgy", "--direction", "both", "--overwrite"]
     found = run(capsys, *words, "--disagreement", tmp_path / "d.sgy")
     assert found[0] == status
     assert told in found[2]
-    assert sorted(os.listdir(tmp_path)) == ["a.sgy", "b.sgy"]
+    # After ten lines, the block of crosslines is finished, and waits.
+    assert sorted(os.listdir(tmp_path)) == [".b.sgy.parts"] * (call > 0) + ["a.sgy", "b.sgy"]
+    assert ("--resume" in found[2]) == (call > 0)
     assert (tmp_path / "b.sgy").read_text() == "mine"
 
 
-def test_too_little_space_for_crosslines_is_told_before_any_line(tmp_path, model, monkeypatch):
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("directions", [("inline",), ("inline", "crossline")])
+def test_too_little_space_is_told_before_any_line(tmp_path, model, monkeypatch, directions, mask):
     write_survey(tmp_path / "a.sgy")
-    monkeypatch.setattr(crossline.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 12_000}))
-    monkeypatch.setattr(survey_module, "predict_tiled", None)
-    with pytest.raises(OSError, match="GiB free for probabilities of crosslines"):
-        segment_survey(model, open_survey(tmp_path / "a.sgy"), tmp_path / "b.sgy", directions=("crossline",))
+    traces, cells = INLINES_X_CROSSLINES - len(LOST), INLINES_X_CROSSLINES
+    needed = 3600 + traces * (240 + (1 if mask else 4) * SAMPLES) + 4 * cells * SAMPLES * len(directions)
+    free = needed - 1
+    monkeypatch.setattr(survey_space.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": free}))
+    monkeypatch.setattr(slabs, "predict_tiled", None)
+    segment = partial(segment_survey, model, open_survey(tmp_path / "a.sgy"), tmp_path / "b.sgy")
+    with pytest.raises(OSError, match="GiB free for the volume and its slabs"):
+        segment(directions=directions, mask=mask)
     assert os.listdir(tmp_path) == ["a.sgy"]
+    free += 1
+    monkeypatch.setattr(slabs, "predict_tiled", lambda model, picture, **how: np.zeros(picture.shape, np.float32))
+    segment(directions=directions, mask=mask)
+    assert (tmp_path / "b.sgy").stat().st_size == needed - 4 * cells * SAMPLES * len(directions)
 
 
 def test_logits_of_sure_maps_are_finite():

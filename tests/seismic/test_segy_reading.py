@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from saltzoo.seismic import open_survey
+from saltzoo.seismic._segy_formats import decode
 
 INLINES, CROSSLINES, SAMPLES = range(100, 112, 2), range(300, 335, 5), 31
 ALL = (slice(None),) * 3
@@ -290,6 +292,7 @@ MEMORY = """
 import sys
 import numpy as np
 from saltzoo.seismic import open_survey
+from saltzoo.seismic._segy_formats import decode
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -327,3 +330,22 @@ def test_reading_warns_of_nothing(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_survey(tmp_path / "a.sgy")[:]
+
+
+@pytest.mark.parametrize("middle", [False, True])
+def test_ibm_numbers_of_every_exponent_are_those_of_the_definition(middle):
+    """Fractions of integers give the exact number, and one rounding that of float32, infinities and tiny ones too."""
+    rng = np.random.default_rng(0)
+    tops = np.r_[39:102, 167:230] if middle else np.arange(256)  # where float32 needs no second step; all
+    bits = ((tops[:, None] << 24) | rng.integers(0, 2**24, (len(tops), 40))).astype(np.uint32)
+    bits[:, :3] = (tops[:, None] << 24) | np.array([0, 1, 2**24 - 1])
+    expected = [
+        (-1 if one >> 31 else 1) * Fraction(one & 0xFFFFFF, 2**24) * Fraction(16) ** ((one >> 24 & 127) - 64)
+        for one in bits.ravel().tolist()
+    ]
+    with np.errstate(over="ignore"):
+        rounded = np.array([float(one) for one in expected]).astype(np.float32).reshape(bits.shape)
+    for stored in (bits.astype(">u4"), bits.astype("<u4")[:, ::2]):
+        found = decode(stored, 1)
+        np.testing.assert_array_equal(found, rounded[:, :: 40 // stored.shape[1]])
+        assert found.dtype == np.float32
