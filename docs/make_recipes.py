@@ -1,4 +1,4 @@
-"""Write docs/reference/recipes.md from the dataclasses of a recipe: `python docs/make_recipes.py`; `--check` only checks it."""
+"""Write docs/reference/recipes.md from the dataclasses of a recipe; `--check` only checks it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Draw docs/pictures/section.jpg, the picture of the README: `python docs/make_section.py`.
 
-Left, a synthetic section; right, the salt that `saltnet_s.wide` finds in it, in orange, and the outline of the true salt,
-in blue.
+Left, a synthetic section; right, the salt that `saltnet_s.wide` finds in it, in orange, and the outline of the true
+salt, in blue.
 """
 
 from __future__ import annotations
