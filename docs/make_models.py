@@ -28,27 +28,29 @@ SIZE = (101, 101)
 def page() -> str:
     """Return the whole page."""
     names = saltzoo.list_models()
-    families = _families(names)
+    by_builder = families(names)
     return fill(
         "models.md",
         {
             "count": len(names),
             "size": " x ".join(map(str, SIZE)),
+            "pages": ", ".join(f"[{title}](models/{title}.md)" for title in sorted(by_builder.values())),
+            "tree": "\n".join(f"models/{title}" for title in sorted(by_builder.values())),
             "models": table(
                 ("name", "parameters", "GFLOP", "from", "attention", "heads", "paper", "source", "options"),
-                [_model_row(name, families[find_model(name).load_builder()]) for name in names],
+                [_model_row(name, by_builder[find_model(name).load_builder()]) for name in names],
                 right=(1, 2, 3),
             ),
             "sources": "\n".join(f"- **{key}**: {meaning}" for key, meaning in SOURCES.items()),
             "options": "\n\n".join(
                 _options_section(builder, title)
-                for builder, title in sorted(families.items(), key=lambda item: item[1])
+                for builder, title in sorted(by_builder.items(), key=lambda item: item[1])
             ),
         },
     )
 
 
-def _families(names: Sequence[str]) -> dict[Callable[..., Any], str]:
+def families(names: Sequence[str]) -> dict[Callable[..., Any], str]:
     """Return each builder with the one of its names that changes the fewest options."""
     families: dict[Callable[..., Any], str] = {}
     for name in sorted(names, key=lambda name: len(find_model(name).options)):
