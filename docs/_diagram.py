@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -73,7 +74,7 @@ def _box(x: int, y: int, found: Map, color: str) -> list[str]:
 
 def _arrows(points: Sequence[tuple[int, int]], color: str) -> list[str]:
     found = []
-    for (x, start), (_, end) in zip(points, points[1:], strict=False):
+    for (x, start), (_, end) in pairwise(points):
         sign = 15 if end > start else -15
         found.append(_line(x, start + sign, x, end - sign, color))
     return found

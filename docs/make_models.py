@@ -52,10 +52,10 @@ def page() -> str:
 
 def families(names: Sequence[str]) -> dict[Callable[..., Any], str]:
     """Return each builder with the one of its names that changes the fewest options."""
-    families: dict[Callable[..., Any], str] = {}
+    found: dict[Callable[..., Any], str] = {}
     for name in sorted(names, key=lambda name: len(find_model(name).options)):
-        families.setdefault(find_model(name).load_builder(), name)
-    return families
+        found.setdefault(find_model(name).load_builder(), name)
+    return found
 
 
 def _model_row(name: str, family: str) -> Row:

@@ -1,9 +1,11 @@
-"""Pages of the site: their Python runs, their commands exist, each is in the navigation, links lead where they should."""
+"""Pages of the site: their Python runs, their commands exist, each is in the navigation, links are right."""
 
+import importlib
 import importlib.util
 import inspect
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +80,7 @@ def test_commands_have_their_options(name):
     for subcommand, *words in commands_of(PAGES[name]):
         known = {option for parameter in command.commands[subcommand].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known
-        for option, value in zip(words, words[1:], strict=False):
+        for option, value in pairwise(words):
             if option == "--model" and ":" not in value:
                 assert value in saltzoo.list_models(pretrained=True)
 
@@ -132,6 +134,26 @@ def test_generated_pages_are_up_to_date(monkeypatch, name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.page() == module.PAGE.read_text(encoding="utf-8")
+
+
+def test_pages_and_diagrams_of_families_are_up_to_date(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    module = importlib.import_module("make_families")
+    members = module.members()
+    assert sorted(name for names in members.values() for name in names) == saltzoo.list_models()
+    assert {path.stem for path in module.PAGES.glob("*.md")} == set(members)
+    path = module.PAGES / "saltnet_s.md"
+    assert module.page("saltnet_s", members["saltnet_s"]) == path.read_text(encoding="utf-8")
+    diagrams = module.diagrams()
+    assert {path.stem for path in diagrams} == set(members)
+    assert all(text == path.read_text(encoding="utf-8") for path, text in diagrams.items())
+
+
+def test_a_diagram_shows_the_maps():
+    svg = (DOCS / "pictures" / "networks" / "saltnet_s.svg").read_text(encoding="utf-8")
+    found = [int(text) for text in re.findall(r'fill="white" text-anchor="middle">(\d+)<', svg)]
+    model = saltzoo.create_model("saltnet_s")
+    assert tuple(found[: len(model.encoder.spec.channels)]) == model.encoder.spec.channels
 
 
 @pytest.mark.slow
