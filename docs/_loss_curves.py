@@ -1,4 +1,4 @@
-"""Compute the curves of docs/losses.md: losses and gradients along a line of predictions."""
+"""Compute the curves of docs/reference/losses.md: losses and gradients along a line of predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute what each loss does with an empty mask: numbers of a table of docs/losses.md."""
+"""Compute what each loss does with an empty mask: numbers of a table of docs/reference/losses.md."""
 
 from __future__ import annotations
 

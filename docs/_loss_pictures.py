@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/losses.md as SVG; equal numbers give equal bytes. Needs matplotlib."""
+"""Draw the pictures of docs/reference/losses.md as SVG; equal numbers give equal bytes. Needs matplotlib."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of the table of refusals of docs/surveys.md: what is given, and what happens."""
+"""Rows of the table of refusals of docs/howto/surveys.md: what is given, and what happens."""
 
 from __future__ import annotations
 

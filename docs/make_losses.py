@@ -1,4 +1,4 @@
-"""Write docs/losses.md and its pictures: `python docs/make_losses.py`; with `--check`, only check the page.
+"""Write docs/reference/losses.md and its pictures: `python docs/make_losses.py`; `--check` only checks it.
 
 Numbers are computed from the losses, and options are read from their signatures. Only the pictures need matplotlib.
 """
@@ -22,8 +22,8 @@ from torch import nn
 import saltzoo.metrics
 from saltzoo.losses import create_loss, list_losses
 
-PAGE = Path(__file__).with_name("losses.md")
-PICTURES = PAGE.with_name("pictures")
+PAGE = Path(__file__).parent / "reference" / "losses.md"
+PICTURES = Path(__file__).with_name("pictures")
 
 COMMON = ("ignore_index", "reduction")
 TRIALS: Mapping[str, Mapping[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Write docs/models.md from the catalog: `python docs/make_models.py`; with `--check`, only check the page.
+"""Write docs/reference/models.md from the catalog: `python docs/make_models.py`; `--check` only checks it.
 
 Numbers are computed from the models, and options are read from the docstrings of their builders.
 """
@@ -22,41 +22,43 @@ from saltzoo.models.segmenter import MIN_SIZE
 from saltzoo.zoo.catalog import SOURCES
 from saltzoo.zoo.registry import find_model
 
-PAGE = Path(__file__).with_name("models.md")
+PAGE = Path(__file__).parent / "reference" / "models.md"
 SIZE = (101, 101)
-EXPORTS = PAGE.parent.parent / "benchmarks" / "results" / "exports.csv"
+EXPORTS = Path(__file__).parent.parent / "benchmarks" / "results" / "exports.csv"
 
 
 def page() -> str:
     """Return the whole page."""
     names = saltzoo.list_models()
-    families = _families(names)
+    by_builder = families(names)
     exports = _exports()
     return fill(
         "models.md",
         {
             "count": len(names),
             "size": " x ".join(map(str, SIZE)),
+            "pages": ", ".join(f"[{title}](models/{title}.md)" for title in sorted(by_builder.values())),
+            "tree": "\n".join(f"models/{title}" for title in sorted(by_builder.values())),
             "models": table(
                 ("name", "parameters", "GFLOP", "from", "attention", "heads", "paper", "source", "ONNX", "options"),
-                [_model_row(name, families[find_model(name).load_builder()], exports) for name in names],
+                [_model_row(name, by_builder[find_model(name).load_builder()], exports) for name in names],
                 right=(1, 2, 3),
             ),
             "sources": "\n".join(f"- **{key}**: {meaning}" for key, meaning in SOURCES.items()),
             "options": "\n\n".join(
                 _options_section(builder, title)
-                for builder, title in sorted(families.items(), key=lambda item: item[1])
+                for builder, title in sorted(by_builder.items(), key=lambda item: item[1])
             ),
         },
     )
 
 
-def _families(names: Sequence[str]) -> dict[Callable[..., Any], str]:
+def families(names: Sequence[str]) -> dict[Callable[..., Any], str]:
     """Return each builder with the one of its names that changes the fewest options."""
-    families: dict[Callable[..., Any], str] = {}
+    found: dict[Callable[..., Any], str] = {}
     for name in sorted(names, key=lambda name: len(find_model(name).options)):
-        families.setdefault(find_model(name).load_builder(), name)
-    return families
+        found.setdefault(find_model(name).load_builder(), name)
+    return found
 
 
 def _exports() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Write docs/speed.md from benchmarks/results: `python docs/make_speed.py`; with `--check`, only check the page.
+"""Write docs/results/speed.md from benchmarks/results: `python docs/make_speed.py`; `--check` only checks it.
 
 Numbers are those that a benchmark wrote, with the conditions of the measurement.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from _page import Row, fill, table, write_or_check
 
-PAGE = Path(__file__).with_name("speed.md")
+PAGE = Path(__file__).parent / "results" / "speed.md"
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 PEER = "smp"
 OURS = "saltzoo"

@@ -1,4 +1,4 @@
-"""Write docs/surveys.md: `python docs/make_surveys.py`; with `--check`, only check the page.
+"""Write docs/howto/surveys.md: `python docs/make_surveys.py`; `--check` only checks it.
 
 The picture is drawn from the synthetic survey with the commands of the page, about a minute on one core.
 """
@@ -16,7 +16,7 @@ from PIL import Image
 
 from saltzoo.cli import main as saltzoo
 
-PAGE = Path(__file__).with_name("surveys.md")
+PAGE = Path(__file__).parent / "howto" / "surveys.md"
 PICTURE = Path(__file__).with_name("pictures") / "survey_page.jpg"
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "survey_cpu.csv"
 F3 = (651, 951, 462)

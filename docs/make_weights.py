@@ -1,4 +1,4 @@
-"""Write docs/weights.md and the README's table of weights; with `--check`, only check them.
+"""Write docs/results/weights.md and the README's table of weights; with `--check`, only check them.
 
 Conditions of training are read from the checkpoints of the repository, and scores from benchmarks/results, where
 benchmarks/validate.py writes them.
@@ -14,7 +14,7 @@ from _page import Row, between, fill, table, write_or_check
 from _weights import ROOT, Bundled, bundled, scores, scores_of
 from _weights_pictures import draw
 
-PAGE = ROOT / "docs" / "weights.md"
+PAGE = ROOT / "docs" / "results" / "weights.md"
 README = ROOT / "README.md"
 RECIPES = ROOT / "examples" / "recipes"
 MARKS = ("<!-- Weights: written by docs/make_weights.py -->\n", "<!-- End of weights -->")
@@ -73,7 +73,7 @@ def readme() -> str:
 
 def _training_row(one: Bundled) -> Row:
     recipe = RECIPES / f"{one.name}.toml"
-    link = f"[{recipe.name}](../examples/recipes/{recipe.name})" if recipe.exists() else ""
+    link = f"[{recipe.name}](../../examples/recipes/{recipe.name})" if recipe.exists() else ""
     return (
         f"`{one.name}`",
         f"{one.parameters:,}",

@@ -32,9 +32,9 @@ def lovasz_softmax(
 ) -> Tensor:
     """Return the Lovász softmax loss. It is computed in float32, or in float64 for float64 logits.
 
-    For each class the errors |y - p| of all pixels are ranked, largest first. The loss of the class is the sum of each
-    error times the rise of the class's Jaccard loss at that rank. One sort serves all images and classes. Two classes
-    have the same errors, so one ranking serves both.
+    For each class the errors `|y - p|` of all pixels are ranked, largest first. The loss of the class is the sum of
+    each error times the rise of the class's Jaccard loss at that rank. One sort serves all images and classes. Two
+    classes have the same errors, so one ranking serves both.
 
     Empty masks: `classes="present"` leaves out a class that is absent from an image. An image of background alone then
     has the background's loss, which is the mean error and reaches each pixel. With `classes="all"` an absent class adds

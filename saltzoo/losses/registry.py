@@ -54,7 +54,7 @@ def register_loss(name: str, build: Callable[..., nn.Module]) -> None:
 
     Args:
         name: new name.
-        build: (**options) -> a module called as loss(logits, target), such as the module's class.
+        build: `(**options) -> module`, called as `loss(logits, target)`, such as the module's class.
 
     Raises:
         ValueError: if the name is taken.

@@ -14,7 +14,7 @@ def find_pictures(inputs: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """Return the pictures that files, folders and shell patterns stand for, each once, in the order of `inputs`.
 
     A folder stands for the files in it that end as pictures do (`saltzoo.seismic.SUFFIXES`), sorted, without those
-    whose names begin with a dot, and without the folders in it. A pattern, such as "lines/*.png" or "**/*.tif", stands
+    whose names begin with a dot, and without the folders in it. A pattern, such as `lines/*.png` or `**/*.tif`, stands
     for the files that match it, sorted. Any other path stands for itself, whether the file is there or not.
 
     Raises:

@@ -15,6 +15,7 @@ from ..checkpoints.ensemble import EnsembleCheckpoint
 from ..checkpoints.folder import Checkpoint, load_folder
 from ..checkpoints.runs import find_runs
 from ..contracts import ModelConfig, SegmentationModel, SegOutput
+from ..preprocess import Preprocess
 from .combine import COMBINE, Mode
 from .members import checked_model, checked_weights, largest_tile, plain_preprocess
 from .restore import leave_out_heads, restore_model, saved_tile_size

@@ -1,4 +1,4 @@
-"""Each row of docs/pictures_table.md: an input, written here, and what `saltzoo predict` does with it."""
+"""Each row of docs/reference/pictures_table.md: an input, written here, and what `saltzoo predict` does with it."""
 
 import re
 import struct

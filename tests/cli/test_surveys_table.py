@@ -1,4 +1,4 @@
-"""Each row of the table of refusals in docs/surveys.md: an input, and what `saltzoo predict` does with it."""
+"""Each row of the table of refusals in docs/howto/surveys.md: an input, and what `saltzoo predict` does with it."""
 
 import os
 import re

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "losses.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "reference" / "losses.md").read_text(encoding="utf-8")
 SVG = "{http://www.w3.org/2000/svg}"
 NAMES = ("pixel", "certainty", "size", "empty")
 
@@ -119,7 +119,7 @@ def test_pictures_are_small_and_all_on_the_page(drawn):
     assert set(sizes) == set(drawn) == set(NAMES)
     assert max(sizes.values()) < 60_000
     assert sum(sizes.values()) < 300_000
-    assert re.findall(r"!\[[^\]]{20,}\]\(pictures/(\w+)\.svg\)", PAGE) == list(NAMES)
+    assert re.findall(r"!\[[^\]]{20,}\]\(\.\./pictures/(\w+)\.svg\)", PAGE) == list(NAMES)
 
 
 def test_no_two_curves_of_a_picture_look_alike(script, drawn):

@@ -15,7 +15,7 @@ import torch
 from saltzoo import losses, metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "losses.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "reference" / "losses.md").read_text(encoding="utf-8")
 PIXELS = 101 * 101
 
 TASKS = {

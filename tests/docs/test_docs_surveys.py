@@ -13,7 +13,7 @@ from saltzoo.data import SyntheticSurvey
 from saltzoo.seismic import salt_horizons
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "surveys.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "howto" / "surveys.md").read_text(encoding="utf-8")
 
 
 def test_the_page_is_up_to_date(monkeypatch):
@@ -43,6 +43,6 @@ def test_options_of_the_commands_exist():
         assert {word for word in words if word.startswith("--")} <= known
 
 
-@pytest.mark.parametrize("picture", re.findall(r"\((pictures/[\w.]+)\)", PAGE))
+@pytest.mark.parametrize("picture", re.findall(r"\(\.\./(pictures/[\w.]+)\)", PAGE))
 def test_pictures_are_small(picture):
     assert (DOCS / picture).stat().st_size < 200_000

@@ -13,7 +13,7 @@ from saltzoo.zoo.sources import BUNDLED
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGE = (DOCS / "weights.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "results" / "weights.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAMES = saltzoo.list_models(pretrained=True)
 

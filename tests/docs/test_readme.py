@@ -1,27 +1,27 @@
 """The code in the README runs, and its links and commands are valid."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_python_blocks_run(block, tmp_path, monkeypatch):
+def test_the_python_block_runs_and_finds_the_salt(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
+    (block,) = BLOCKS
     exec(compile(block, "README.md", "exec"), names)
-    if "probabilities" in names:
-        assert names["probabilities"].shape == (8, 101, 101)
-        assert 0 <= names["score"] <= 1
-        assert names["plain"].config == replace(names["composed"].config, mask_only=True)
-    else:
-        assert names["value"].isfinite()
+    assert names["score"] > 0.9
+    assert names["picture"].shape == (360, 360, 3)
+
+
+def test_it_fits_on_a_screen_with_its_set_up_first():
+    assert len(README.splitlines()) < 100
+    first, second, *_ = re.findall(r"```(?:sh|python)\n(.*?)```", README, flags=re.DOTALL)
+    assert first.startswith("python3 -m venv ")
+    assert second.startswith("python3 -m venv ")
 
 
 def test_ci_runs_exactly_two_commands():
