@@ -14,7 +14,7 @@ from PIL import Image
 import saltzoo
 from saltzoo.cli import loading, main, segmenting
 
-PAGE = Path(__file__).parents[2] / "docs" / "pictures_table.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "pictures_table.md"
 GRAY = np.random.default_rng(0).integers(3, 256, (40, 60), dtype=np.uint8)
 GRAY[0, 0] = 255
 FLOAT = GRAY / np.float32(255)

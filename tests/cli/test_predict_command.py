@@ -362,7 +362,7 @@ torch.set_num_threads(1)
 peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 class Net(torch.nn.Conv2d):
     preprocess, threshold, min_size, tile_size = saltzoo.Preprocess.gray(), 0.5, 0, (201, 201)
-loading.load_model = lambda name, device: Net(1, 1, 3, padding=1).eval()
+loading.load_model = lambda name, device=None, fast=False: Net(1, 1, 3, padding=1).eval()
 segmenting.LARGE = 1
 out = ["--out", "out", "--overlay", "--probabilities", "npy", "--model", "x", "--device", "cpu"]
 assert main(["predict", "small.npy", "--value-range", "0", "1", *out]) == 0

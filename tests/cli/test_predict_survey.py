@@ -44,7 +44,7 @@ class Network(nn.Sequential):
 @pytest.fixture
 def model(monkeypatch):
     network = Network()
-    monkeypatch.setattr(loading, "load_model", lambda name, device: network)
+    monkeypatch.setattr(loading, "load_model", lambda name, device=None, fast=False: network)
     return network
 
 

@@ -50,7 +50,7 @@ def _small_slabs(monkeypatch, tmp_path):
     monkeypatch.setattr(type(survey.source), "slab_size", lambda source: 2)
     monkeypatch.setattr(slabs, "_SAMPLES", 2 * SHAPE[0] * SAMPLES)
     monkeypatch.setattr(slabs, "predict_tiled", logistic)
-    monkeypatch.setattr(loading, "load_model", lambda name, device: Network())
+    monkeypatch.setattr(loading, "load_model", lambda name, device=None, fast=False: Network())
 
 
 @pytest.fixture

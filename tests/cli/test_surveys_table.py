@@ -13,7 +13,7 @@ from saltzoo import Preprocess
 from saltzoo.cli import loading, main
 from saltzoo.seismic import open_survey, write_like
 
-PAGE = Path(__file__).parents[2] / "docs" / "surveys.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "surveys.md"
 WORDS = grid_words(range(1, 9), range(1, 11))
 VALUES = amplitudes(80, 40, largest=100)
 FINE = amplitudes(80, 40, largest=10_000) * np.random.default_rng(0).lognormal(size=(80, 1)) * 0.01
@@ -129,7 +129,7 @@ class Network(nn.Conv2d):
 @pytest.fixture(autouse=True)
 def network(monkeypatch, tmp_path):
     """Use the network, in an empty working folder."""
-    monkeypatch.setattr(loading, "load_model", lambda name, device: Network().eval())
+    monkeypatch.setattr(loading, "load_model", lambda name, device=None, fast=False: Network().eval())
     monkeypatch.chdir(tmp_path)
 
 
