@@ -93,7 +93,7 @@ def test_the_models_own_threshold_and_size_are_used_unless_told(capsys, tmp_path
     monkeypatch.setattr(picture_files, "clean", lambda mask, min_size, fill_holes: (sizes.append(min_size), mask)[1])
     load = loading.load_model
 
-    def load_with_defaults(name, device):
+    def load_with_defaults(name, device, fast=False):
         model = load(name, device)
         model.threshold, model.min_size = 0.9, 7
         return model
@@ -344,7 +344,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_is_computed(capsys
 def test_ctrl_c_while_the_model_is_loaded_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     save(TILES[0], tmp_path / "a.png")
 
-    def stopped(*_):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loading, "load_model", stopped)
