@@ -24,7 +24,7 @@ ROWS = [
     for line in PAGE.partition("## Names")[2].splitlines()
     if line.startswith("| `")
 ]
-MODELS = {row[0].strip("`"): row[1:] for row in ROWS if len(row) == 9}
+MODELS = {row[0].strip("`"): [*row[1:8], row[9]] for row in ROWS if len(row) == 10}  # without the exports
 LIGHT = ["saltnet_s", "saltnet_m", "resunet_101", "frrn_a", "unet_resnet34_scse_hc", "unet_mobilenetv4_conv_small"]
 
 
