@@ -115,11 +115,7 @@ def export(
         smallest=smallest,
     )
     prepared = plain_preprocess(network.preprocess) if prepare else network.preprocess
-    batches = [] if int8 is None else calibration_batches(int8, prepared)
-    if size and batches and batches[0].shape[2:] != size:
-        raise ValueError(
-            f"int8 must be tiles that are prepared as {size}, got {tuple(batches[0].shape[2:])}: resize them"
-        )
+    batches = [] if int8 is None else calibration_batches(int8, prepared, size=size)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
         written = Path(folder) / target.name
         FORMATS[format].write(program, about.to_json(), written)
