@@ -75,7 +75,9 @@ file_model_option = click.option(
     "saltzoo.deploy.export: .onnx, .xml (OpenVINO, or its folder) or .pt2.",
 )
 fast_option = click.option(
-    "--fast", is_flag=True, help="Optimise the model first: the same masks but for rounding, sooner from ten tiles on."
+    "--fast",
+    is_flag=True,
+    help="Optimise the model first: the same masks but for rounding, sooner from about 150 tiles on.",
 )
 device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; default: a GPU if torch finds one.")
 batch_size_option = click.option(

