@@ -63,7 +63,7 @@ def draw() -> None:
         both = ("--direction", "both", "--disagreement", doubt)
         for words in (
             ("synthetic", cube, "--shape", "96", "128", "200", "--seed", "1"),
-            ("predict", cube, "--model", "saltnet_s.wide", "--device", "cpu", *both, "--out", salt),
+            ("predict", cube, "--model", "saltnet_s.wide2", "--device", "cpu", *both, "--out", salt),
             ("report", salt, "--qc", drawn),
         ):
             if saltzoo(list(words)):

@@ -1,7 +1,7 @@
 """Draw docs/pictures/tiles.png, the picture of the README: `python docs/make_tiles.py`.
 
 The upper row shows synthetic tiles of examples/quickstart.py. The lower row shows the same tiles with the salt that
-`saltnet_s.wide` finds in orange, and the outline of the true mask in blue.
+`saltnet_s.wide2` finds in orange, and the outline of the true mask in blue.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     """Segment the tiles and write the picture."""
     shown = tiles()
     truths = shown.require_masks()
-    model = saltzoo.create_model("saltnet_s.wide", pretrained=True)
+    model = saltzoo.create_model("saltnet_s.wide2", pretrained=True)
     masks = saltzoo.predict(model, shown.images, tta="hflip") > 0.5
     plain = [saltzoo.draw.overlay(image, mask & False) for image, mask in zip(shown.images, masks, strict=True)]
     found = [

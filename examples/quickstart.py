@@ -6,7 +6,7 @@
     python examples/quickstart.py --images a.tif --value-range -3000 3000   # samples (black, white) of other files
     python examples/quickstart.py --model local-dir:runs/fold0/model # with your checkpoint
 
-The weights saltnet_s.wide are part of saltzoo. They were trained on real tiles of that competition, changed as surveys
+The weights saltnet_s.wide2 are part of saltzoo. They were trained on real tiles of that competition, changed as surveys
 differ, and on synthetic tiles of another series, so they know both; images of other surveys may be out of their domain:
 train on those with examples/train.py. DIR holds train.zip, or train/images and train/masks. The picture shows tiles of
 fold 0 of 5 by id, which were held out from training; benchmarks/validate.py checks this.
@@ -36,7 +36,7 @@ COUNT = 24
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="saltnet_s.wide", help="weights by name, local-dir:PATH or hf-hub:ORG/NAME")
+    parser.add_argument("--model", default="saltnet_s.wide2", help="weights by name, local-dir:PATH or hf-hub:ORG/NAME")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--data", help="folder of the competition's files")
     what.add_argument("--images", nargs="+", type=Path, help="gray images of any size")

@@ -41,9 +41,9 @@ if out.exists() and not args.overwrite:
 names = saltzoo.list_models()
 print(f"{len(names)} models have a name, among them {', '.join(names[:3])}.")
 
-model = saltzoo.create_model("saltnet_s.wide", pretrained=True)
+model = saltzoo.create_model("saltnet_s.wide2", pretrained=True)
 cost = saltzoo.cost(model, (101, 101))
-print(f"saltnet_s.wide has {cost.parameters / 1e6:.1f} million parameters and is on this disk already.")
+print(f"saltnet_s.wide2 has {cost.parameters / 1e6:.1f} million parameters and is on this disk already.")
 
 # %% [markdown]
 # ## Tiles

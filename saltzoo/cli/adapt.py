@@ -21,7 +21,7 @@ from .predict_survey import READING
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the new checkpoint.")
 @click.option(
     "--model",
-    default="saltnet_s.wide",
+    default="saltnet_s.wide2",
     show_default=True,
     metavar="NAME.TAG",
     help="Weights to start from: a name of `saltzoo list --pretrained`, local-dir:PATH or hf-hub:ORG/NAME.",

@@ -22,7 +22,7 @@ from .recipe import Recipe
 from .recipe_parts import LossPart, ModelPart, OptimizerPart
 from .survey_lines import UNKNOWN, SurveyLines
 
-DEFAULT_MODEL = "saltnet_s.wide"
+DEFAULT_MODEL = "saltnet_s.wide2"
 """Weights that were trained on tiles changed as surveys differ."""
 
 LOSSES = (LossPart("bce_loss", 0.2), LossPart("lovasz_hinge", 1.0, {"margin": "elu", "symmetric": True}))

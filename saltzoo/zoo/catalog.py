@@ -124,9 +124,11 @@ MODELS: tuple[ModelSpec, ...] = (
 WEIGHTS: tuple[WeightsSpec, ...] = (
     WeightsSpec("saltnet_m", "tgs"),
     WeightsSpec("saltnet_s", "tgs3"),
+    WeightsSpec("saltnet_s", "wide2"),
     WeightsSpec("saltnet_s", "wide"),
     WeightsSpec("saltnet_s", "tgs2"),
     WeightsSpec("saltnet_s", "tgs"),
+    WeightsSpec("saltnet_s", "synthetic"),
     WeightsSpec("unet_efficientnet_lite0_scse_hc", "tgs"),
     WeightsSpec("unet_efficientnet_lite0_scse_hc", "tgs_folds"),
     WeightsSpec("unet_resnet34_scse", "tgs2"),

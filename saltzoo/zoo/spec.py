@@ -53,7 +53,7 @@ class WeightsSpec:
         revision: commit, so that the name always means the same weights; "main" only until they are published.
 
     Example:
-        >>> WeightsSpec("unet_resnet34_scse", "tgs").repo_id
+        >>> WeightsSpec("unet_resnet34_scse", "tgs2").repo_id
         'saltzoo/unet_resnet34_scse.tgs2'
     """
 

@@ -64,7 +64,7 @@ def test_numbers_of_the_pages_hold(namespaces):
     assert [float(empty[key]) for key in ("score", "worse", "salty")] == [1, 0.5, 1]
     tiles = namespaces("howto/tiles")
     np.testing.assert_array_equal(tiles["mask"], tiles["probabilities"][0] > 0.5)
-    assert 0 <= namespaces("explanation/tiling")["differ"] < 0.1
+    assert 0 < namespaces("explanation/tiling")["differ"] < 0.1
 
 
 def commands_of(text):

@@ -49,7 +49,7 @@ def test_images_of_any_size_get_masks_and_overlays(quickstart, tmp_path, capsys)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {f"{name}_{kind}.png" for name in ("a", "deep", "tile") for kind in ("mask", "overlay")}
     mask = picture(tmp_path / "out" / "a_mask.png")
-    model = saltzoo.create_model("saltnet_s.wide", pretrained=True)
+    model = saltzoo.create_model("saltnet_s.wide2", pretrained=True)
     expected = saltzoo.predict(model, tiles.images[0], tta="hflip") > 0.5
     np.testing.assert_array_equal(picture(tmp_path / "out" / "tile_mask.png") > 0, expected)
     assert mask.shape == picture(tmp_path / "out" / "a_overlay.png").shape[:2] == wide.shape
@@ -102,7 +102,7 @@ def test_one_tile_in_every_kind_of_file_has_one_mask(quickstart, tmp_path):
         Image.fromarray(pixels).save(path)
         range_words = [] if value_range is None else ["--value-range", *value_range]
         if value_range is not None:
-            assert "pass value_range=" in segment(quickstart, "--images", path, "--out", tmp_path / "out")
+            assert "pass --value-range" in segment(quickstart, "--images", path, "--out", tmp_path / "out")
         assert segment(quickstart, "--images", path, "--out", tmp_path / "out", *range_words) is None
         masks.append(picture(tmp_path / "out" / f"{name}_mask.png"))
     assert masks[0].any()
@@ -113,7 +113,7 @@ def test_one_tile_in_every_kind_of_file_has_one_mask(quickstart, tmp_path):
 def test_a_page_is_chosen(quickstart, tmp_path):
     pages = [Image.fromarray(tile) for tile in synthetic_tiles(2, seed=5).images]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    assert "has 2 pages: pass page=0 to page=1" in segment(
+    assert "has 2 pages: pass --page 0 to --page 1" in segment(
         quickstart, "--images", tmp_path / "a.tif", "--out", tmp_path
     )
     assert segment(quickstart, "--images", tmp_path / "a.tif", "--page", 1, "--out", tmp_path) is None
