@@ -168,6 +168,7 @@ def test_versus_gives_each_subject_its_own_settings_and_table(
     assert [row["ms"] for row in _read(tmp_path / "parts_cpu.csv")] == ["1"]
 
 
+@pytest.mark.slow
 def test_validate_scores_the_fold_as_a_user_would(
     load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -200,6 +201,7 @@ def test_validate_scores_the_fold_as_a_user_would(
     assert set(rows) == {"none", "hflip"}
 
 
+@pytest.mark.slow
 def test_validate_scores_each_member_of_an_ensemble_on_its_own_fold(
     load_benchmark: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +236,7 @@ def test_loading_is_timed_beside_building(tmp_path: Path) -> None:
     assert 0 < float(rows["cache"]["times_building"]) <= slowest * 1.001  # four digits are kept
 
 
+@pytest.mark.slow
 def test_tools_for_tiles_are_timed(load_benchmark: Loader) -> None:
     pytest.importorskip("sklearn")
     tiles = load_benchmark("tiles")
@@ -243,6 +246,7 @@ def test_tools_for_tiles_are_timed(load_benchmark: Loader) -> None:
         assert all(row["note"].startswith("0 ") for row in found), "results differ"
 
 
+@pytest.mark.slow
 def test_the_loop_is_compared_with_a_bare_step(tmp_path: Path) -> None:
     options = ["--models", "saltnet_s", "--amp", "off", "--batch", "2", "--steps", "1", "--rounds", "1"]
     text = _run("loop.py", *options, "--out", str(tmp_path))

@@ -301,6 +301,7 @@ def test_a_closed_output_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_letters_that_the_terminal_cannot_show_are_escaped():
     code = (
         "from saltzoo.zoo import registry, ModelSpec; from saltzoo.cli import main;"

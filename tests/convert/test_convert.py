@@ -225,6 +225,7 @@ def test_the_dtype_is_kept(dtype):
         assert (got - want).abs().max() < 1e-12 * want.abs().max()
 
 
+@pytest.mark.slow
 def test_wrapped_models_and_channels_last_are_converted(plain):
     want = from_smp(plain).state_dict()
     last = smp_unet().to(memory_format=torch.channels_last)

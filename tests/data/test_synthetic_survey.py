@@ -84,6 +84,7 @@ def test_small_surveys(shape):
     assert np.isfinite(amplitudes).all()
 
 
+@pytest.mark.slow
 def test_a_fresh_process_draws_the_same_survey():
     program = (
         "import hashlib; from saltzoo.data import make_survey; a, m = make_survey((3, 20, 40), seed=9); "

@@ -52,6 +52,7 @@ def test_the_notebook_holds_the_script_and_no_outputs():
     assert re.findall(r"^#+ .+$", texts, flags=re.MULTILINE) == headings
 
 
+@pytest.mark.slow
 def test_a_page_that_is_there_is_kept(tmp_path):
     (tmp_path / "tour.png").write_bytes(b"mine")
     done = run(tmp_path)

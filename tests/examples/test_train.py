@@ -137,6 +137,7 @@ def test_a_full_disk_is_reported(train: ModuleType, tmp_path: Path, monkeypatch:
     assert {path.name for path in out.iterdir()} == {"last.pt", "log.csv"}
 
 
+@pytest.mark.slow
 def test_more_epochs_continue_a_run(train: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train.main([*TINY, "--epochs", "1", "--out", str(tmp_path)])
     train.main([*TINY, "--epochs", "3", "--out", str(tmp_path), "--resume"])
@@ -189,6 +190,7 @@ def test_wrong_options_are_reported(train: ModuleType, tmp_path: Path) -> None:
     expect_error(train, "unet_resnet18", out, *few, "--batch-size", "8", "--model", "unet_resnet81")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_neither_overwritten_nor_resumed_with_other_options(
     train: ModuleType, finished: Path
 ) -> None:
@@ -313,6 +315,7 @@ def test_own_pictures_are_cut_into_tiles_and_a_picture_is_in_one_fold(train: Mod
         train.main([*TINY, *folders[:2], "--out", str(tmp_path / "other")])
 
 
+@pytest.mark.slow
 def test_own_labels_of_several_classes_train_and_resume(train: ModuleType, tmp_path: Path) -> None:
     whole = synthetic_tiles(6, seed=5, size=120)
     for name, image, mask in zip("abcdef", whole.images, whole.require_masks(), strict=True):

@@ -79,6 +79,7 @@ def gflops(**options):
     return cost(model, (129, 129)).flops / 1e9
 
 
+@pytest.mark.slow
 def test_costs_what_is_published_when_arranged_as_the_solution_is(monkeypatch):
     without = gflops(attention="scse")
     ours, narrow = gflops(**FULL), gflops(**FULL, guide_channels=32)

@@ -130,6 +130,7 @@ def stop(line):
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ema", "swa"])
 def test_a_killed_run_resumes_with_the_same_bits(tmp_path, kind):
     recipe = recipe_of(average={"kind": kind, "start": 0.0} if kind == "swa" else {"kind": kind}, ignore_index=255)

@@ -34,6 +34,7 @@ def test_a_compiled_run_equals_an_eager_one(tmp_path):
     assert float(same_score) == pytest.approx(float(score), abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_network_is_compiled_whole(monkeypatch):
     """Without a break of its graph, and by the mode that the recipe names."""
     asked = {}

@@ -32,6 +32,7 @@ def test_every_tile_is_scored_once_by_a_network_that_has_not_seen_it(tmp_path):
     assert scores["salt_map"] == pytest.approx(metric.compute(), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_cross_validation_is_resumed(tmp_path):
     whole = cross_validate(RECIPE, TILES, tmp_path / "whole", tell=lambda line: None)
 

@@ -148,6 +148,7 @@ def test_tiles_of_one_depth_are_trained(tmp_path):
     assert (config["preprocess"]["mean"][1], config["preprocess"]["std"][1]) == (300, 1)
 
 
+@pytest.mark.slow
 def test_a_run_with_depths_resumes_and_refuses_another_depth(tmp_path):
     recipe = recipe_of(epochs=2)
 

@@ -64,6 +64,7 @@ def assert_same_run(ours, theirs):
 # The same tiles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["id", "coverage"])
 def test_the_order_of_the_tiles_has_no_influence_on_a_run_or_its_resumption(tmp_path, split):
     recipe = recipe_of(split=split)
@@ -100,6 +101,7 @@ def test_the_fold_of_each_tile_does_not_depend_on_the_order():
         np.testing.assert_array_equal(recipe.split_tiles(TILES.select(order)), recipe.split_tiles(TILES)[order])
 
 
+@pytest.mark.slow
 def test_cross_validation_resumes_with_tiles_in_another_order(tmp_path):
     recipe = recipe_of(folds=2, batch_size=4)
     whole = cross_validate(recipe, TILES, tmp_path, tell=lambda line: None)
@@ -207,6 +209,7 @@ def save_start(folder, *, seed=1):
     return f"local-dir:{folder}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", ["ema", "none"])
 def test_a_run_resumes_without_the_weights_that_it_grew_from(tmp_path, average):
     start = save_start(tmp_path / "start")
@@ -275,6 +278,7 @@ def test_pseudo_labels_of_another_run_are_not_taken(student):
 # More epochs
 
 
+@pytest.mark.slow
 def test_more_epochs_are_one_more_cycle_of_the_rate(tmp_path, monkeypatch):
     rates, step = [], Trainer._step
 
