@@ -68,6 +68,7 @@ class Plan:
 
         Raises:
             FileExistsError: if a file is there and is not to be replaced.
+            ImportError: if zarr is needed and not installed.
             ValueError: if an option is wrong.
         """
         self._check_directions()

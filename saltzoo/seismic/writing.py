@@ -15,6 +15,7 @@ from .new_segy import new_segy
 from .segy import SegySource
 from .segy_writer import segy_bytes, segy_like
 from .survey import Survey
+from .zarr_store import load_zarr
 from .zarr_writer import zarr_like
 
 SEGY_SUFFIXES = (".sgy", ".segy")
@@ -116,12 +117,19 @@ def open_like(
 
 
 def check_target(survey: Survey, path: Path) -> None:
-    """Raise ValueError if a volume in the geometry of a survey cannot have this path."""
+    """Raise an error if a volume in the geometry of a survey cannot have this path.
+
+    Raises:
+        ImportError: if zarr is needed and not installed.
+        ValueError: if the path is the survey's, or its suffix is that of no format that the survey can have.
+    """
     if path.resolve() == survey.path.resolve():
         raise ValueError(f"path must differ from the survey's, got {path}: write to another file")
     known = (*SEGY_SUFFIXES, ZARR_SUFFIX) if isinstance(survey.source, SegySource) else (ZARR_SUFFIX,)
     if path.suffix.lower() not in known:
         raise ValueError(f"path must end with {', '.join(known)} for {survey.path.name}, got {path.name!r}: choose one")
+    if path.suffix.lower() == ZARR_SUFFIX:
+        load_zarr()
 
 
 def volume_bytes(survey: Survey, path: Path, *, mask: bool) -> int:

@@ -32,10 +32,16 @@ def made(name, **options):
 
 @torch.no_grad()
 def agrees(model, optimized, shape):
-    """Assert that the error against float64 is at most four times that of the model itself, or 1e-5."""
+    """Assert that the error against float64 is at most four times that of the model itself, or 1e-5.
+
+    The model's own error is the largest at the image and at both of its neighbours in float32: of a network that
+    amplifies rounding, as those with BAM do, one run can be right by chance.
+    """
+    plain = copy.deepcopy(model).eval()
     x = torch.randn(shape)
-    exact = logits_of(copy.deepcopy(model).eval().double()(x.double()))
-    own = (logits_of(copy.deepcopy(model).eval()(x)) - exact).abs().max()
+    exact = logits_of(copy.deepcopy(plain).double()(x.double()))
+    near = (x, x.nextafter(torch.full((), torch.inf)), x.nextafter(torch.full((), -torch.inf)))
+    own = max((logits_of(plain(image)) - exact).abs().max() for image in near)
     error = (optimized(x) - exact).abs().max()
     assert error <= 4 * own + 1e-5 * exact.abs().max().clamp(min=1), (error, own)
 
