@@ -90,13 +90,17 @@ def _model_row(name: str, family: str, exports: Mapping[str, str]) -> Row:
 
 
 def _smallest_side(model: saltzoo.Segmenter) -> int:
-    for side in range(MIN_SIZE, max(SIZE)):
+    refused, taken = MIN_SIZE - 1, max(SIZE)
+    side = MIN_SIZE  # most models take the smallest; the others take all sides from one on, which halving finds
+    while refused + 1 < taken:
         try:
             saltzoo.cost(model, (side, side))
         except ValueError:
-            continue
-        return side
-    return max(SIZE)
+            refused = side
+        else:
+            taken = side
+        side = (refused + taken) // 2
+    return taken
 
 
 def _heads(model: saltzoo.Segmenter) -> Iterator[str]:

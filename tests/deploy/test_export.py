@@ -1,6 +1,8 @@
 """export and load: files whose results are those of the model, and that are models themselves."""
 
 import copy
+import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from saltzoo.deploy import export, export_rows, load
 from saltzoo.deploy.runtimes import FORMATS
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
+EXPORTS = Path(__file__).parents[2] / "benchmarks" / "results" / "exports.csv"
 LIBRARIES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "pt2": ()}
 
 
@@ -177,11 +180,26 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def graphs():
+    """Names whose graph for inference no other name of the catalog extends, without the largest networks."""
+    names = [name for name in saltzoo.list_models() if not name.endswith(("_ds", "_cls"))]
+    lone = [name for name in names if not any(other.startswith(f"{name}_") for other in names)]
+    return [name for name in lone if name not in ("unet_senet154_scse", "unet_dpn92_scse", "unet_xception_res")]
+
+
+def test_graphs_are_of_every_kind():
+    assert {"saltnet_s", "unet_efficientnet_lite0_scse_hc", "unet_resnet34_scse_hc", "unet_resnet34_bam_hc"} < {*graphs()}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", saltzoo.list_models())
-def test_every_model_exports_at_any_size(name):
+@pytest.mark.parametrize("name", graphs())
+def test_every_kind_of_graph_exports_as_the_table_says(name):
     pytest.importorskip("onnxruntime")
+    with EXPORTS.open(newline="", encoding="utf-8") as file:
+        table = {row["model"]: row["onnx_sizes"] for row in csv.DictReader(file)}
+    assert table.keys() == {*saltzoo.list_models()}
     ((_, answer),) = export_rows([name], formats=["onnx"])
+    assert answer == table[name]
     assert answer.startswith("any size") or ("inception" in name and answer == "101 x 101 alone")
 
 
