@@ -1,0 +1,43 @@
+"""Write docs/explanation/tiling.md: `python docs/make_tiling.py`; `--check` only checks it."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+from _page import fill, table, write_or_check
+
+PAGE = Path(__file__).parent / "explanation" / "tiling.md"
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "overlap_cpu.csv"
+MODEL = "saltnet_s.wide2"
+
+
+def page() -> str:
+    """Return the whole page."""
+    with RESULTS.open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["model"] == MODEL]
+    rows = [
+        (
+            f"{float(line['overlap']):g}",
+            line["tiles"],
+            f"{float(line['s']):.1f}",
+            f"{float(line['iou']):.3f}",
+            f"{float(line['seam']):.2f}",
+        )
+        for line in lines
+    ]
+    (quarter,) = (line for line in lines if float(line["overlap"]) == 0.25)
+    return fill(
+        "tiling.md",
+        {
+            "overlaps": table(("overlap", "tiles", "seconds", "IoU with the true mask", "seam"), rows, right=range(5)),
+            "model": f"`{MODEL}`",
+            "speed": f"{float(quarter['ratio']):.1f}",
+            **{name: quarter[name] for name in ("width", "height", "threads", "device")},
+        },
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(write_or_check({PAGE: page}, __doc__))
