@@ -31,10 +31,10 @@ def page() -> str:
     return fill(
         "tiling.md",
         {
-            "overlaps": table(("overlap", "tiles", "seconds", "IoU with the true mask", "seam"), rows, right=range(5)),
+            "overlaps": table(("overlap", "tiles", "seconds", "IoU with the true masks", "seam"), rows, right=range(5)),
             "model": f"`{MODEL}`",
             "speed": f"{float(quarter['ratio']):.1f}",
-            **{name: quarter[name] for name in ("width", "height", "threads", "device")},
+            **{name: quarter[name] for name in ("width", "height", "threads", "device", "sections")},
         },
     )
 
