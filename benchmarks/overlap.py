@@ -2,10 +2,10 @@
 
     python benchmarks/overlap.py
 
-The picture is 1000 samples of 2000 traces; overlaps alternate in one process, and `ratio` is the time of the largest one
-divided by that of each. The rest is measured on synthetic sections of 360 x 360, together: `iou` compares the masks at
-.5 with the true ones, and `seam` is the mean difference of neighbouring probabilities across the places where tiles
-begin, end or weigh the same, divided by that of all neighbours: 1 where seams are invisible.
+The picture is 1000 samples of 2000 traces; overlaps alternate in one process, and `ratio` is the time of the largest
+one divided by that of each. The rest is measured on synthetic sections of 360 x 360, together: `iou` compares the
+masks at .5 with the true ones, and `seam` is the mean difference of neighbouring probabilities across the places where
+tiles begin, end or weigh the same, divided by that of all neighbours: 1 where seams are invisible.
 
 Writes results/overlap_cpu.csv.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from itertools import pairwise
 from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch

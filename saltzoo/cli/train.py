@@ -45,8 +45,8 @@ def train(recipe: Path, *, out: Path, fold: str | None, resume: bool, as_json: b
         raise click.UsageError("give one of --data, --images with --masks, and --synthetic")
     if not recipe.is_file():
         raise click.UsageError(
-            f"RECIPE must be a TOML file, and {recipe} does not exist: write one, or copy one of examples/recipes in the "
-            f"repository"
+            f"RECIPE must be a TOML file, and {recipe} does not exist: write one, or copy one of examples/recipes in "
+            f"the repository"
         )
     try:
         scores = _train(recipe, out, fold, resume=resume, quiet=as_json, options=options)

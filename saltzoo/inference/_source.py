@@ -84,7 +84,8 @@ class Scan:
     def robust(self) -> tuple[float, float]:
         """Return the median and the robust deviation, 1.4826 times the median absolute deviation, of finite samples.
 
-        Dead traces do not count. Where more than half of the samples are equal, the deviation is the standard one, and 1 if all are.
+        Dead traces do not count. Where more than half of the samples are equal, the deviation is the standard one, and
+        1 if all are.
         """
         live = self.sample[:, ~self.dead[:: self.step]].ravel()
         live = live[np.isfinite(live)].astype(np.float64)

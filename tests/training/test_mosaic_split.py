@@ -8,7 +8,6 @@ from saltzoo.data import Tiles, find_neighbours, synthetic_tile
 from saltzoo.training import Recipe, fit
 from saltzoo.training.held_out import folds_in_training, unseen
 
-
 TINY = {"encoder": "test_resnet", "decoder_channels": [8, 8, 8, 8, 8]}
 
 
