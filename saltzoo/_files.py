@@ -1,4 +1,4 @@
-"""Write a whole file or none: it gets its name when it is complete. Give back the memory of mapped files."""
+"""Write a whole file or folder or none: it gets its name when it is complete. Give back memory of mapped files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import glob
 import io
 import mmap
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,15 +60,63 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[io.BufferedRandom]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if not overwrite:
-            check_absent(path)  # another process may have written it meanwhile
-        os.replace(part, path)
+        give_name(part, path, overwrite=overwrite)
     except BaseException as error:
         if file.error is not None:
             raise OSError(file.error.errno, file.error.strerror, str(path)) from error
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield a hidden temporary folder, whose files are moved to `path` when the block ends without an error.
+
+    A new folder appears with all of its files at once. In one that is there, the named files are replaced one after
+    another, and others stay. After an error, nothing has changed, and no part of the new files is left.
+
+    Args:
+        path: folder; it and its parents are created.
+        names: files that the block writes, NAME or FOLDER/NAME; the last is the one that makes the others valid.
+
+    Raises:
+        OSError: if the files cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     with whole_folder(Path(parent) / "a" / "b", ["c.txt"]) as folder:
+        ...         _ = (folder / "c.txt").write_text("all of it")
+        ...     (Path(parent) / "a" / "b" / "c.txt").read_text()
+        'all of it'
+    """
+    with _parents_of(path):
+        new = not path.exists()
+        part = (path.parent if new else path) / f".{path.name}.{uuid.uuid4().hex}.part"
+        try:
+            part.mkdir()
+            yield part
+            for name in names:
+                if (path / name).is_dir():
+                    raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
+            if not (new and _is_named(part, path)):
+                for name in names:
+                    (path / name).parent.mkdir(exist_ok=True)
+                    give_name(part / name, path / name, overwrite=True)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def give_name(part: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a complete temporary file its name.
+
+    Raises:
+        FileExistsError: if the name is taken, perhaps since the file was begun, and is not to be replaced.
+    """
+    if not overwrite:
+        check_absent(path)
+    os.replace(part, path)
 
 
 def remove_parts(path: Path) -> None:
@@ -97,6 +147,31 @@ def release(array: object) -> None:
         base = base.base
     if isinstance(base, mmap.mmap):
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def _is_named(part: Path, folder: Path) -> bool:
+    """Give a folder its name, unless someone else made a folder of that name in the meantime."""
+    try:
+        os.rename(part, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def _parents_of(folder: Path) -> Iterator[None]:
+    """Create the parents of a folder, and remove the new ones if the block raises."""
+    missing = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for parent in missing:  # the innermost first
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+        raise
 
 
 class _Watched(io.BufferedRandom):

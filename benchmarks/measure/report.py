@@ -89,7 +89,7 @@ def write_csv(path: Path, rows: Sequence[Row], where: Row, *, replacing: str | N
     columns = [*rows[0], *where]
     kept: list[Row] = []
     if replacing and path.exists():
-        measured = {row[replacing] for row in rows}
+        measured = {str(row[replacing]) for row in rows}  # as the file holds them
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
             kept = [line for line in reader if line.get(replacing) not in measured]

@@ -148,7 +148,7 @@ def _told(path: str, found: dict[str, Any], plan: Plan) -> str:
     """Return the line that tells what is written."""
     if "salt" in found:
         others = ", ".join(str(file) for file in (plan.disagreement, plan.sidecar) if file)
-        return f"{path}: {found['lines']} lines, {found['salt']:.0%} salt -> {plan.out}, {others}"
+        return f"{path}: {found['lines']} lines, {found['salt']:.1%} salt -> {plan.out}, {others}"
     number, count = plan.shard or (1, 1)
     if not found["slabs_left"]:
         return f"{path}: shard {number}/{count} is finished, and another process writes {plan.out}"

@@ -141,7 +141,7 @@ def segment_pictures(
         for text in found["warnings"]:
             warn(f"warning: {text}")
         first, *others = job.files.values()
-        tell(f"{job.picture}: {found['salt']:.0%} salt -> {', '.join([str(first), *(file.name for file in others)])}")
+        tell(f"{job.picture}: {found['salt']:.1%} salt -> {', '.join([str(first), *(file.name for file in others)])}")
     return report
 
 

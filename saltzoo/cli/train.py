@@ -34,15 +34,20 @@ ALL_FOLDS = "all"
 def train(recipe: Path, *, out: Path, fold: str | None, resume: bool, as_json: bool, **options: Any) -> int:
     """Train a model from a recipe.
 
-    RECIPE is a TOML file. The model is scored on the fold that is held out. OUT gets model/ (for --model
-    local-dir:OUT/model), predictions.png, log.csv and last.pt, from which --resume goes on. Several processes:
-    torchrun --nproc-per-node 2 -m saltzoo train ...
+    RECIPE is a TOML file, such as those in examples/recipes of the repository. The model is scored on the fold that is
+    held out. OUT gets model/ (for --model local-dir:OUT/model), predictions.png, log.csv and last.pt, from which
+    --resume goes on. Several processes: torchrun --nproc-per-node 2 -m saltzoo train ...
     """
     if fold not in (None, ALL_FOLDS) and not str(fold).isdecimal():
         raise click.UsageError(f"--fold must be a number or {ALL_FOLDS!r}, got {fold!r}")
     given = [name for name in ("data", "images", "synthetic") if options[name] is not None]
     if len(given) != 1:
         raise click.UsageError("give one of --data, --images with --masks, and --synthetic")
+    if not recipe.is_file():
+        raise click.UsageError(
+            f"RECIPE must be a TOML file, and {recipe} does not exist: write one, or copy one of examples/recipes in "
+            f"the repository"
+        )
     try:
         scores = _train(recipe, out, fold, resume=resume, quiet=as_json, options=options)
     except KeyboardInterrupt:

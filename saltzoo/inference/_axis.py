@@ -44,6 +44,9 @@ class Taps(NamedTuple):
         """Return results `first` to `last` - 1 from `values`, whose first sample along `axis` is number `begin`."""
         index, weight = self.samples[first:last] - begin, self.weights[first:last]
         if index.shape[1] == 1:
+            start, stop = int(index[0, 0]), int(index[-1, 0]) + 1
+            if stop - start == len(index):  # steps are 1 or, where a picture is reflected, -1: here all are 1
+                return values[(*[slice(None)] * axis, slice(start, stop))]
             return values.take(index[:, 0], axis)
         shape = [1] * values.ndim
         shape[axis] = -1

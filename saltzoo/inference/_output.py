@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from .._files import release
+from .._files import give_name, release
 from ._source import Picture
 
 Floats = npt.NDArray[np.float32]
@@ -109,13 +111,13 @@ class Output:
         if self._part is None or self._path is None:
             return self._array
         self._array = None  # Windows renames no file that is open
-        os.replace(self._part, self._path)
+        give_name(self._part, self._path, overwrite=True)
         return np.lib.format.open_memmap(self._path, mode="r")
 
 
 def _opened(part: Path, shape: tuple[int, ...], *, resumed: bool) -> np.memmap[Any, Any]:
     if not resumed:
-        return np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+        return _created(part, shape)
     try:
         array = np.lib.format.open_memmap(part, mode="r+")
         good = array.shape == shape and array.dtype == np.float32
@@ -124,6 +126,32 @@ def _opened(part: Path, shape: tuple[int, ...], *, resumed: bool) -> np.memmap[A
     if not good:
         raise ValueError(f"{part} must be the unfinished result of the run to resume, and is not: give resume=False")
     return array
+
+
+def _created(part: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """Create the temporary file at its full size: on a disk that fills up later, writing to a map kills the process.
+
+    Raises:
+        OSError: if there is no space for it.
+    """
+    try:
+        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+        _reserve(part, array.offset + array.nbytes)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(part.with_suffix(""))) from error
+    return array
+
+
+def _reserve(file: Path, size: int) -> None:
+    """Reserve the space of a file, where the system can."""
+    if sys.platform == "linux":
+        with open(file, "r+b") as opened:
+            try:
+                os.posix_fallocate(opened.fileno(), 0, size)
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
+                    raise
 
 
 def _checked(out: Writable, shape: tuple[int, ...]) -> Writable:

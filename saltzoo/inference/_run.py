@@ -76,7 +76,7 @@ class Started:
 
     def _maps(self, images: Tensor, scalars: Tensor | None, read: Callable[[Tensor | SegOutput], Tensor]) -> Tensor:
         preprocess, transforms = self.run.preprocess, self.run.transforms
-        prepared = preprocess(preprocess.assemble(images, scalars)).to(self.dtype)
+        prepared = preprocess.normalise(preprocess.assemble(images, scalars)).to(self.dtype)
         size = (prepared.shape[-2], prepared.shape[-1])
         if transforms:
             maps = (transform.invert(read(self.view(transform.apply(prepared))), size) for transform in transforms)

@@ -47,7 +47,8 @@ class Scan:
         finite: whether every sample is finite.
         low: lowest finite sample, infinity if there is none.
         high: highest finite sample, minus infinity if there is none.
-        sample: finite samples of live traces, spread evenly over the picture.
+        sample: about a million samples, spread evenly over the picture, h w.
+        step: traces of the picture from one trace of the sample to the next.
         digest: digest of the lowest and highest samples of all traces and of the sample.
     """
 
@@ -56,6 +57,7 @@ class Scan:
     low: float
     high: float
     sample: npt.NDArray[Any]
+    step: int
     digest: str
 
     @classmethod
@@ -77,20 +79,20 @@ class Scan:
         dead = ~(low < high) if height > 1 else ~(low <= high)
         sample = np.concatenate(samples)
         digest = hashlib.blake2b(low.tobytes() + high.tobytes() + sample.tobytes(), digest_size=16).hexdigest()
-        live = sample[:, ~dead[::step]].ravel()
-        return cls(
-            dead, finite, float(low.min()), float(high.max()), live[np.isfinite(live)].astype(np.float64), digest
-        )
+        return cls(dead, finite, float(low.min()), float(high.max()), sample, step, digest)
 
     def robust(self) -> tuple[float, float]:
-        """Return the median and the robust deviation, 1.4826 times the median absolute deviation.
+        """Return the median and the robust deviation, 1.4826 times the median absolute deviation, of finite samples.
 
-        Where more than half of the samples are equal, the deviation is the standard one, and 1 if all are.
+        Dead traces do not count. Where more than half of the samples are equal, the deviation is the standard one, and
+        1 if all are.
         """
-        if not self.sample.size:
+        live = self.sample[:, ~self.dead[:: self.step]].ravel()
+        live = live[np.isfinite(live)].astype(np.float64)
+        if not live.size:
             return 0.0, 1.0
-        median = float(np.median(self.sample))
-        deviation = 1.4826 * float(np.median(np.abs(self.sample - median))) or float(self.sample.std()) or 1.0
+        median = float(np.median(live))
+        deviation = 1.4826 * float(np.median(np.abs(live - median))) or float(live.std()) or 1.0
         return median, deviation
 
 
@@ -153,9 +155,12 @@ class Source:
     def read(self, first: int, last: int) -> npt.NDArray[np.float32]:
         """Return a strip in 0..1, rows (or columns, as rows) `first` to `last` - 1."""
         raw = self._raw(first, last)
-        values = raw.astype(np.result_type(raw.dtype, np.float32))
+        values = raw.astype(np.result_type(raw.dtype, np.float32))  # a copy
         missing = self._missing(values, first, last)
-        strip = ((values - self.centre) / self.width + self.base).clip(0, 1).astype(np.float32, copy=False)
+        values -= self.centre
+        values /= self.width
+        values += self.base
+        strip = values.clip(0, 1, out=values).astype(np.float32, copy=False)
         return np.where(missing, np.float32(self.neutral), strip) if missing.any() else strip
 
     def missing(self, first: int, last: int) -> npt.NDArray[np.bool_]:

@@ -85,9 +85,10 @@ class Blender:
         self._grid = grid
         along, across = grid.along, grid.across
         self._ends = along.from_canvas.samples.max(1)
-        self._sums = np.zeros((classes, along.tile, across.canvas), np.float32)
+        self._along, self._across = torch.from_numpy(along.weights)[..., None], torch.from_numpy(across.weights)
+        self._strip = torch.zeros(classes, along.tile, across.canvas)
+        self._sums = np.zeros(self._strip.shape, np.float32)
         self._tail = np.empty((classes, 0, across.size), np.float32)
-        self._strip = np.zeros_like(self._sums)
         if state:
             open_sums, self._tail = state
             self._sums[:, : open_sums.shape[1]] = open_sums
@@ -99,19 +100,17 @@ class Blender:
 
     def add(self, tile: int, logits: Tensor) -> None:
         """Add logits N K h w of the tiles `tile` to `tile` + N - 1 of the strip that `finish` ends."""
-        across = self._grid.across
-        shares = torch.from_numpy(across.weights[tile : tile + len(logits)])[:, None, None]  # N 1 1 w
-        for start, one in zip(across.starts[tile : tile + len(logits)], (logits * shares).numpy(), strict=True):
-            self._strip[:, :, start : start + across.tile] += one
+        across, part = self._grid.across, slice(tile, tile + len(logits))
+        for start, share, one in zip(across.starts[part], self._across[part], logits, strict=True):
+            self._strip[:, :, start : start + across.tile].addcmul_(one, share)  # K h w, and w
 
     def finish(self, strip: int) -> tuple[int, Floats]:
         """Return the first row and the probabilities K n W of the picture's rows that a strip completes."""
         along, across = self._grid.along, self._grid.across
         start, end = along.starts[strip], along.finished(strip + 1)
         ready = end - start
-        self._strip *= along.weights[strip][:, None]  # once for all tiles: they lie in a grid
-        self._sums += self._strip
-        self._strip[:] = 0
+        torch.from_numpy(self._sums).addcmul_(self._strip, self._along[strip])  # once for all tiles: they lie in a grid
+        self._strip.zero_()
         canvas = _probabilities(self._sums[:, :ready])
         self._sums[:, : along.tile - ready] = self._sums[:, ready:]
         self._sums[:, along.tile - ready :] = 0

@@ -180,7 +180,11 @@ def _finish(run: Run, history: History) -> dict[str, float]:
         artifacts.save(run.trainer.kept, history, scores)
         reached = [(score, minutes_to(history, score)) for score in MILESTONES]
         times = [f"{score:.2f}: {minutes:.1f}" for score, minutes in reached if minutes is not None]
-        run.tell(f"minutes of steps to a score of {', '.join(times)}" if times else f"no score of {MILESTONES[0]:.2f}")
+        run.tell(
+            f"minutes of steps to a score of {', '.join(times)}"
+            if times
+            else f"no epoch reached a score of {MILESTONES[0]:.2f}"
+        )
     return scores
 
 

@@ -68,6 +68,13 @@ def test_a_file_keeps_the_subjects_that_were_not_measured_again(load_benchmark: 
     assert [row["new"] for row in _read(path)] == ["", "5", ""]
 
 
+def test_rows_are_replaced_by_a_number_too(load_benchmark: Loader, tmp_path: Path) -> None:
+    write = load_benchmark("measure.report").write_csv
+    for ms in (1, 2):
+        write(tmp_path / "table.csv", [{"height": 400, "ms": ms}], {}, replacing="height")
+    assert (tmp_path / "table.csv").read_text() == "height,ms\n400,2\n"
+
+
 def test_the_file_of_results_has_the_columns_of_a_new_row(load_benchmark: Loader) -> None:
     comparison, report = load_benchmark("measure.comparison"), load_benchmark("measure.report")
     plan = comparison.Plan("cpu", (64,), batch=1, rounds=1)

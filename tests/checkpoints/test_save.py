@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import saltzoo
 from saltzoo import Preprocess, create_model, save_pretrained
-from saltzoo.checkpoints import files
+from saltzoo import _files as files
 from saltzoo.zoo import sources
 
 METRIC = {"name": "salt_map", "value": 0.8514, "data": "TGS fold 0", "seed": 3}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import threading
 
 import pytest
@@ -14,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import saltzoo
 from saltzoo import Preprocess, create_model, save_pretrained
-from saltzoo.checkpoints import files
+from saltzoo import _files as files
 from saltzoo.training import exponential_average
 from saltzoo.zoo import pack
 
@@ -306,6 +307,23 @@ def test_a_full_disk_leaves_nothing_of_a_new_checkpoint(tmp_path, monkeypatch, c
         save_pretrained(tiny(), tmp_path / "a" / "b")
     assert error.value.errno == 28
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
+def test_a_file_that_cannot_grow_leaves_the_folder_as_it_was(tmp_path, there):
+    folder = tmp_path / "a" / "b"
+    if there:
+        save_pretrained(tiny(), folder)
+    before = {path.name: path.read_bytes() for path in folder.rglob("*")}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: the checkpoint could not be written, and nothing was"):
+            save_pretrained(tiny(1), folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in folder.rglob("*")} == before
+    assert (tmp_path / "a").exists() == there
 
 
 def test_what_does_not_read_as_it_was_written_gets_no_name(tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def test_the_files_are_those_of_predict(capsys, tmp_path):
         np.testing.assert_array_equal(mask, (np.load(tmp_path / "out" / f"{name}_probability.npy") > 0.3) * 255)
         overlay = saltzoo.draw.overlay(picture, mask > 0)
         np.testing.assert_array_equal(read(tmp_path / "out" / f"{name}_overlay.png"), overlay)
-        assert f"{(mask > 0).mean():.0%} salt -> {tmp_path / 'out' / name}_mask.png" in out
+        assert f"{(mask > 0).mean():.1%} salt -> {tmp_path / 'out' / name}_mask.png" in out
 
 
 def test_options_reach_the_prediction(capsys, tmp_path, brightness, monkeypatch):

@@ -127,7 +127,7 @@ def test_headers_are_those_of_the_survey(capsys, tmp_path, model, monkeypatch, c
     words = [tmp_path / "a.sgy", "--out", tmp_path / "b.sgy", *(["--mask"] if mask else [])]
     status, out, err = run(capsys, *words)
     assert (status, err) == (0, "")
-    assert out == f"{tmp_path / 'a.sgy'}: 7 lines, 100% salt -> {tmp_path / 'b.sgy'}, {tmp_path / 'b.json'}\n"
+    assert out == f"{tmp_path / 'a.sgy'}: 7 lines, 100.0% salt -> {tmp_path / 'b.sgy'}, {tmp_path / 'b.json'}\n"
     record = np.dtype([("header", "u1", 240), ("samples", f"V{SAMPLES * (1 if mask else 4)}")])
     np.testing.assert_array_equal(np.fromfile(tmp_path / "b.sgy", record, offset=3600)["header"], headers)
     with segyio.open(tmp_path / "b.sgy", ignore_geometry=True, endian="little" if little else "big") as file:

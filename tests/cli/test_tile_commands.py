@@ -130,6 +130,14 @@ def test_wrong_training_lines_write_nothing(recipe, tmp_path, capsys, monkeypatc
     assert not (tmp_path / "run").exists()
 
 
+def test_a_recipe_that_is_missing_says_where_recipes_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "saltnet_s.tgs3.toml", "--synthetic", "9"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "RECIPE must be a TOML file, and saltnet_s.tgs3.toml does not exist: write one, or copy one of" in told
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("tta", [None, "hflip"])
 def test_validate_scores_the_fold_that_was_held_out(trained, data, capsys, tta):
     words = ["validate", "--model", f"local-dir:{trained / 'model'}", "--data", str(data), "--device", "cpu"]

@@ -1,5 +1,7 @@
-"""The commands for surveys from a wheel, where only what the wheel requires without extras can be imported."""
+"""Commands from a wheel in an empty folder, where only what the wheel requires without extras can be imported."""
 
+import csv
+import json
 import os
 import re
 import subprocess
@@ -8,10 +10,24 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import segyio
+from PIL import Image
+
+import saltzoo
+from saltzoo.data import rle_decode, synthetic_tiles
 
 ROOT = Path(__file__).parents[2]
+
+RECIPE = """
+epochs = 1
+batch_size = 4
+folds = 3
+[model]
+name = "unet"
+options = {encoder = "test_resnet", decoder_channels = [8, 8, 8, 8, 8]}
+"""
 
 BLOCKER = """
 import sys
@@ -125,3 +141,39 @@ def test_a_missing_extra_is_one_line(installed, words, status, line):
     assert line in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert sorted(os.listdir(folder)) == before
+
+
+def write_tiles(folder, tiles, *parts):
+    for part in parts:
+        (folder / part).mkdir(parents=True)
+        for name, picture in zip(tiles.ids, getattr(tiles, part), strict=True):
+            Image.fromarray(picture).save(folder / part / f"{name}.png")
+
+
+@pytest.mark.slow
+def test_train_validate_and_submit(installed):
+    folder, run = installed
+    test = synthetic_tiles(3, seed=2)
+    write_tiles(folder / "tgs" / "train", synthetic_tiles(12, seed=1), "images", "masks")
+    write_tiles(folder / "tgs" / "test", test, "images")
+    (folder / "recipe.toml").write_text(RECIPE)
+
+    def answer(*words):
+        done = run(*words, "--data", "tgs", "--device", "cpu", "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    trained = answer("train", "recipe.toml", "--fold", 1, "--out", "run")
+    model = ("--model", "local-dir:run/model")
+    scores = answer("validate", *model)
+    assert scores["fold"] == 1
+    assert scores["unseen"] == "yes"
+    assert scores["salt_map"] == pytest.approx(trained["salt_map"], abs=0.05)
+    answer("submit", *model, "--threshold", 0.4, "--out", "answer.csv")
+    with open(folder / "answer.csv", newline="", encoding="utf-8") as file:
+        rows = {row["id"]: rle_decode(row["rle_mask"], (101, 101)) for row in csv.DictReader(file)}
+    assert sorted(rows) == sorted(test.ids)
+    found = saltzoo.predict(saltzoo.create_model(f"local-dir:{folder / 'run' / 'model'}"), test.images) > 0.4
+    assert found.any()
+    for name, mask in zip(test.ids, found, strict=True):
+        np.testing.assert_array_equal(rows[name], mask)

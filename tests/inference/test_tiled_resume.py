@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -151,6 +152,21 @@ def test_a_killed_process_leaves_whole_files_and_goes_on(tmp_path):
     predict_tiled(model, section(), out=out, resume=True, **OPTIONS)
     assert sum(tiles) == (14 - 8) * 6
     assert np.load(out).tobytes() == predict_tiled(network(), section(), **OPTIONS).tobytes()
+
+
+def test_a_disk_without_space_for_the_result_leaves_what_was_there(tmp_path):
+    out = tmp_path / "a.npy"
+    out.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # the result has 42,128 bytes
+    try:
+        with pytest.raises(OSError, match=re.escape(f"File too large: '{out}'")):
+            predict_tiled(network(), section(), out=out, **OPTIONS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+    assert out.read_bytes() == b"old"
+    assert os.stat(predict_tiled(network(), section(), out=out, **OPTIONS).filename).st_blocks * 512 >= 42_128
 
 
 def interrupted(tmp_path):

@@ -307,7 +307,7 @@ def unbroken(tmp_path_factory, teacher):
 def test_a_run_reports_its_pseudo_labels(unbroken, teacher):
     out, told = unbroken
     assert told[1] == "pseudo-labels: 7 of 7 tiles are kept, 0.0% of them empty"
-    assert [line.partition(":")[0] for line in told[2:]] == ["epoch 1", "epoch 2", "no score of 0.70"]
+    assert [line.partition(":")[0] for line in told[2:]] == ["epoch 1", "epoch 2", "no epoch reached a score of 0.70"]
     config = json.loads((out / "model" / "config.json").read_text())
     assert config["recipe"]["student"]["teachers"] == [teacher]
 
