@@ -25,6 +25,8 @@ WHAT = {
     "predict": "segment all inlines",
     "report": "horizons, bodies, mask and page",
 }
+SLAB = 2**24 // (4 * F3[1] * F3[2])
+"""Inlines of F3 in a slab of 16 MiB, as `saltzoo.cli.slabs.steps_of` has it."""
 
 
 def page() -> str:
@@ -51,6 +53,8 @@ def page() -> str:
             "model": f"`{lines[0]['model']}`",
             "device": lines[0]["device"],
             "hours": f"{seconds['predict'] / 60:.0f} minutes",
+            "slab": SLAB,
+            "slabs": -(-F3[0] // SLAB),
         },
     )
 
