@@ -165,9 +165,7 @@ def _open_parts(plan: Plan, job: Job) -> Parts:
     return Parts.open(folder, job)
 
 
-def _compute_left(
-    model: MaskModel, plan: Plan, parts: Parts, *, dask: str | None, progress: Progress | None
-) -> int:
+def _compute_left(model: MaskModel, plan: Plan, parts: Parts, *, dask: str | None, progress: Progress | None) -> int:
     """Compute the slabs of this process, and return the number of those that other shards have to compute.
 
     Raises:

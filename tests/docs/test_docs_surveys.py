@@ -40,7 +40,6 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     np.testing.assert_array_equal(names["section"], amplitudes[3].T)
     np.testing.assert_allclose(names["top"], 4 * salt_horizons(mask).top)
 
-
     SyntheticSurvey((96, 16, 32), seed=1).write("cube.sgy", mask="truth.sgy", overwrite=True)
     exec(compile(labelling, "surveys.md", "exec"), names)
     lines = read_labelled_lines(open_survey("cube.sgy"), "picked")
@@ -67,7 +66,7 @@ def test_the_slabs_of_f3_are_those_of_a_run(page):
     source = SegySource(
         SimpleNamespace(samples=page.F3[2]), SimpleNamespace(crosslines=range(page.F3[1])), np.zeros(0, np.bool_)
     )
-    assert page.SLAB == source.slab_size()
+    assert source.slab_size() == page.SLAB
 
 
 @pytest.mark.parametrize("picture", re.findall(r"\(\.\./(pictures/[\w.]+)\)", PAGE))
