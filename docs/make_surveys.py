@@ -18,7 +18,7 @@ from saltzoo.cli import main as saltzoo
 
 PAGE = Path(__file__).parent / "howto" / "surveys.md"
 PICTURE = Path(__file__).with_name("pictures") / "survey_page.jpg"
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "survey_cpu.csv"
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "surveys_commands_cpu.csv"
 F3 = (651, 951, 462)
 WHAT = {
     "synthetic": "write a synthetic survey and its mask",
