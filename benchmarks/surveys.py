@@ -5,7 +5,7 @@
     python benchmarks/surveys.py --measure commands --device cuda --inlines 64 --lines 64
 
 The first form opens a synthetic SEG-Y file in IBM's and IEEE floating point, reads slabs of inlines, blocks of
-crosslines and single lines of it, and segments a small cube line by line with the same network as a plain loop of segyio and
+crosslines and single lines of it, and segments a small cube with the same network as a plain loop of segyio and
 `predict_tiled` does, in turns in one process. The second segments lines of a file of 2 GiB, or of the given size, in a
 fresh process with a network of one convolution, first inlines, then crosslines, and tells its memory. The third runs
 the commands on a synthetic survey with the lines of F3, 951 crosslines of 462 samples, each in a fresh process:
