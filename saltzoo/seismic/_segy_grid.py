@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._segy_headers import HEADER
+from ._segy_values import axis_of, count_of, distinct_of, values_of
 from ._segy_words import CROSSLINE, INLINE, OFFSET, TraceWords
 
 Numbers = npt.NDArray[np.int64]
@@ -52,9 +52,6 @@ WORDS = {
     **dict.fromkeys(range(201, 238, 4), "no standard meaning"),
 }
 """Header words of 4 bytes that an error lists if they vary."""
-
-_TABLE = 16
-"""Largest number of entries a trace of a table of values; beyond, values are sorted."""
 
 _SPARSE = 10
 """Largest number of grid cells a trace."""
@@ -141,7 +138,7 @@ def _grid_of(words: TraceWords, iline: int, xline: int) -> Grid:
     """Place the traces by two words that the user names."""
     numbers = words.get(iline, xline)
     _check_poststack(words, numbers)
-    cells = _count(numbers[0]) * _count(numbers[1])
+    cells = count_of(numbers[0]) * count_of(numbers[1])
     if cells > _SPARSE * words.traces:
         raise ValueError(
             f"bytes {iline} and {xline} of {words.path} must number a grid, got {cells} cells for {words.traces} "
@@ -160,9 +157,9 @@ def _is_grid(numbers: Numbers, words: TraceWords, *, standard: bool) -> bool:
         return False
     if not standard and (numbers.max(1) == numbers.min(1)).any():
         return False  # a single line is taken from the standard's words only: others may be constants
-    if _count(numbers[0]) * _count(numbers[1]) > _SPARSE * words.traces:
+    if count_of(numbers[0]) * count_of(numbers[1]) > _SPARSE * words.traces:
         return False
-    distinct = _distinct(numbers)
+    distinct = distinct_of(numbers)
     _check_poststack(words, numbers)
     # Shots and receivers make a grid as well, with an offset that varies.
     return 2 * distinct > words.traces and (standard or np.ptp(words.get(OFFSET)) == 0)
@@ -173,8 +170,8 @@ def _check_poststack(words: TraceWords, numbers: Numbers) -> None:
     (offsets,) = words.get(OFFSET)
     if np.ptp(offsets) == 0:
         return
-    places = _distinct(numbers)
-    different = _distinct(np.vstack((numbers, offsets)))
+    places = distinct_of(numbers)
+    different = distinct_of(np.vstack((numbers, offsets)))
     if 2 * (different - places) >= words.traces:
         raise ValueError(
             f"{words.path} seems to be prestack: {words.traces} traces at {places} places, with offsets "
@@ -183,43 +180,8 @@ def _check_poststack(words: TraceWords, numbers: Numbers) -> None:
         )
 
 
-def _distinct(numbers: Numbers) -> int:
-    """Return the number of different columns."""
-    first, sizes = numbers.min(1, keepdims=True), np.ptp(numbers, 1) + 1
-    cells = math.prod(sizes.tolist())
-    if cells <= _TABLE * numbers.shape[1]:
-        found = np.zeros(cells, np.bool_)
-        found[np.ravel_multi_index(tuple(numbers - first), tuple(sizes))] = True
-        return int(found.sum())
-    ordered = numbers[:, np.lexsort(numbers)]
-    return 1 + int((np.diff(ordered) != 0).any(0).sum())
-
-
-def _count(word: Numbers) -> int:
-    """Return the number of evenly spaced lines that hold all values."""
-    return (int(np.ptp(word)) // _step(word)) + 1
-
-
-def _step(word: Numbers) -> int:
-    return int(np.gcd.reduce(np.diff(_values(word)))) or 1
-
-
-def _values(word: Numbers) -> Numbers:
-    """Return the different values of a word, ascending."""
-    first, size = int(word.min()), int(np.ptp(word)) + 1
-    if size > _TABLE * len(word):
-        return np.unique(word)
-    found = np.zeros(size, np.bool_)
-    found[word - first] = True
-    return np.flatnonzero(found) + first
-
-
-def _axis(word: Numbers) -> Numbers:
-    return np.arange(word.min(), word.max() + 1, _step(word), dtype=np.int64)
-
-
 def _place(iline: int, xline: int, numbers: Numbers) -> Grid:
-    inlines, crosslines = _axis(numbers[0]), _axis(numbers[1])
+    inlines, crosslines = axis_of(numbers[0]), axis_of(numbers[1])
     rows, columns = (
         (word - axis[0]) // (axis[1] - axis[0] if len(axis) > 1 else 1)
         for word, axis in zip(numbers, (inlines, crosslines), strict=True)
@@ -233,14 +195,14 @@ def _line(words: TraceWords, xline: int | None) -> Grid | None:
     """Return a grid of one line whose traces a word numbers, evenly but for gaps; None if there is no such word."""
     for place in (xline,) if xline else LINES:
         (word,) = words.get(place)
-        if words.traces == 1 or (len(_values(word)) == words.traces and _count(word) <= _SPARSE * words.traces):
+        if words.traces == 1 or (len(values_of(word)) == words.traces and count_of(word) <= _SPARSE * words.traces):
             return _place(0, place, np.vstack((np.ones_like(word), word)))
         if place in (LINES[0], xline):
             _check_poststack(words, np.vstack((np.ones_like(word), word)))
         if xline:
             raise ValueError(
                 f"byte {xline} of {words.path} must number the traces of a 2-D line, each once, got "
-                f"{len(_values(word))} numbers for {words.traces} traces: pass another xline (--xline BYTE)"
+                f"{len(values_of(word))} numbers for {words.traces} traces: pass another xline (--xline BYTE)"
             )
     return None
 
@@ -255,7 +217,7 @@ def _advice(words: TraceWords) -> str:
     found = []
     for place, name in WORDS.items():
         (word,) = words.get(place)
-        distinct = len(_values(word))
+        distinct = len(values_of(word))
         if 1 < distinct < max(3, words.traces) and place != OFFSET:
             found.append(f"byte {place} ({name}) {word.min()} to {word.max()}, {distinct} values")
     listed = "; ".join(found) or "none, all are constant or different in each trace"
