@@ -1,25 +1,24 @@
-"""Time and measure surveys beside segyio: reading lines, and a plain loop of segyio and `predict_tiled`.
+"""Time and measure surveys: reading beside segyio, memory, and the commands.
 
     python benchmarks/surveys.py
-    python benchmarks/surveys.py --memory --inlines 1000 --crosslines 1070
+    python benchmarks/surveys.py --measure memory --inlines 1000 --crosslines 1070
+    python benchmarks/surveys.py --measure commands --device cuda --inlines 64 --lines 64
 
-The first form reads slabs of inlines, blocks of crosslines and single lines of a synthetic SEG-Y file in IBM's and IEEE
-floating point, and segments a small cube line by line with the same network, in turns in one process. The second
-segments lines of a file of 2 GiB, or of the given size, in a fresh process with a network of one convolution, first
-inlines, then crosslines, and tells the memory that it adds: to the peak of the imports, and to their anonymous memory,
-since pages of files, those of torch's libraries above all, are shared and can be dropped.
+The first form opens a synthetic SEG-Y file in IBM's and IEEE floating point, reads slabs of inlines, blocks of
+crosslines and single lines of it, and segments a small cube with the same network as a plain loop of segyio and
+`predict_tiled` does, in turns in one process. The second segments lines of a file of 2 GiB, or of the given size, in a
+fresh process with a network of one convolution, first inlines, then crosslines, and tells its memory. The third runs
+the commands on a synthetic survey with the lines of F3, 951 crosslines of 462 samples, each in a fresh process:
+`saltzoo synthetic`, `saltzoo predict` of one line and of several, and `saltzoo report` of all products from the true
+mask. Their seconds include the start of Python. Where others work on the same machine, seconds of the processor say
+more than those of the clock.
 
-Writes results/surveys_cpu.csv and results/surveys_memory.csv.
+Writes results/surveys_cpu.csv, results/surveys_memory.csv, or results/surveys_commands_cpu.csv (or that of the GPU).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,49 +27,29 @@ from typing import Any
 import numpy as np
 import segyio
 import torch
-from measure.report import Row, conditions, describe, markdown, write_csv
+from measure.report import Row, conditions, describe, markdown, slug, write_csv
+from measure.survey_commands import command_rows
+from measure.survey_files import CODES, Shape, write_cube
+from measure.survey_memory import memory_row
 from measure.timing import Spread, alternate, ratios
-from torch import nn
 
 import saltzoo
 from saltzoo.cli.segmenting import Prediction
 from saltzoo.cli.survey import segment_survey
 from saltzoo.seismic import Survey, open_survey
 
-CHILD = "--child"
-"""First argument of a process that measures memory."""
-
-EVERY = 100
-"""Step of the lines that are segmented where memory is measured: every slab that holds one is read as a whole."""
-
 DEVICE = torch.device("cpu")
-CODES = {"IBM": 1, "IEEE": 5}
-Shape = tuple[int, int, int]
+"""Device of all measurements but those of the commands."""
 
+SIZES = {"reading": (200, 300), "memory": (1000, 1070), "commands": (64, 951)}
+"""Inlines and crosslines by what is measured."""
 
-class Convolution(nn.Conv2d):
-    """The smallest network: what it takes is the time and the memory of all else."""
-
-    preprocess = saltzoo.Preprocess.gray()
-    threshold = 0.5
-
-    def __init__(self) -> None:
-        super().__init__(1, 1, 3, padding=1)
-
-
-def write_cube(path: Path, shape: Shape, code: int) -> None:
-    """Write smooth noise as a SEG-Y file, an inline at a time."""
-    spec = segyio.spec()
-    spec.format, spec.sorting = code, 2
-    spec.ilines, spec.xlines, spec.samples = (np.arange(size) for size in shape)
-    random = np.random.default_rng(0)
-    noise = random.normal(size=(shape[1], shape[2] + 4)).astype(np.float32)
-    section = 1000 * np.sum([noise[:, k : k + shape[2]] for k in range(5)], 0)
-    with segyio.create(path, spec) as file:
-        for trace in range(shape[0] * shape[1]):
-            inline, crossline = divmod(trace, shape[1])
-            file.header[trace] = {189: inline + 1, 193: crossline + 1}
-            file.trace[trace] = section[(crossline + inline) % shape[1]]
+COLUMNS = {
+    "reading": ("what", "format", "contender", "ms", "ratio"),
+    "memory": ("file_gib", "imports_mib", "imports_anonymous_mib", "peak_mib", "peak_anonymous_mib", "peak_file_mib"),
+    "commands": ("step", "lines", "s", "cpu_s", "peak_mib", "file_mib"),
+}
+KEYS = {"reading": "what", "memory": "file_gib", "commands": "step"}
 
 
 def readings(survey: Survey, file: Any, slab: int) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
@@ -115,8 +94,9 @@ def reading_rows(folder: Path, shape: Shape, rounds: int) -> list[Row]:
         write_cube(path, shape, code)
         survey = open_survey(path)
         with segyio.open(path) as file:
-            for what, (theirs, ours) in readings(survey, file, slab=20).items():
-                assert np.array_equal(theirs(), ours())
+            opening = {"open": (lambda path=path: segyio.open(path).close(), lambda path=path: open_survey(path))}
+            for what, (theirs, ours) in (opening | readings(survey, file, slab=20)).items():
+                assert what == "open" or np.array_equal(theirs(), ours())
                 seconds = alternate({"segyio": theirs, "saltzoo": ours}, rounds=rounds, device=DEVICE)
                 rows += timed(what, name, shape, seconds)
     return rows
@@ -150,88 +130,41 @@ def predicting_rows(folder: Path, shape: Shape, rounds: int, name: str) -> list[
     return timed(f"segment with {name}", "IBM", shape, seconds)
 
 
-def memory_row(shape: Shape) -> Row:
-    """Return what a fresh process adds for a large file."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "cube.sgy"
-        write_cube(path, shape, CODES["IEEE"])
-        command = [sys.executable, __file__, CHILD, str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        size = path.stat().st_size / 2**30
-    names = dict(zip(("inlines", "crosslines", "samples"), shape, strict=True))
-    return {"contender": "saltzoo", **names, "file_gib": round(size, 2), **json.loads(done.stdout.splitlines()[-1])}
-
-
-def _status() -> dict[str, float]:
-    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    return {words[0].rstrip(":"): int(words[1]) / 1024 for words in lines if words[0].startswith(("Rss", "Vm"))}
-
-
-def _child(path: Path) -> None:
-    torch.set_num_threads(1)
-    model: Any = Convolution()
-    saltzoo.predict_tiled(model, np.zeros((101, 101), np.uint8))
-    before, peak, finished = _status(), 0.0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not finished.wait(0.005):
-            peak = max(peak, _status()["RssAnon"])
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    start = time.perf_counter()
-    for direction in ("inline", "crossline"):
-        out = path.with_name(f"{direction}.sgy")
-        segment_survey(model, open_survey(path), out, directions=(direction,), lines=(None, None, EVERY))
-        out.unlink()
-    seconds = time.perf_counter() - start
-    finished.set()
-    watcher.join()
-    after = _status()
-    row = {
-        "imports_mib": round(before["VmHWM"]),
-        "imports_anonymous_mib": round(before["RssAnon"]),
-        "added_mib": round(after["VmHWM"] - before["VmHWM"]),
-        "added_anonymous_mib": round(peak - before["RssAnon"]),
-        "s": round(seconds, 1),
-    }
-    print(json.dumps(row))
-
-
 def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--memory", action="store_true", help="measure memory instead of time")
-    parser.add_argument("--model", default="saltnet_s.tgs2", help="name of the model that segments")
-    parser.add_argument("--inlines", type=int, help="inlines; default 200 for reading, 1000 for memory")
+    parser.add_argument("--measure", choices=tuple(SIZES), default="reading", help="what is measured")
+    parser.add_argument("--model", help="name of the model that segments; default: saltnet_s.tgs2, commands: .wide2")
+    parser.add_argument("--device", default="cpu", help="device of the commands")
+    parser.add_argument("--inlines", type=int, help="inlines; default 200 for reading, 1000 for memory, else 64")
     parser.add_argument("--crosslines", type=int, help="crosslines; default 300 for reading, 1070 for memory")
-    parser.add_argument("--samples", type=int, default=462)
+    parser.add_argument("--samples", type=int, default=462, help="samples, for reading and memory")
+    parser.add_argument("--lines", type=int, default=12, help="inlines that the command segments")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="number of CPU threads")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the CSV")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
-    where = conditions(DEVICE, "segyio")
+    device = torch.device(args.device) if args.measure == "commands" else DEVICE
+    where = conditions(device, "segyio")
     print(describe(where), flush=True)
-    small: Shape = (args.inlines or 200, args.crosslines or 300, args.samples)
-    if args.memory:
-        found, path = [memory_row((args.inlines or 1000, args.crosslines or 1070, args.samples))], args.out
-        path = path / "surveys_memory.csv"
-        columns: tuple[str, ...] = ("file_gib", "imports_mib", "added_mib", "added_anonymous_mib", "s")
+    inlines, crosslines = SIZES[args.measure]
+    shape: Shape = (args.inlines or inlines, args.crosslines or crosslines, args.samples)
+    names = {"reading": slug(device), "memory": "memory", "commands": f"commands_{slug(device)}"}
+    if args.measure == "commands":
+        model = args.model or "saltnet_s.wide2"
+        found = command_rows(inlines=shape[0], lines=args.lines, model=model, device=args.device)
+    elif args.measure == "memory":
+        found = [memory_row(shape)]
     else:
         with TemporaryDirectory() as folder:
-            found = reading_rows(Path(folder), small, args.rounds)
-            found += predicting_rows(Path(folder), (6, 120, 200), args.rounds, args.model)
-        path = args.out / "surveys_cpu.csv"
-        columns = ("what", "format", "contender", "ms", "ratio")
-    write_csv(path, found, where, replacing="file_gib" if args.memory else "what")
-    print(f"\n{markdown(found, columns)}\n\n{path}")
+            found = reading_rows(Path(folder), shape, args.rounds)
+            found += predicting_rows(Path(folder), (6, 120, 200), args.rounds, args.model or "saltnet_s.tgs2")
+    path = args.out / f"surveys_{names[args.measure]}.csv"
+    write_csv(path, found, where, replacing=KEYS[args.measure])
+    print(f"\n{markdown(found, COLUMNS[args.measure])}\n\n{path}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == [CHILD]:
-        _child(Path(sys.argv[2]))
-    else:
-        main()
+    main()

@@ -18,19 +18,24 @@ from saltzoo.cli import main as saltzoo
 
 PAGE = Path(__file__).parent / "howto" / "surveys.md"
 PICTURE = Path(__file__).with_name("pictures") / "survey_page.jpg"
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "survey_cpu.csv"
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "surveys_commands_cpu.csv"
+MEMORY = RESULTS.with_name("surveys_memory.csv")
 F3 = (651, 951, 462)
 WHAT = {
     "synthetic": "write a synthetic survey and its mask",
     "predict": "segment all inlines",
     "report": "horizons, bodies, mask and page",
 }
+SLAB = 2**24 // (4 * F3[1] * F3[2])
+"""Inlines of F3 in a slab of 16 MiB, as `saltzoo.cli.slabs.steps_of` has it."""
 
 
 def page() -> str:
     """Return the whole page."""
     with RESULTS.open(newline="") as file:
         lines = list(csv.DictReader(file))
+    with MEMORY.open(newline="") as file:
+        memory = list(csv.DictReader(file))[-1]
     rows, seconds = [], {}
     for step, what in WHAT.items():
         runs = sorted((line for line in lines if line["step"] == step), key=lambda line: int(line["lines"]))
@@ -51,6 +56,9 @@ def page() -> str:
             "model": f"`{lines[0]['model']}`",
             "device": lines[0]["device"],
             "hours": f"{seconds['predict'] / 60:.0f} minutes",
+            **{key: memory[key] for key in ("file_gib", "peak_anonymous_mib", "imports_anonymous_mib", "peak_mib")},
+            "slab": SLAB,
+            "slabs": -(-F3[0] // SLAB),
         },
     )
 

@@ -152,6 +152,13 @@ def test_listing_imports_nothing_heavy():
     assert modules.isdisjoint({"torch", "timm", "numpy", "huggingface_hub", "safetensors", "PIL"})
 
 
+def test_segmenting_a_survey_loads_neither_timm_nor_the_compiler():
+    """They take 200 MiB and seconds; networks with an encoder of timm load them when they are built."""
+    modules = loaded_after("import saltzoo.cli.loading, saltzoo.cli.survey, saltzoo; saltzoo.create_model('saltnet_s')")
+    assert {"torch", "numpy"} <= modules
+    assert modules.isdisjoint({"timm", "torchvision", "triton", "sympy", "scipy", "zarr", "distributed", "onnx"})
+
+
 @pytest.mark.parametrize("name", saltzoo.__all__)
 def test_every_public_name_exists_and_is_listed(name):
     assert getattr(saltzoo, name) is not None

@@ -9,8 +9,18 @@ from typing import Any
 
 import click
 
-from .options import Number, command, device_option, json_option, overwrite_option, survey_options
-from .predict_survey import READING
+from .options import (
+    READING,
+    Number,
+    batch_size_option,
+    command,
+    device_option,
+    json_option,
+    overwrite_option,
+    polarity_option,
+    scale_option,
+    survey_options,
+)
 
 
 @command("adapt", example="saltzoo adapt cube.sgy --lines picked --out model --held inline_240")
@@ -36,18 +46,11 @@ from .predict_survey import READING
     help="Rounds without a higher IoU on the held line after which training stops.",
 )
 @click.option("--crops", type=click.IntRange(1), default=256, show_default=True, help="Random crops in a round.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Crops in a step.")
+@batch_size_option
 @click.option("--lr", type=Number(0, min_open=True), default=1e-3, show_default=True, help="Peak of the learning rate.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of crops and changes to them.")
-@click.option("--polarity", type=click.Choice(["1", "-1"]), default="1", help="As for `saltzoo predict`.")
-@click.option(
-    "--scale",
-    nargs=2,
-    type=Number(0, min_open=True),
-    default=(1.0, 1.0),
-    metavar="Z X",
-    help="Factors by which height and width are resized for the model.",
-)
+@polarity_option
+@scale_option
 @survey_options
 @overwrite_option
 @device_option

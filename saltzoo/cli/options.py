@@ -18,6 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 SURVEY_SUFFIXES = (".sgy", ".segy", ".zarr")
 """Suffixes of names that are surveys even if no such file is there, so that the error says so."""
 
+READING = ("iline", "xline", "sample_format", "byte_order")
+"""Names of the options of `survey_options`."""
+
 AGAIN = "run the same command with --resume to go on"
 
 
@@ -103,7 +106,23 @@ value_range_option = click.option(
     metavar="BLACK WHITE",
     help="Samples that are black and white; default: the full scale of 8 or 16 unsigned bits.",
 )
+scale_option = click.option(
+    "--scale",
+    nargs=2,
+    type=Number(0, min_open=True),
+    default=(1.0, 1.0),
+    metavar="Z X",
+    help="Factors by which height and width are resized for the model; files keep the picture's size.",
+)
+polarity_option = click.option(
+    "--polarity", type=click.Choice(["1", "-1"]), default="1", help="-1 if black is what the training tiles have white."
+)
 page_option = click.option("--page", type=click.IntRange(0), help="Page of files that have several, from 0.")
+
+
+def path_option(name: str, metavar: str, text: str, *, folder: bool = False) -> Callable[[F], F]:
+    """Return an option of a file or a folder that may be left out; `text` is its help."""
+    return click.option(name, type=click.Path(path_type=Path, file_okay=not folder), metavar=metavar, help=text)
 
 
 def survey_options(function: F) -> F:

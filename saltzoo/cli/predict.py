@@ -24,6 +24,8 @@ from .options import (
     min_size_option,
     overwrite_option,
     page_option,
+    polarity_option,
+    scale_option,
     threshold_option,
     tta_option,
     value_range_option,
@@ -70,17 +72,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="image: samples are gray levels. survey: samples are amplitudes, scaled by their own statistics.",
 )
-@click.option(
-    "--scale",
-    nargs=2,
-    type=Number(0, min_open=True),
-    default=(1.0, 1.0),
-    metavar="Z X",
-    help="Factors by which height and width are resized for the model; files keep the picture's size.",
-)
-@click.option(
-    "--polarity", type=click.Choice(["1", "-1"]), default="1", help="-1 if black is what the training tiles have white."
-)
+@scale_option
+@polarity_option
 @survey_prediction_options
 @overwrite_option
 @click.option("--resume", is_flag=True, help="Go on after an interruption: leave out what is finished.")

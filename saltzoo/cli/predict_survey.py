@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .options import AGAIN, survey_options
+from .options import AGAIN, READING, path_option, survey_options
 
 if TYPE_CHECKING:
     from ..seismic.survey import Direction
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-READING = ("iline", "xline", "sample_format", "byte_order")
 OF_SURVEYS = ("direction", "mask", "disagreement", "lines", "shard", "dask", *READING)
 OF_PICTURES = ("min_size", "clean", "overlay", "probabilities", "value_range", "page")
 
@@ -37,11 +36,10 @@ def survey_prediction_options(function: F) -> F:
                 help="Lines of a survey to segment; both: the mean of their logits.",
             ),
             click.option("--mask", is_flag=True, help="Write a survey's mask in 8 bits instead of probabilities."),
-            click.option(
+            path_option(
                 "--disagreement",
-                type=click.Path(path_type=Path),
-                metavar="PATH",
-                help="Second volume for --direction both: half of the difference of their probabilities.",
+                "PATH",
+                "Second volume for --direction both: half of the difference of their probabilities.",
             ),
             click.option(
                 "--lines",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..draw import save_png
 from ..seismic import (
@@ -30,8 +32,29 @@ _VOXELS = 2**24
 """Most voxels of a slab, of about 17 bytes each while bodies are found."""
 
 
-def make_products(request: Request) -> dict[str, Any]:
+class _Counted:
+    """The volume of salt, which tells how many of its inlines are read, over all passes, and how many there are."""
+
+    def __init__(self, request: Request, progress: Callable[[int, int], object]) -> None:
+        self._volume, self._progress = request.salt, progress
+        self.shape = request.salt.shape
+        wanted = request.products
+        passes = (True, request.finds_bodies, wanted.mask is not None, wanted.horizons is not None)
+        self._read, self._count = 0, self.shape[0] * sum(passes)
+
+    def __getitem__(self, key: slice, /) -> npt.NDArray[np.float32]:
+        values = self._volume[key]
+        self._read += len(values)
+        self._progress(self._read, self._count)
+        return values
+
+
+def make_products(request: Request, *, progress: Callable[[int, int], object] | None = None) -> dict[str, Any]:
     """Write what is asked for, slab by slab, and return what `saltzoo report --json` prints.
+
+    Args:
+        request: what is asked for.
+        progress: called with the number of inlines that are read, and that of all that have to be, over all passes.
 
     Raises:
         FileExistsError: if a file is there and is not to be replaced.
@@ -39,10 +62,10 @@ def make_products(request: Request) -> dict[str, Any]:
         OSError: if a file cannot be written; files of other products may be there.
         ValueError: if the volume goes beyond 0..1.
     """
-    salt, products = request.salt, request.products
-    slab = slab_of(salt)
+    products, slab = request.products, slab_of(request.salt)
+    salt: Sliced = request.salt if progress is None else _Counted(request, progress)
     found: dict[str, Any] = {
-        "volume": str(salt.path),
+        "volume": str(request.salt.path),
         "threshold": request.threshold,
         "min_voxels": request.min_voxels,
         "horizons": None,
@@ -51,10 +74,10 @@ def make_products(request: Request) -> dict[str, Any]:
         "qc": None,
     }
     bodies: Bodies | None = None
-    if products.bodies or products.mask or request.min_voxels > 1:
+    if request.finds_bodies:
         bodies = Bodies(salt, threshold=request.threshold, connectivity=request.connectivity, slab=slab)
     counts = salt_counts(salt, threshold=request.threshold, slab=slab)
-    found["salt"] = counts.voxels / max(1, int(salt.live.sum()) * len(salt.samples))
+    found["salt"] = counts.voxels / max(1, int(request.salt.live.sum()) * len(request.salt.samples))
     if bodies is not None:
         found["bodies"] = _write_bodies(bodies, request)
     if bodies is not None and products.mask is not None:

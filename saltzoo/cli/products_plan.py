@@ -75,6 +75,11 @@ class Request:
     connectivity: int
     overwrite: bool
 
+    @property
+    def finds_bodies(self) -> bool:
+        """Whether connected bodies are needed."""
+        return bool(self.products.bodies or self.products.mask or self.min_voxels > 1)
+
 
 def plan_products(
     salt: Path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Number, command, json_option, overwrite_option, survey_options
+from .options import READING, Number, command, json_option, overwrite_option, path_option, survey_options
 
 if TYPE_CHECKING:
     from .products import Request
@@ -19,42 +19,21 @@ if TYPE_CHECKING:
     example="saltzoo report salt.sgy --horizons horizons --bodies bodies.csv --min-voxels 1000 --qc page.png",
 )
 @click.argument("salt", metavar="SALT", type=click.Path(path_type=Path))
-@click.option(
-    "--survey",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Survey that was segmented; default: that which SALT's .json names.",
-)
-@click.option(
+@path_option("--survey", "PATH", "Survey that was segmented; default: that which SALT's .json names.")
+@path_option(
     "--horizons",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder of top and base of salt: .csv (il, xl, x, y, z) and .irap (IRAP classic), and crossings.csv.",
+    "DIR",
+    "Folder of top and base of salt: .csv (il, xl, x, y, z) and .irap (IRAP classic), and crossings.csv.",
+    folder=True,
 )
-@click.option(
-    "--bodies",
-    type=click.Path(path_type=Path),
-    metavar="FILE.csv",
-    help="Table of connected bodies, the largest first: id, voxels, first and last line and sample.",
+@path_option(
+    "--bodies", "FILE.csv", "Table of connected bodies, the largest first: id, voxels, first and last line and sample."
 )
-@click.option(
-    "--mask",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="New volume: the mask without small bodies, in 8 bits.",
+@path_option("--mask", "PATH", "New volume: the mask without small bodies, in 8 bits.")
+@path_option(
+    "--qc", "FILE.png", "Page: sections, a slice, the amplitudes beside those of the training tiles, the disagreement."
 )
-@click.option(
-    "--qc",
-    type=click.Path(path_type=Path),
-    metavar="FILE.png",
-    help="Page: sections, a slice, the amplitudes beside those of the training tiles, the disagreement.",
-)
-@click.option(
-    "--disagreement",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Volume of the disagreement for --qc; default: that which SALT's .json names.",
-)
+@path_option("--disagreement", "PATH", "Volume of the disagreement for --qc; default: that which SALT's .json names.")
 @click.option(
     "--at",
     nargs=3,
@@ -92,10 +71,12 @@ def report(salt: Path, *, as_json: bool, **options: Any) -> int:
     --min-voxels need scipy: pip install "saltzoo[segy]".
     """
     from .products import make_products
+    from .progress import counter
 
     request = _request(salt, options)
     try:
-        found = make_products(request)
+        with counter(unit="inline", quiet=as_json) as progress:
+            found = make_products(request, progress=progress)
     except ImportError as error:
         raise click.ClickException(str(error)) from error
     except ValueError as error:
@@ -114,7 +95,7 @@ def _request(salt: Path, options: dict[str, Any]) -> Request:
     for name in ("at", "disagreement"):
         if options[name] is not None and products.qc is None:
             raise click.UsageError(f"--{name} is of the page, and there is no --qc: add --qc FILE.png, or leave it out")
-    reading = {name: options[name] for name in ("iline", "xline", "byte_order", "sample_format")}
+    reading = {name: options[name] for name in READING}
     try:
         return plan_products(
             salt,

@@ -93,27 +93,11 @@ def segment_survey(
     check_model(model, replace(how, normalize="image"))
     limit = model.threshold if threshold is None else threshold
     job = _job(model, plan, how, label=label, mask=mask, threshold=limit, reading=reading or {})
-    if resume and not parts_folder(out).exists() and not has_plan(assembling_folder(out)):
-        earlier = sidecar_of(plan)
-        if earlier.get("run") == digest_of_run(job):
-            shutil.rmtree(assembling_folder(out), ignore_errors=True)
-            return earlier
+    if earlier := _finished(plan, job):
+        return earlier
     parts = _open_parts(plan, job)
-    if parts.complete() is None:
-        if not overwrite:
-            plan.check_files()
-        slabs = parts.job.slabs(survey)
-        number, count = shard or (1, 1)
-        left = [slab for slab in slabs[number - 1 :: count] if not parts.has(slab)]
-        try:
-            check_space(plan, parts, slabs)
-            _compute(model, survey, parts, left, dask=dask, progress=progress)
-        finally:
-            if shard is None and not any(map(parts.has, slabs)):
-                parts.remove()
-        waiting = sum(not parts.has(slab) for slab in slabs)
-        if waiting and parts.folder.exists():  # it is gone if the process of another shard assembles the result
-            return describe_job(plan, parts.job) | {"slabs": len(slabs), "slabs_left": waiting}
+    if parts.complete() is None and (waiting := _compute_left(model, plan, parts, dask=dask, progress=progress)):
+        return describe_job(plan, parts.job) | {"slabs": len(parts.job.slabs(survey)), "slabs_left": waiting}
     return _assemble(plan, parts)
 
 
@@ -149,6 +133,24 @@ def _job(
     )
 
 
+def _finished(plan: Plan, job: Job) -> dict[str, Any]:
+    """Return the sidecar of a complete result of this run, where its files are left as they are; {} if there is none.
+
+    Raises:
+        FileExistsError: if files of another run are there and are not to be replaced.
+    """
+    assembling = assembling_folder(plan.out)
+    if parts_folder(plan.out).exists() or has_plan(assembling):
+        return {}
+    earlier = sidecar_of(plan) if plan.resume or plan.shard is not None else {}
+    if earlier.get("run") == digest_of_run(job):
+        shutil.rmtree(assembling, ignore_errors=True)
+        return earlier
+    if not plan.overwrite:
+        plan.check_files()
+    return {}
+
+
 def _open_parts(plan: Plan, job: Job) -> Parts:
     """Return the parts of this run, after those of another are removed or those of an interrupted one are found."""
     folder, assembling = parts_folder(plan.out), assembling_folder(plan.out)
@@ -161,6 +163,28 @@ def _open_parts(plan: Plan, job: Job) -> Parts:
         if not has_plan(leftover):  # the rest of a removal that was interrupted
             shutil.rmtree(leftover, ignore_errors=True)
     return Parts.open(folder, job)
+
+
+def _compute_left(model: MaskModel, plan: Plan, parts: Parts, *, dask: str | None, progress: Progress | None) -> int:
+    """Compute the slabs of this process, and return the number of those that other shards have to compute.
+
+    Raises:
+        FileExistsError: if a file of the result is there and is not to be replaced.
+        OSError: if the disk has too little space.
+    """
+    if not plan.overwrite:
+        plan.check_files()
+    slabs = parts.job.slabs(plan.survey)
+    number, count = plan.shard or (1, 1)
+    left = [slab for slab in slabs[number - 1 :: count] if not parts.has(slab)]
+    try:
+        check_space(plan, parts, slabs)
+        _compute(model, plan.survey, parts, left, dask=dask, progress=progress)
+    finally:
+        if plan.shard is None and not any(map(parts.has, slabs)):
+            parts.remove()
+    waiting = sum(not parts.has(slab) for slab in slabs)
+    return waiting if parts.folder.exists() else 0  # it is gone if the process of another shard assembles the result
 
 
 def _compute(

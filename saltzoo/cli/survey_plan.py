@@ -81,8 +81,8 @@ class Plan:
             raise ValueError(
                 f"shard must be I/N with I from 1 to N, got {self.shard[0]}/{self.shard[1]}: choose another"
             )
-        if not self.resume and not self.overwrite:
-            self.check_files()
+        if self.shard is None and not self.resume and not self.overwrite:
+            self.check_files()  # a shard may find the complete result of its run
         self._check_parts()
 
     def check_files(self) -> None:

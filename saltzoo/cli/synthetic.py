@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from .options import Number, command, json_option, overwrite_option
+from .options import Number, command, json_option, overwrite_option, path_option
 
 
 @command("synthetic", example="saltzoo synthetic cube.sgy --mask truth.sgy --shape 128 128 256 --seed 1")
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--mask", type=click.Path(path_type=Path), metavar="PATH", help="Second volume: 1 for salt, in 8 bits.")
+@path_option("--mask", "PATH", "Second volume: 1 for salt, in 8 bits.")
 @click.option(
     "--shape",
     nargs=3,

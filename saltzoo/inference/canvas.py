@@ -13,7 +13,7 @@ def network_view(
     picture: Picture,
     mask: npt.NDArray[np.bool_],
     *,
-    tile: int,
+    tile: tuple[int, int],
     normalize: Normalize,
     polarity: int,
     scale: tuple[float, float],
@@ -36,8 +36,8 @@ def network_view(
     source = Source.of(picture, normalize=normalize, polarity=polarity, mean=0.5)
     labels = np.where(source.missing(0, mask.shape[0]), np.uint8(unknown), mask.astype(np.uint8))
     values = source.read(0, mask.shape[0])
-    for axis, (size, factor) in enumerate(zip(mask.shape, scale, strict=True)):
-        taps = Axis.of(size, tile=tile, stride=tile, blend="crop", scale=factor).to_canvas
+    for axis, (size, side, factor) in enumerate(zip(mask.shape, tile, scale, strict=True)):
+        taps = Axis.of(size, tile=side, stride=side, blend="crop", scale=factor).to_canvas
         values = taps.apply(values, axis)
         nearest = np.take_along_axis(taps.samples, taps.weights.argmax(1)[:, None], 1)[:, 0]
         labels = labels.take(nearest, axis)

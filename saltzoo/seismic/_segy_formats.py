@@ -26,6 +26,12 @@ _IBM_SCALE = np.array([(1 - 2 * (top >> 7)) * 16.0 ** ((top & 127) - 70) for top
 """By sign and exponent: what the 24 bits of the fraction are multiplied by."""
 
 
+_LOWEST, _HIGHEST = 39 << 24, 101 << 24
+"""Exponents of IBM's numbers, in their place, whose power of 2 is a normal number of float32."""
+
+_ZERO = (280 - 127) << 22
+"""What the power of 2 whose bits as float32 are 0 has in place of such an exponent."""
+
 _IBM_BLOCK = 2**15
 """Samples that are converted at a time: all steps find them in the processor's cache."""
 
@@ -64,23 +70,28 @@ def decode_into(result: npt.NDArray[np.float32], stored: npt.NDArray[Any], code:
             result[...] = stored
             return
         step = max(1, _IBM_BLOCK // max(1, stored[:1].size))
+        space = np.empty((2, min(step, len(stored)), *stored.shape[1:]), np.uint32)
         for first in range(0, len(stored), step):
-            result[first : first + step] = _decode_ibm(stored[first : first + step])
+            part = stored[first : first + step]
+            _decode_ibm(result[first : first + step], part, space[:, : len(part)])
 
 
-def _decode_ibm(stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return IBM's numbers (-1)^sign x 16^(exponent - 64) x fraction / 2^24 as float32."""
-    bits = stored.astype(np.uint32)
+def _decode_ibm(result: npt.NDArray[np.float32], stored: npt.NDArray[Any], space: npt.NDArray[np.uint32]) -> None:
+    """Write IBM's numbers (-1)^sign x 16^(exponent - 64) x fraction / 2^24; `space` has room for two integers each."""
+    bits, scale = space
+    bits[...] = stored
     # Fraction and power of 2 are numbers of float32 each, whose product is exact: 16^(e - 64) / 2^24 = 2^(4e - 280).
-    fraction = (bits & 0xFFFFFF).view(np.int32).astype(np.float32)
-    power = ((bits >> 22) & 0x1FC).view(np.int32)
-    power -= 280 - 127  # bias of float32
-    if power.max(initial=1) > 254 or (power.min(initial=1) < 1 and fraction[power < 1].any()):
-        return (_IBM_SCALE[bits >> 24] * (bits & 0xFFFFFF)).astype(np.float32)
-    np.maximum(power, 0, out=power)  # zeros
-    power <<= 23
-    scale = power.view(np.uint32)
+    np.bitwise_and(bits, 0xFFFFFF, out=scale)
+    result[...] = scale.view(np.int32)
+    np.bitwise_and(bits, 0x7F000000, out=scale)
+    low = scale.min(initial=_LOWEST)
+    if scale.max(initial=0) > _HIGHEST or (low < _LOWEST and result[scale < _LOWEST].any()):
+        result[...] = _IBM_SCALE[bits >> 24] * (bits & 0xFFFFFF)
+        return
+    if low < _LOWEST:
+        np.maximum(scale, _ZERO, out=scale)  # zeros of a small exponent
+    scale -= _ZERO
+    scale <<= 1  # e << 24 becomes (4e - 280 + 127) << 23, where 127 is the bias of float32
     bits &= 0x80000000
     scale |= bits
-    fraction *= scale.view(np.float32)
-    return fraction
+    result *= scale.view(np.float32)

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from ._segy_headers import HEADER, Layout
+from ._segy_headers import HEADER
+from ._segy_values import axis_of, count_of, distinct_of, values_of
+from ._segy_words import CROSSLINE, INLINE, OFFSET, TraceWords
 
 Numbers = npt.NDArray[np.int64]
 
-PAIRS = ((189, 193), (9, 21), (5, 21), (17, 25), (9, 17), (181, 185), (17, 21), (197, 201), (213, 217), (221, 225))
+PAIRS = (
+    (INLINE, CROSSLINE),
+    (9, 21),
+    (5, 21),
+    (17, 25),
+    (9, 17),
+    (181, 185),
+    (17, 21),
+    (197, 201),
+    (213, 217),
+    (221, 225),
+)
 """First bytes of inline and crossline number: the standard's, then those of other writers."""
 
 LINES = (21, 193, 17, 25, 5, 1)
@@ -39,7 +53,6 @@ WORDS = {
 }
 """Header words of 4 bytes that an error lists if they vary."""
 
-_OFFSET = 37
 _SPARSE = 10
 """Largest number of grid cells a trace."""
 
@@ -64,8 +77,15 @@ class Grid:
     order: Numbers
     cells: Numbers
 
+    @cached_property
+    def complete(self) -> bool:
+        """Whether each cell has one trace."""
+        return len(self.cells) == len(self.inlines) * len(self.crosslines) and not self.duplicates
+
     def traces_at(self, cells: Numbers) -> Numbers:
         """Return the first trace at each cell, -1 where there is none."""
+        if self.complete:
+            return self.order[cells]
         places = np.minimum(np.searchsorted(self.cells, cells), len(self.cells) - 1)
         return np.where(self.cells[places] == cells, self.order[places], -1)
 
@@ -81,11 +101,11 @@ class Grid:
         return int((np.diff(self.cells) == 0).sum())
 
 
-def find_grid(layout: Layout, iline: int | None, xline: int | None) -> Grid:
+def find_grid(words: TraceWords, iline: int | None, xline: int | None) -> Grid:
     """Place the traces of a file on a grid.
 
     Args:
-        layout: file.
+        words: words of the trace headers.
         iline: first byte of the inline number, 0 for a 2-D line, None to find it.
         xline: first byte of the crossline number, None to find it.
 
@@ -96,126 +116,109 @@ def find_grid(layout: Layout, iline: int | None, xline: int | None) -> Grid:
         if place is not None and not (isinstance(place, int) and (1 <= place <= HEADER - 3 or place == 0)):
             raise ValueError(f"{name} must be the first byte of a header word, 1 to {HEADER - 3}, got {place!r}")
     if iline == 0:
-        return _line(layout, xline) or _stored_order(layout)
+        return _line(words, xline) or _stored_order(words)
     if (iline is None) != (xline is None):
         raise ValueError(
             f"iline and xline must be given together, got {iline} and {xline}: pass both (--iline BYTE --xline BYTE), "
             "or iline=0 for a 2-D line"
         )
     if iline and xline:
-        return _grid_of(layout, iline, xline)
+        return _grid_of(words, iline, xline)
     for first, second in PAIRS:
-        numbers = layout.words(first, second)
-        if _is_grid(numbers, layout, standard=first == PAIRS[0][0]):
+        numbers = words.get(first, second)
+        if _is_grid(numbers, words, standard=first == INLINE):
             return _place(first, second, numbers)
-    line = _line(layout, None)
+    line = _line(words, None)
     if line is None:
-        raise ValueError(f"{layout.path} must have header words that number its lines, got none: {_advice(layout)}")
+        raise ValueError(f"{words.path} must have header words that number its lines, got none: {_advice(words)}")
     return line
 
 
-def _grid_of(layout: Layout, iline: int, xline: int) -> Grid:
+def _grid_of(words: TraceWords, iline: int, xline: int) -> Grid:
     """Place the traces by two words that the user names."""
-    numbers = layout.words(iline, xline)
-    _check_poststack(layout, numbers)
-    cells = _count(numbers[0]) * _count(numbers[1])
-    if cells > _SPARSE * layout.traces:
+    numbers = words.get(iline, xline)
+    _check_poststack(words, numbers)
+    cells = count_of(numbers[0]) * count_of(numbers[1])
+    if cells > _SPARSE * words.traces:
         raise ValueError(
-            f"bytes {iline} and {xline} of {layout.path} must number a grid, got {cells} cells for {layout.traces} "
-            f"traces: {_advice(layout)}"
+            f"bytes {iline} and {xline} of {words.path} must number a grid, got {cells} cells for {words.traces} "
+            f"traces: {_advice(words)}"
         )
     return _place(iline, xline, numbers)
 
 
-def _is_grid(numbers: Numbers, layout: Layout, *, standard: bool) -> bool:
+def _is_grid(numbers: Numbers, words: TraceWords, *, standard: bool) -> bool:
     """Return whether two words number a grid.
 
     Raises:
         ValueError: if they do, but several traces with different offsets share each place.
     """
-    if any(not word.any() for word in numbers) or ((numbers.max(1) == numbers.min(1)).all() and layout.traces > 1):
+    if any(not word.any() for word in numbers) or ((numbers.max(1) == numbers.min(1)).all() and words.traces > 1):
         return False
     if not standard and (numbers.max(1) == numbers.min(1)).any():
         return False  # a single line is taken from the standard's words only: others may be constants
-    if _count(numbers[0]) * _count(numbers[1]) > _SPARSE * layout.traces:
+    if count_of(numbers[0]) * count_of(numbers[1]) > _SPARSE * words.traces:
         return False
-    distinct = _distinct(numbers)
-    _check_poststack(layout, numbers)
+    distinct = distinct_of(numbers)
+    _check_poststack(words, numbers)
     # Shots and receivers make a grid as well, with an offset that varies.
-    return 2 * distinct > layout.traces and (standard or np.ptp(layout.words(_OFFSET)) == 0)
+    return 2 * distinct > words.traces and (standard or np.ptp(words.get(OFFSET)) == 0)
 
 
-def _check_poststack(layout: Layout, numbers: Numbers) -> None:
+def _check_poststack(words: TraceWords, numbers: Numbers) -> None:
     """Raise ValueError if half of the traces or more lie where another one of another offset lies."""
-    (offsets,) = layout.words(_OFFSET)
+    (offsets,) = words.get(OFFSET)
     if np.ptp(offsets) == 0:
         return
-    places = _distinct(numbers)
-    different = _distinct(np.vstack((numbers, offsets)))
-    if 2 * (different - places) >= layout.traces:
+    places = distinct_of(numbers)
+    different = distinct_of(np.vstack((numbers, offsets)))
+    if 2 * (different - places) >= words.traces:
         raise ValueError(
-            f"{layout.path} seems to be prestack: {layout.traces} traces at {places} places, with offsets "
-            f"{offsets.min()} to {offsets.max()} at byte {_OFFSET}: stack it, or write the traces of one "
+            f"{words.path} seems to be prestack: {words.traces} traces at {places} places, with offsets "
+            f"{offsets.min()} to {offsets.max()} at byte {OFFSET}: stack it, or write the traces of one "
             "offset to a file"
         )
 
 
-def _distinct(numbers: Numbers) -> int:
-    """Return the number of different columns."""
-    ordered = numbers[:, np.lexsort(numbers)]
-    return 1 + int((np.diff(ordered) != 0).any(0).sum())
-
-
-def _count(word: Numbers) -> int:
-    """Return the number of evenly spaced lines that hold all values."""
-    return (int(np.ptp(word)) // _step(word)) + 1
-
-
-def _step(word: Numbers) -> int:
-    return int(np.gcd.reduce(np.diff(np.unique(word)))) or 1
-
-
-def _axis(word: Numbers) -> Numbers:
-    return np.arange(word.min(), word.max() + 1, _step(word), dtype=np.int64)
-
-
 def _place(iline: int, xline: int, numbers: Numbers) -> Grid:
-    inlines, crosslines = _axis(numbers[0]), _axis(numbers[1])
-    rows = (numbers[0] - inlines[0]) // _step(numbers[0])
-    columns = (numbers[1] - crosslines[0]) // _step(numbers[1])
+    inlines, crosslines = axis_of(numbers[0]), axis_of(numbers[1])
+    rows, columns = (
+        (word - axis[0]) // (axis[1] - axis[0] if len(axis) > 1 else 1)
+        for word, axis in zip(numbers, (inlines, crosslines), strict=True)
+    )
     cells = rows * len(crosslines) + columns
     order = np.argsort(cells, kind="stable")
     return Grid(iline, xline, inlines, crosslines, order, cells[order])
 
 
-def _line(layout: Layout, xline: int | None) -> Grid | None:
+def _line(words: TraceWords, xline: int | None) -> Grid | None:
     """Return a grid of one line whose traces a word numbers, evenly but for gaps; None if there is no such word."""
     for place in (xline,) if xline else LINES:
-        (word,) = layout.words(place)
-        if layout.traces == 1 or (len(np.unique(word)) == layout.traces and _count(word) <= _SPARSE * layout.traces):
+        (word,) = words.get(place)
+        if words.traces == 1 or (len(values_of(word)) == words.traces and count_of(word) <= _SPARSE * words.traces):
             return _place(0, place, np.vstack((np.ones_like(word), word)))
         if place in (LINES[0], xline):
-            _check_poststack(layout, np.vstack((np.ones_like(word), word)))
+            _check_poststack(words, np.vstack((np.ones_like(word), word)))
         if xline:
             raise ValueError(
-                f"byte {xline} of {layout.path} must number the traces of a 2-D line, each once, got "
-                f"{len(np.unique(word))} numbers for {layout.traces} traces: pass another xline (--xline BYTE)"
+                f"byte {xline} of {words.path} must number the traces of a 2-D line, each once, got "
+                f"{len(values_of(word))} numbers for {words.traces} traces: pass another xline (--xline BYTE)"
             )
     return None
 
 
-def _stored_order(layout: Layout) -> Grid:
-    numbers = np.arange(1, layout.traces + 1, dtype=np.int64)
+def _stored_order(words: TraceWords) -> Grid:
+    numbers = np.arange(1, words.traces + 1, dtype=np.int64)
     return _place(0, 0, np.vstack((np.ones_like(numbers), numbers)))
 
 
-def _advice(layout: Layout) -> str:
+def _advice(words: TraceWords) -> str:
     """Return which bytes to pass, from the words that vary but are not different in every trace."""
     found = []
     for place, name in WORDS.items():
-        (word,) = layout.words(place)
-        distinct = len(np.unique(word))
-        if 1 < distinct < max(3, layout.traces) and place != _OFFSET:
+        (word,) = words.get(place)
+        distinct = len(values_of(word))
+        if 1 < distinct < max(3, words.traces) and place != OFFSET:
             found.append(f"byte {place} ({name}) {word.min()} to {word.max()}, {distinct} values")
     listed = "; ".join(found) or "none, all are constant or different in each trace"
     return (

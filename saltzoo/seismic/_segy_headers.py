@@ -67,19 +67,6 @@ class Layout:
         for first in range(0, self.traces, step):
             yield first, min(step, self.traces - first)
 
-    def words(self, *places: int, size: int = 4) -> npt.NDArray[np.int64]:
-        """Return signed words of all trace headers, (word, trace); `places` are their first bytes, from 1."""
-        kind = f"{'>' if self.order == 'big' else '<'}i{size}"
-        names = [str(place) for place in places]
-        offsets = [place - 1 for place in places]
-        dtype = np.dtype({"names": names, "formats": [kind] * len(names), "offsets": offsets, "itemsize": self.stride})
-        found = np.empty((len(names), self.traces), np.int64)
-        for first, count in self.blocks():
-            block = self.map(dtype, first, count)
-            for row, name in enumerate(names):
-                found[row, first : first + count] = block[name]
-        return found
-
 
 def is_ebcdic(text: bytes) -> bool:
     """Return whether a text header is in EBCDIC, whose space is 64; that of ASCII is 32."""

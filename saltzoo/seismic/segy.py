@@ -21,11 +21,15 @@ from ._segy_checks import check_samples
 from ._segy_formats import decode, decode_into, format_name, stored_dtype
 from ._segy_grid import Grid, find_grid
 from ._segy_headers import HEADER, ByteOrder, Layout, is_ebcdic, read_layout, read_text
+from ._segy_words import CODE, SCALAR, TraceWords, read_words
 from .horizon_files import scale_coordinates
 from .survey import Amplitudes, Coordinates, Survey
 
 _SAMPLES = 2**21
-"""Samples that are decoded at a time."""
+"""Samples of traces that are read to be written again at a time."""
+
+_READ = 2**17
+"""Samples that are read and decoded at a time: they stay in the processor's cache."""
 
 _SLAB = 2**24
 """Bytes of a slab of float32."""
@@ -84,36 +88,56 @@ class SegySource:
         if not result.size:
             return result
         traces = self.grid.traces_at((rows[:, None] * width + columns).ravel())
-        traces[self.dead[traces] & (traces >= 0)] = -1
-        flat = result.reshape(-1, length)
-        flat[traces < 0] = np.nan
-        there = np.flatnonzero(traces >= 0)
-        there = there[np.argsort(traces[there], kind="stable")]  # in the order of the file
-        step = max(1, _SAMPLES // self.layout.samples)
+        flat, places = result.reshape(-1, length), None
+        missing = self._missing(traces)
+        if missing is not None:
+            flat[missing] = np.nan
+            places = np.flatnonzero(~missing)
+            traces = traces[places]
+        if (traces[1:] < traces[:-1]).any():  # to the order of the file
+            order = np.argsort(traces)
+            traces, places = traces[order], order if places is None else places[order]
+        step = max(1, _READ // self.layout.samples)
+        records = np.empty(min(step, len(traces)), self.record)
         with open(self.layout.path, "rb", buffering=0) as file:
-            for first in range(0, len(there), step):
-                places = there[first : first + step]
-                stored = self._read_samples(file, traces[places])[:, samples]
-                if places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
-                    decode_into(flat[places[0] : places[-1] + 1], stored, self.layout.format)
+            for first in range(0, len(traces), step):
+                part = slice(first, min(first + step, len(traces)))
+                stored = self._read_samples(file, traces[part], records)[:, samples]
+                if places is None:
+                    decode_into(flat[part], stored, self.layout.format)
                 else:
-                    flat[places] = decode(stored, self.layout.format)
+                    flat[places[part]] = decode(stored, self.layout.format)
         return result
 
-    def _read_samples(self, file: RawIOBase, traces: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Read the samples of ascending traces as stored, (trace, sample)."""
-        records = np.empty(len(traces), self.record)
+    def _missing(self, traces: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+        """Return which traces are missing or dead; None if none is."""
+        if self.grid.complete and not self._any_dead:
+            return None
+        missing = (traces < 0) | self.dead[traces]
+        return missing if missing.any() else None
+
+    @cached_property
+    def _any_dead(self) -> bool:
+        return bool(self.dead.any())
+
+    def _read_samples(
+        self, file: RawIOBase, traces: npt.NDArray[np.int64], records: npt.NDArray[Any]
+    ) -> npt.NDArray[Any]:
+        """Read ascending traces into records, and return their samples as stored, (trace, sample)."""
         raw, stride = records.view(np.uint8).data, self.layout.stride
-        bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
-        for (first, stop), trace in zip(pairwise(bounds), traces[bounds[:-1]].tolist(), strict=True):
-            file.seek(self.layout.first + trace * stride)
-            place = first * stride
-            while place < stop * stride:
-                read = file.readinto(raw[place : stop * stride])
+        if traces[-1] - traces[0] == len(traces) - 1:
+            bounds = [0, len(traces)]
+        else:
+            bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
+        places = (self.layout.first + traces[bounds[:-1]] * stride).tolist()
+        for place, first, stop in zip(places, bounds, bounds[1:], strict=False):
+            file.seek(place)
+            begin, end = first * stride, stop * stride
+            while (read := file.readinto(raw[begin:end]) or 0) < end - begin:
                 if not read:
                     raise _shorter(self.layout.path)
-                place += read
-        return records["samples"]
+                begin += read
+        return records["samples"][: len(traces)]
 
     def coordinates(self) -> tuple[Coordinates, Coordinates] | None:
         """Return x and y by the trace headers; see `Source`."""
@@ -121,12 +145,11 @@ class SegySource:
         traces = self.grid.traces_at(np.arange(cells[0] * cells[1], dtype=np.int64))
         there = (traces >= 0) & ~self.dead[traces]
         for places in _COORDINATES:
-            stored = self.layout.words(*places)[:, traces[there]]
-            if stored.any():
+            *stored, scalars = read_words(self.layout, *places, SCALAR)[:, traces[there]]
+            if any(word.any() for word in stored):
                 break
         else:
             return None
-        scalars = self.layout.words(71, size=2)[0, traces[there]]
         x, y = np.full((2, len(traces)), np.nan)
         x[there], y[there] = scale_coordinates(stored[0], scalars), scale_coordinates(stored[1], scalars)
         return x.reshape(cells), y.reshape(cells)
@@ -167,8 +190,9 @@ def open_segy(
     layout = read_layout(path, sample_format=sample_format, byte_order=byte_order)
     if sample_format is None:
         check_samples(layout)
-    grid = find_grid(layout, iline, xline)
-    dead = layout.words(29, size=2)[0] == _DEAD
+    words = TraceWords(layout)
+    grid = find_grid(words, iline, xline)
+    dead = words.get(CODE)[0] == _DEAD
     live = np.zeros((len(grid.inlines), len(grid.crosslines)), np.bool_)
     first_of_cell = grid.traces_at(grid.cells)
     live.ravel()[grid.cells] = ~dead[first_of_cell]

@@ -200,13 +200,11 @@ def write_survey(
     Args:
         survey: survey to write.
         path: new file, .sgy or .segy, or new folder, .zarr.
-        notes: lines of at most 76 characters for the text header of SEG-Y, or the attribute `notes` of zarr.
-        overwrite: whether what is there is replaced.
+        notes: as for `write_like`.
+        overwrite: as for `write_like`.
 
     Raises:
-        FileExistsError: if the path is there and is not to be replaced.
-        ImportError: if zarr is not installed and needed.
-        OSError: if the file cannot be written; then no part of it is there.
+        FileExistsError, ImportError, OSError: as `write_like` does.
         ValueError: if the suffix is another, the path is the survey's own, or its samples or coordinates do not fit
             into the headers of SEG-Y.
     """

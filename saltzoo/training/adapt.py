@@ -14,6 +14,7 @@ from ..checkpoints.folder import CONFIG, Checkpoint
 from ..seismic import LabelledLine, Survey, open_survey, read_labelled_lines
 from ..seismic.labelled_lines import check_line, choose_line
 from ..zoo.factory import create_model
+from ..zoo.restore import saved_tile_size
 from ..zoo.save import save_pretrained
 from ..zoo.sources import load_weights
 from .adapt_rounds import Best, Rounds
@@ -49,11 +50,11 @@ def adapt(
 ) -> dict[str, Any]:
     """Train a model further on labelled lines of a survey, and write the checkpoint that is best on a held line.
 
-    Each round trains on random crops of the lines, scaled by the median and the robust deviation of the survey as
-    `saltzoo predict` scales them, and then segments the held line as a whole. The weights with the highest IoU on the
-    held line are kept; if no round is better than the start, the weights of the start. The held line chooses, so
-    its IoU is a little high: label one more line to measure. The checkpoint's config holds polarity and scale, with
-    which `saltzoo predict` segments surveys.
+    Each round trains on random crops of the lines, which have the size of the tiles that the model knows and are scaled
+    by the median and the robust deviation of the survey, as `saltzoo predict` scales them. Then it segments the held
+    line as a whole. The weights with the highest IoU on the held line are kept; if no round is better than the start,
+    the weights of the start. The held line chooses, so its IoU is a little high: label one more line to measure. The
+    checkpoint's config holds polarity and scale, with which `saltzoo predict` segments surveys.
 
     Args:
         survey: survey, or the path of one.
@@ -96,7 +97,7 @@ def adapt(
     held_line, others = split_lines(labelled, held)
     checkpoint = load_weights(model)
     recipe = _recipe(checkpoint, model, rounds=rounds, batch_size=min(batch_size, crops), lr=lr, seed=seed)
-    view = SurveyLines.of(survey, polarity=polarity, scale=scale)
+    view = SurveyLines.of(survey, polarity=polarity, scale=scale, tile=saved_tile_size(checkpoint.config))
     best = Rounds(recipe, view, held_line, others, crops=crops, patience=patience, tell=tell).run(
         create_model(model, pretrained=True).to(device), device
     )
@@ -191,6 +192,7 @@ def _save(
         best.model,
         out,
         license=checkpoint.config["license"],
+        tile_size=view.tile,
         metrics=[{"name": name, "value": value, **conditions} for name, value in scores.items()],
         recipe=recipe.to_dict(),
         survey=view.described,

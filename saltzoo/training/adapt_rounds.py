@@ -16,7 +16,7 @@ from ..seismic import LabelledLine
 from .crops import Crops
 from .precision import denormals_flushed
 from .recipe import Recipe
-from .survey_lines import TILE, SurveyLines
+from .survey_lines import SurveyLines
 from .trainer import Trainer
 
 
@@ -79,7 +79,7 @@ class Rounds:
         """
         before = self.view.iou(start, self.held)
         self.tell(f"before: IoU {before:.3f} on {self.held.name}, which is held out")
-        pictures = Crops([self.view.view(line) for line in self.others], TILE)
+        pictures = Crops([self.view.view(line) for line in self.others], self.view.tile)
         rng = np.random.default_rng(self.recipe.seed)
         trainer = Trainer(self.recipe, pictures.draw(self.crops, rng), device=device)
         # One tuple, so that an interruption finds weights and their score of one round.

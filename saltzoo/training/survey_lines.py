@@ -13,9 +13,6 @@ from ..inference.canvas import network_view
 from ..models import Segmenter
 from ..seismic import LabelledLine, Survey
 
-TILE = 101
-"""Height and width of the crops, those of the tiles with which models of the zoo are trained."""
-
 UNKNOWN = 255
 """Label of samples without an answer, such as those of dead traces."""
 
@@ -29,22 +26,24 @@ class SurveyLines:
         normalize: median and robust deviation of its amplitudes.
         polarity: 1 or -1.
         scale: factors, vertical and horizontal.
+        tile: height and width of the tiles that the network is trained on and segments.
     """
 
     survey: Survey
     normalize: tuple[float, float]
     polarity: int
     scale: tuple[float, float]
+    tile: tuple[int, int]
 
     @classmethod
-    def of(cls, survey: Survey, *, polarity: int, scale: tuple[float, float]) -> SurveyLines:
+    def of(cls, survey: Survey, *, polarity: int, scale: tuple[float, float], tile: tuple[int, int]) -> SurveyLines:
         """Return the lines of a survey, whose statistics are read.
 
         Raises:
             ValueError: if the survey has no live trace.
         """
         found = survey.robust_statistics()
-        return cls(survey, (found.median, found.deviation), polarity, scale)
+        return cls(survey, (found.median, found.deviation), polarity, scale, tile)
 
     @property
     def described(self) -> dict[str, Any]:
@@ -67,7 +66,7 @@ class SurveyLines:
         return network_view(
             self.survey.line(line.direction, line.number),
             line.mask,
-            tile=TILE,
+            tile=self.tile,
             normalize=self.normalize,
             polarity=self.polarity,
             scale=self.scale,
@@ -79,6 +78,7 @@ class SurveyLines:
         found = predict_tiled(
             model,
             self.survey.line(line.direction, line.number),
+            tile=self.tile,
             normalize=self.normalize,
             polarity=self.polarity,
             scale=self.scale,

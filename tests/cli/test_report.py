@@ -11,9 +11,11 @@ import segyio
 from _segy_files import grid_words, write_segy
 from PIL import Image
 
-from saltzoo.cli import main, products
+from saltzoo.cli import main, products, progress
+from saltzoo.cli.products import Products, plan_products
 from saltzoo.data import SyntheticSurvey
 from saltzoo.seismic import open_survey, salt_horizons, write_like
+from saltzoo.seismic.segy import SegySource
 
 SHAPE = (24, 30, 64)
 START, INTERVAL = 100, 4
@@ -144,6 +146,40 @@ def test_small_bodies_are_in_no_product(tmp_path, capsys):
     assert found["salt"] == pytest.approx(speck.mean())
     assert found["horizons"]["traces"] == len(rows_of(tmp_path / "h" / "top.csv"))
     assert found["horizons"]["overhangs"] == (crossings > 2).sum()
+
+
+PRODUCTS = ["horizons", "bodies", "mask"]
+
+
+@pytest.mark.parametrize("names", [[], PRODUCTS[:1], PRODUCTS[1:], PRODUCTS])
+@pytest.mark.parametrize("min_voxels", [1, 5])
+def test_progress_counts_every_inline_that_is_read(tmp_path, monkeypatch, names, min_voxels):
+    salt = write_volume(tmp_path / "salt.sgy", np.where(INSIDE > 0, 1.0, 0.0), 1)
+    monkeypatch.setattr(products, "slab_of", lambda volume: 7)
+    wanted = Products(**{name: tmp_path / f"{name}.{'csv' if name == 'bodies' else 'sgy'}" for name in names})
+    read, told = [], []
+    request = plan_products(salt, wanted, min_voxels=min_voxels)
+    source = SegySource.read
+
+    def counted(self, inlines, *others):
+        read.append(len(range(inlines.start, inlines.stop)))
+        return source(self, inlines, *others)
+
+    monkeypatch.setattr(SegySource, "read", counted)
+    products.make_products(request, progress=lambda finished, count: told.append((finished, count)))
+    assert [finished for finished, _ in told] == np.cumsum(read).tolist()
+    assert {count for _, count in told} == {sum(read)}
+    assert len(told) > SHAPE[0] // 7
+
+
+def test_only_a_terminal_gets_a_bar_and_json_none(tmp_path, capsys, monkeypatch):
+    salt = write_volume(tmp_path / "salt.sgy", np.where(INSIDE > 0, 1.0, 0.0), 1)
+    words = [salt, "--bodies", tmp_path / "b.csv", "--overwrite"]
+    assert run(capsys, *words)[2] == ""
+    monkeypatch.setattr(progress, "_is_terminal", lambda: True)
+    status, out, err = run(capsys, *words)
+    assert (status, f"{2 * SHAPE[0]}/{2 * SHAPE[0]}" in err, "inline" in out) == (0, True, False)
+    assert run(capsys, *words, "--json")[2] == ""
 
 
 @pytest.mark.parametrize("slab", [1, 5, 100])

@@ -112,8 +112,26 @@ def test_one_direction_and_chosen_lines_need_only_their_slabs(tmp_path, computed
     assert [(slab.first, slab.stop) for slab in computed] == [(2, 4)]
     assert "salt" in segment(tmp_path, shard=(1, 2), **options)
     assert (tmp_path / "b.sgy").read_bytes() == (tmp_path / "whole.sgy").read_bytes()
+
+
+def test_a_shard_that_starts_after_the_result_is_complete_has_nothing_to_do(tmp_path, computed):
+    found = segment(tmp_path, shard=(1, 1))
+    files = {**files_of(tmp_path)}
+    computed.clear()
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        again = segment(tmp_path, shard=(9, 9), **options)
+        assert again == json.loads(json.dumps(found))
+    assert (computed, files_of(tmp_path), sorted(os.listdir(tmp_path))) == ([], files, sorted(files))
+
+
+@pytest.mark.parametrize("options", [{"shard": (2, 2)}, {"shard": (2, 2), "resume": True}, {"resume": True}, {}])
+def test_a_result_of_other_options_is_not_replaced(tmp_path, computed, options):
+    segment(tmp_path)
+    files = files_of(tmp_path)
     with pytest.raises(FileExistsError, match=r"b\.sgy is there already"):
-        segment(tmp_path, shard=(2, 2), **options)
+        segment(tmp_path, threshold=0.7, **options)
+    assert files_of(tmp_path) == files
+    assert sorted(os.listdir(tmp_path)) == sorted(files)  # no folder of parts
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

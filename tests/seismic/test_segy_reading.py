@@ -4,6 +4,7 @@ import subprocess
 import sys
 import warnings
 from fractions import Fraction
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from _segy_files import amplitudes, grid_words, keep, text_header, write_segy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from saltzoo.seismic import open_survey
+from saltzoo.seismic import _segy_headers, open_survey, segy
 from saltzoo.seismic._segy_formats import decode
 
 INLINES, CROSSLINES, SAMPLES = range(100, 112, 2), range(300, 335, 5), 31
@@ -234,22 +235,37 @@ indices = st.one_of(
 )
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+TRACES = np.arange(len(INLINES) * len(CROSSLINES))
+STORED = {
+    "by inlines": TRACES,
+    "by crosslines": TRACES.reshape(len(INLINES), -1).T.ravel(),
+    "with gaps": TRACES[2:],
+    "shuffled with duplicates": np.random.default_rng(3).permutation(np.r_[TRACES, 5, 6, 6]),
+}
+
+
+@pytest.fixture(scope="module", params=list(STORED))
+def opened(tmp_path_factory, request):
     words, values = full()
-    words, values = keep(words, values, np.arange(2, len(values)))
+    words, values = keep(words, values, STORED[request.param])
+    values = amplitudes(len(values), SAMPLES)
     path = tmp_path_factory.mktemp("segy") / "a.sgy"
     write_segy(path, values, words)
     return open_survey(path), cube_of(words, values, INLINES, CROSSLINES)
 
 
-@given(key=st.lists(indices, min_size=1, max_size=3), dots=st.none() | st.integers(0, 3))
-@settings(max_examples=100, deadline=None)
-def test_a_survey_slices_like_an_array(opened, key, dots):
+@given(
+    key=st.lists(indices, min_size=1, max_size=3),
+    dots=st.none() | st.integers(0, 3),
+    block=st.sampled_from([1, 3 * SAMPLES, 2**17]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_survey_slices_like_an_array(opened, key, dots, block):
     survey, cube = opened
     if dots is not None:
         key.insert(min(dots, len(key)), Ellipsis)
-    found, expected = survey[tuple(key)], cube[tuple(key)]
+    with patch.object(segy, "_READ", block):
+        found, expected = survey[tuple(key)], cube[tuple(key)]
     assert found.shape == expected.shape
     np.testing.assert_array_equal(found, expected)
 
@@ -332,6 +348,17 @@ def test_reading_warns_of_nothing(tmp_path):
         open_survey(tmp_path / "a.sgy")[:]
 
 
+@pytest.mark.parametrize("pair", [(189, 193), (9, 21)])
+def test_opening_passes_over_the_headers_once_if_the_words_are_the_standards(tmp_path, monkeypatch, pair):
+    words, values = full()
+    write_segy(tmp_path / "a.sgy", values, {pair[0]: words[189], pair[1]: words[193], 37: 0 * words[189]})
+    passes, blocks = [], _segy_headers.Layout.blocks
+    monkeypatch.setattr(_segy_headers.Layout, "blocks", lambda layout: passes.append(1) or blocks(layout))
+    survey = open_survey(tmp_path / "a.sgy", iline=pair[0], xline=pair[1])
+    assert len(passes) == (1 if pair == (189, 193) else 2)
+    assert survey.shape == (len(INLINES), len(CROSSLINES), SAMPLES)
+
+
 @pytest.mark.parametrize("middle", [False, True])
 def test_ibm_numbers_of_every_exponent_are_those_of_the_definition(middle):
     """Fractions of integers give the exact number, and one rounding that of float32, infinities and tiny ones too."""
@@ -347,5 +374,7 @@ def test_ibm_numbers_of_every_exponent_are_those_of_the_definition(middle):
         rounded = np.array([float(one) for one in expected]).astype(np.float32).reshape(bits.shape)
     for stored in (bits.astype(">u4"), bits.astype("<u4")[:, ::2]):
         found = decode(stored, 1)
-        np.testing.assert_array_equal(found, rounded[:, :: 40 // stored.shape[1]])
+        wanted = rounded[:, :: 40 // stored.shape[1]]
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(np.signbit(found), stored >> 31 == 1)  # zeros have a sign, too
         assert found.dtype == np.float32

@@ -19,7 +19,7 @@ from saltzoo.cli import main
 from saltzoo.data import SyntheticSurvey, make_survey
 from saltzoo.inference.canvas import network_view
 from saltzoo.seismic import LabelledLine, open_survey, write_mask
-from saltzoo.training import adapt
+from saltzoo.training import adapt, adapt_rounds, survey_lines
 from saltzoo.training.crops import Crops
 from saltzoo.training.survey_lines import SurveyLines
 
@@ -92,15 +92,15 @@ class Recorder(nn.Module):
 
 
 @pytest.mark.parametrize("polarity", [1, -1])
-@pytest.mark.parametrize(("shape", "scale"), [((40, 40), (1.0, 1.0)), ((48, 30), (0.6, 0.9)), ((20, 13), (2.0, 3.0))])
+@pytest.mark.parametrize(("shape", "scale"), [((40, 32), (1.0, 1.0)), ((48, 30), (0.6, 0.9)), ((20, 13), (2.0, 2.4))])
 def test_the_view_is_what_predict_tiled_shows(shape, scale, polarity):
     picture = np.random.default_rng(0).normal(3, 50, shape).astype(np.float32)
     picture[:, 4], picture[:, 7] = np.nan, 5
-    options = {"normalize": (3.0, 40.0), "polarity": polarity, "scale": scale, "tile": 40}
+    options = {"normalize": (3.0, 40.0), "polarity": polarity, "scale": scale, "tile": (40, 32)}
     recorder = Recorder()
     predict_tiled(recorder, picture, overlap=0, **options)
     view, labels = network_view(picture, np.zeros(shape, bool), unknown=255, **options)
-    assert view.shape == labels.shape == (40, 40)
+    assert view.shape == labels.shape == (40, 32)
     np.testing.assert_allclose(view / 255, recorder.shown[0][0], atol=0.501 / 255)
     assert 0.04 < (labels == 255).mean() < 0.4
 
@@ -109,7 +109,7 @@ def test_labels_follow_the_picture():
     mask = np.random.default_rng(1).random((20, 30)) > 0.5
     picture = mask.astype(np.float32)
     picture[:, 3] = 0  # a dead trace
-    options = {"tile": 20, "normalize": (0.5, 1.0), "polarity": 1, "unknown": 255}
+    options = {"tile": (20, 20), "normalize": (0.5, 1.0), "polarity": 1, "unknown": 255}
     expected = np.where(np.arange(30) == 3, 255, mask)
     np.testing.assert_array_equal(network_view(picture, mask, scale=(1, 1), **options)[1], expected)
     np.testing.assert_array_equal(
@@ -122,15 +122,16 @@ def test_crops_are_parts_of_the_pictures_and_half_hold_salt():
     pictures = [rng.integers(256, size=shape, dtype=np.uint8) for shape in ((30, 50), (25, 16))]
     labels = [np.zeros(picture.shape, np.uint8) for picture in pictures]
     labels[0][29, 49] = 1  # in a corner, where no random crop is likely to be
-    tiles = Crops(list(zip(pictures, labels, strict=True)), 16).draw(200, rng)
+    tiles = Crops(list(zip(pictures, labels, strict=True)), (16, 12)).draw(200, rng)
     windows = {
         window.tobytes(): labelled.tobytes()
         for picture, label in zip(pictures, labels, strict=True)
         for window, labelled in zip(
-            *(np.lib.stride_tricks.sliding_window_view(one, (16, 16)).reshape(-1, 256) for one in (picture, label)),
+            *(np.lib.stride_tricks.sliding_window_view(one, (16, 12)).reshape(-1, 192) for one in (picture, label)),
             strict=True,
         )
     }
+    assert tiles.images.shape == (200, 16, 12)
     for image, mask in zip(tiles.images, tiles.masks, strict=True):
         assert windows[image.tobytes()] == mask.tobytes()
     assert 0.5 <= (tiles.coverage > 0).mean() < 0.55
@@ -206,8 +207,33 @@ def test_the_score_is_the_iou_of_the_whole_line(place):
     truth = SALT[2].T
     expected = (found & truth).sum() / (found | truth).sum()
     assert 0 < expected < 1
-    view = SurveyLines.of(survey, polarity=1, scale=(1.0, 1.0))
+    view = SurveyLines.of(survey, polarity=1, scale=(1.0, 1.0), tile=(101, 101))
     assert view.iou(model, LabelledLine("inline", 2, truth)) == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("scores", [(0.3, 0.6), (0.6, 0.3)])
+def test_crops_and_scores_have_the_tiles_of_the_model(place, tmp_path, monkeypatch, scores):
+    model = saltzoo.create_model(f"local-dir:{place / 'start'}")
+    saltzoo.save_pretrained(model, tmp_path / "other", license="cc-by-nc-4.0", tile_size=(64, 96))
+    drawn, tiles, left = [], [], iter(scores)
+
+    def trained(trainer, recipe, pool, **options):
+        drawn.append(pool.images.shape)
+        create(trainer, recipe, pool, **options)
+
+    def predicted(model, picture, *, tile, **options):
+        tiles.append(tile)
+        found = np.zeros(picture.shape, np.float32)
+        found[np.nonzero(SALT[3].T)] = next(left)  # above or at the threshold
+        return found
+
+    create = adapt_rounds.Trainer.__init__
+    monkeypatch.setattr(adapt_rounds.Trainer, "__init__", trained)
+    monkeypatch.setattr(survey_lines, "predict_tiled", predicted)
+    found = run(place, tmp_path / "m", model=f"local-dir:{tmp_path / 'other'}")
+    assert found["round"] == int(scores[1] > scores[0])
+    assert (drawn, tiles) == ([(2, 64, 96)], [(64, 96)] * 2)
+    assert saltzoo.create_model(f"local-dir:{tmp_path / 'm'}").tile_size == (64, 96)
 
 
 def test_predict_takes_polarity_and_scale_of_the_checkpoint(place, tmp_path, monkeypatch, capsys):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -145,6 +144,8 @@ def plan_network(name: str, in_chans: int, stem_stride: int | None) -> Plan:
     Raises:
         ValueError: if timm has no such network, or it can't be an encoder with these options.
     """
+    import timm  # late: it loads torchvision and torch's compiler, 200 MiB that other networks do not need
+
     if not timm.is_model(name):
         hint = closest(name, timm.list_models(), otherwise="See timm.list_models() for all names.")
         raise ValueError(f"timm {timm.__version__} has no network {name!r}. {hint}")
@@ -167,6 +168,8 @@ def load_network(name: str, *, pretrained: bool, cache_dir: str | None = None) -
     Raises:
         OSError: if its weights cannot be loaded.
     """
+    import timm  # late, as in `plan_network`
+
     with weights_of(name, pretrained, "set pretrained=False for random weights"):
         return timm.create_model(name, pretrained=pretrained, cache_dir=cache_dir)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 
@@ -66,6 +65,8 @@ def _needed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Counts of batches in batch norms may be missing: files of old versions of torch have none.
     """
+    import timm  # late, as in `saltzoo.encoders.timm.encoder`
+
     with torch.device("meta"):
         network = timm.create_model(name)
     classifier = tuple(f"{part}." for part in _classifiers(network))
