@@ -84,7 +84,7 @@ class Segmenter(nn.Module):
         self.threshold: float = 0.5
         self.min_size = 0
         self.tile_size: tuple[int, int] = TILE_SIZE
-        self.grad_checkpointing = False
+        self.grad_checkpointing: bool = False
         self.returns_mask: bool = classifier is None and deep_supervision is None and auxiliary is None
 
     @property
