@@ -162,7 +162,8 @@ class Segmenter(nn.Module):
         self.grad_checkpointing = enable
 
     def _run(self, part: Encoder | Decoder, *inputs: Any) -> Any:
-        if self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        again = self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if again and isinstance(part, nn.Module):
             return recomputed(part, *inputs)
         return part(*inputs)
 
