@@ -14,6 +14,10 @@ import saltzoo
 SIDE = 128  # of the image whose maps are drawn
 WIDTH, ROW, TOP = 720, 62, 46
 BLUE, ORANGE, GREEN, GRAY = "#4C8BBF", "#D9822B", "#3D9970", "#555555"
+_HEAD_OF_ARROW = (
+    '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="5" markerHeight="5" orient="auto">'
+    f'<path d="M 0 0 L 8 4 L 0 8 z" fill="{GRAY}"/></marker></defs>'
+)
 
 
 class Map(NamedTuple):
@@ -41,6 +45,7 @@ def draw(model: saltzoo.Segmenter, title: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
         'font-family="sans-serif" font-size="13">',
         f"<title>{title}</title>",
+        _HEAD_OF_ARROW,
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
         _text(160, 24, type(model.encoder).__name__, BLUE),
         _text(470, 24, type(model.decoder).__name__, ORANGE),
@@ -53,10 +58,9 @@ def draw(model: saltzoo.Segmenter, title: str) -> str:
         parts += _box(470, level[found.side], found, ORANGE)
     parts += _arrows([(160, level[found.side]) for found in left], BLUE)
     parts += _arrows([(470, level[found.side]) for found in right], ORANGE)
-    both = {found.side for found in left} & {found.side for found in right}
-    parts += [_line(236, level[side], 392, level[side], GRAY, dashed=True) for side in sorted(both)]
-    if right[0].side not in both:  # the decoder begins above the encoder's last map
-        parts.append(_line(200, level[left[-1].side], 430, level[right[0].side] + 17, GRAY))
+    skips = {found.side for found in left[:-1]} & {found.side for found in right}
+    parts += [_line(236, level[side], 392, level[side], GRAY, dashed=True) for side in sorted(skips)]
+    parts.append(_into_decoder(level[left[-1].side], level[right[0].side]))
     parts.append(f'<rect x="615" y="{level[SIDE] - 15}" width="70" height="30" rx="4" fill="{GREEN}"/>')
     parts.append(_text(650, level[SIDE] + 5, "logits", "white"))
     used = right if type(model.head).__name__ == "HypercolumnHead" else right[-1:]
@@ -72,6 +76,14 @@ def _box(x: int, y: int, found: Map, color: str) -> list[str]:
     ]
 
 
+def _into_decoder(start: int, end: int) -> str:
+    """Return the path from the coarsest map to the decoder, which begins beside it or with a finer map above it."""
+    if start == end:
+        return _line(236, start, 392, end, GRAY)
+    path = f"M 236 {start} H 470 V {end + 15}"
+    return f'<path d="{path}" fill="none" stroke="{GRAY}" stroke-width="1.6" marker-end="url(#head)"/>'
+
+
 def _arrows(points: Sequence[tuple[int, int]], color: str) -> list[str]:
     found = []
     for (x, start), (_, end) in pairwise(points):
@@ -82,7 +94,8 @@ def _arrows(points: Sequence[tuple[int, int]], color: str) -> list[str]:
 
 def _line(x1: int, y1: int, x2: int, y2: int, color: str, *, dashed: bool = False) -> str:
     dashes = ' stroke-dasharray="5 4"' if dashed else ""
-    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{color}" stroke-width="1.6"{dashes}/>'
+    where = f'x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"'
+    return f'<line {where} stroke="{color}" stroke-width="1.6" marker-end="url(#head)"{dashes}/>'
 
 
 def _text(x: int, y: int, text: str, color: str) -> str:

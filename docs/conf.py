@@ -28,6 +28,7 @@ extensions = [
 ]
 exclude_patterns = ["templates"]
 default_role = "py:obj"  # `name` in a docstring is a link where it is a name, and code elsewhere
+smartquotes = False  # they would make a dash of the two hyphens of --option
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 

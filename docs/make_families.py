@@ -22,6 +22,7 @@ from saltzoo.zoo.registry import find_model
 
 PAGES = Path(__file__).parent / "reference" / "models"
 PICTURES = Path(__file__).parent / "pictures" / "networks"
+MODES = {"infer": "images/s", "train": "in training"}  # of the benchmark, with the head of its column
 DRAWN = {"unet": "unet_resnet34_scse_hc"}  # in place of the name with the fewest options
 
 
@@ -48,10 +49,9 @@ def page(family: str, names: Sequence[str]) -> str:
         {
             "family": family,
             "anchor": family,
-            "summary": (inspect.getdoc(builder) or "").partition("\n\n")[0].replace("\n", " "),
+            "summary": _summary(builder),
             "drawn": DRAWN.get(family, family),
             "side": SIDE,
-            "size": " x ".join(map(str, SIZE)),
             "names": _names(names),
             "weights": _weights(names),
             "papers": _papers(names),
@@ -69,29 +69,48 @@ def _on_meta(name: str) -> saltzoo.Segmenter:
         return saltzoo.create_model(name).eval()
 
 
-def _names(names: Sequence[str]) -> str:
+def _summary(builder: object) -> str:
+    first = (inspect.getdoc(builder) or "").partition("\n\n")[0].replace("\n", " ").removeprefix("Options of ")
+    return first[:1].upper() + first[1:]
+
+
+def _speeds() -> dict[tuple[str, str], str]:
+    """Return the images per second that were measured, by name and mode."""
     with (RESULTS / "throughput_nvidia_h200.csv").open(newline="") as file:
         lines = [line for line in csv.DictReader(file) if line["compile"] == "none" and line["images_per_s"]]
-    speed = {
+    return {
         (line["model"], line["mode"]): f"{float(line['images_per_s']):,.0f}"
         for line in lines
         if (line["dtype"], line["layout"], line["batch"], line["size"]) == ("bf16", "channels_last", "128", "101")
     }
+
+
+def _names(names: Sequence[str]) -> str:
+    """Return the table of names, with a column for each mode whose speed was measured."""
+    speed = _speeds()
+    modes = [mode for mode in MODES if any((name, mode) in speed for name in names)]
     costs = {name: saltzoo.cost(_on_meta(name), SIZE) for name in names}
-    return table(
-        ("name", "parameters", "GFLOP", "images/s", "in training"),
+    rows = table(
+        ("name", "parameters", "GFLOP", *(MODES[mode] for mode in modes)),
         [
             (
                 f"`{name}`",
                 f"{costs[name].parameters / 1e6:.2f}",
                 f"{costs[name].flops / 1e9:.2f}",
-                speed.get((name, "infer"), ""),
-                speed.get((name, "train"), ""),
+                *(speed.get((name, mode), "") for mode in modes),
             )
             for name in names
         ],
-        right=(1, 2, 3, 4),
+        right=range(1, 3 + len(modes)),
     )
+    size = " x ".join(map(str, SIZE))
+    note = f"*Parameters* in millions, *GFLOP* for a gray image of {size}: [all models](../models.md)."
+    if modes:
+        note += (
+            " *Images/s* are those of one NVIDIA H200: bf16, channels_last, batches of 128 images "
+            f"of {size}, not compiled."
+        )
+    return f"{rows}\n\n{note}"
 
 
 def _weights(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .models.cost import cost
     from .preprocess import Preprocess
     from .zoo import ModelSpec, WeightsSpec, is_model, list_models, register_model, register_weights
+    from .zoo.classes import change_num_classes
     from .zoo.ensemble import Ensemble
     from .zoo.factory import create_model
     from .zoo.push import push_to_hub
@@ -29,6 +30,7 @@ _MODULE_OF = {
     "SegOutput": "contracts",
     "Segmenter": "models",
     "WeightsSpec": "zoo",
+    "change_num_classes": "zoo.classes",
     "cost": "models.cost",
     "create_model": "zoo.factory",
     "is_model": "zoo",
@@ -50,6 +52,7 @@ __all__ = [
     "Segmenter",
     "WeightsSpec",
     "__version__",
+    "change_num_classes",
     "convert",
     "cost",
     "create_model",

@@ -1,6 +1,7 @@
 """The wheel and the source archive: what they hold, their size, and whether PyPI takes them."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 import tarfile
@@ -93,6 +94,34 @@ def test_the_source_archive_has_what_git_has_and_its_tests_can_run(sdist):
     assert tracked - set(sdist) == set()
     assert {name for name in sdist if "__pycache__" in name or name.startswith((".venv", "dist/", "runs/"))} == set()
     assert {"PKG-INFO", "pyproject.toml", "LICENSE", "tests/conftest.py", "saltzoo/py.typed"} <= set(sdist)
+
+
+@pytest.mark.parametrize("repository", ["", "someone/saltzoo"])
+def test_the_readme_of_pypi_has_no_relative_links(repository):
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = hook.with_absolute_links(text, repository)
+    relative = re.findall(r"\]\((?!https://)", text)
+    assert len(relative) > 20
+    assert re.findall(r"\]\((?!https://)", found) == []
+    if not repository:
+        assert "](https://github.com" not in found
+        assert "![" not in found
+        assert "*Left" not in found
+        assert "[training](" in text
+        assert " training," in found
+        return
+    ours = re.findall(
+        r"\]\(https://(?:raw\.githubusercontent|github)\.com/someone/saltzoo/(?:blob/)?HEAD/([^)]+)\)", found
+    )
+    assert len(ours) == len(relative)
+    assert all((ROOT / path).is_file() for path in ours)
+    assert found.count("![") == 1
+    assert "![A synthetic section" in found
+    assert "(https://raw.githubusercontent.com/someone/saltzoo/HEAD/docs/pictures/section.jpg)" in found
+    assert hook.addresses(repository)["Documentation"] == "https://someone.github.io/saltzoo/"
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def _pixel_unshuffle(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class SaltnetOptions(AttentionOptions):
-    """Options of saltnet.
+    """Options of saltnet, a small and fast U-Net for gray tiles.
 
     Attributes:
         channels: channels of the encoder's stages, at /2, /4, /8, ...

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from .._torch.recompute import recomputed
 from ..contracts import TILE_SIZE, Decoder, Encoder, Head, ModelConfig, SegOutput
 from ..preprocess import Preprocess
 
@@ -32,6 +35,7 @@ class Segmenter(nn.Module):
         threshold: probability above which a pixel counts as salt; saved with the weights.
         min_size: number of pixels below which a patch of salt is to be removed; saved with the weights.
         tile_size: height and width of the tiles that the weights were trained on; saved with them.
+        grad_checkpointing: see `set_grad_checkpointing`; not saved.
         reads_scalar: whether the network was built for a preprocess with a scalar.
         returns_mask: whether `forward` returns logits alone. It is decided here, never by training or evaluation.
 
@@ -80,6 +84,7 @@ class Segmenter(nn.Module):
         self.threshold: float = 0.5
         self.min_size = 0
         self.tile_size: tuple[int, int] = TILE_SIZE
+        self.grad_checkpointing: bool = False
         self.returns_mask: bool = classifier is None and deep_supervision is None and auxiliary is None
 
     @property
@@ -109,8 +114,8 @@ class Segmenter(nn.Module):
         """
         _check_input(x, self.in_chans)
         size = x.shape[-2:]
-        features = self.encoder(x)  # N c_i H/r_i W/r_i
-        maps = self.decoder(features, size)  # N d_i ..., the last the finest
+        features = self._run(self.encoder, x)  # N c_i H/r_i W/r_i
+        maps = self._run(self.decoder, features, size)  # N d_i ..., the last the finest
         image = self.classifier(features[-1]) if self.classifier is not None else None  # N 1
         logits = self.head(maps, size, image)  # N num_classes H W
         if self.returns_mask:
@@ -140,6 +145,28 @@ class Segmenter(nn.Module):
         _check_input(x, self.in_chans)
         return self.encoder(x)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Switch the recomputation of activations in the backward pass on or off: less memory for more time.
+
+        The activations inside the encoder and inside the decoder are not kept but computed again, so that a training
+        step needs memory for the larger of the two instead of both. Results, gradients and the statistics of batch
+        norms stay the same. A model inside torch.compile ignores it: the compiler plans its own memory.
+
+        Example:
+            >>> import saltzoo
+            >>> model = saltzoo.create_model("saltnet_s")
+            >>> model.set_grad_checkpointing()
+            >>> model.grad_checkpointing
+            True
+        """
+        self.grad_checkpointing = enable
+
+    def _run(self, part: Encoder | Decoder, *inputs: Any) -> Any:
+        again = self.grad_checkpointing and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if again and isinstance(part, nn.Module):
+            return recomputed(part, *inputs)
+        return part(*inputs)
+
     def mask_only(self) -> Segmenter:
         """Return the same network without what only training needs: its `forward` returns logits alone.
 
@@ -157,6 +184,7 @@ class Segmenter(nn.Module):
         )
         plain.returns_mask = True
         plain.training = self.training
+        plain.grad_checkpointing = self.grad_checkpointing
         plain.threshold, plain.min_size, plain.tile_size = self.threshold, self.min_size, self.tile_size
         if self.config is not None:
             plain.config = replace(self.config, mask_only=True)

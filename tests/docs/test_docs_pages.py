@@ -156,6 +156,21 @@ def test_a_diagram_shows_the_maps():
     assert tuple(found[: len(model.encoder.spec.channels)]) == model.encoder.spec.channels
 
 
+@pytest.mark.parametrize("path", sorted((DOCS / "pictures" / "networks").glob("*.svg")), ids=lambda path: path.stem)
+def test_a_line_leads_from_the_coarsest_map_into_the_decoder(path):
+    svg = path.read_text(encoding="utf-8")
+    blue, orange = (
+        [int(y) + 14 for y in re.findall(rf'<rect x="\d+" y="(\d+)"[^>]*fill="{color}"', svg)]
+        for color in ("#4C8BBF", "#D9822B")
+    )
+    beside = f'<line x1="236" y1="{blue[-1]}" x2="392" y2="{blue[-1]}" stroke="#555555"'
+    above = f'<path d="M 236 {blue[-1]} H 470 V {orange[0] + 15}"'
+    (line,) = [line for line in svg.splitlines() if line.startswith((beside, above))]
+    assert line.startswith(beside if blue[-1] == orange[0] else above)
+    assert "dasharray" not in line
+    assert blue[-1] >= orange[0]
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_warnings(tmp_path):
     build = pytest.importorskip("sphinx.cmd.build")
