@@ -21,7 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from measure.report import Row, conditions, describe, markdown, slug, write_csv
+
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, slug, write_csv
 
 F3 = (651, 951, 462)
 """Inlines, crosslines and samples of the survey F3."""

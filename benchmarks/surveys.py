@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 import segyio
 import torch
-from measure.report import Row, conditions, describe, markdown, write_csv
-from measure.timing import Spread, alternate, ratios
 from torch import nn
 
 import saltzoo
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, write_csv
+from saltzoo.benchmark.timing import Spread, alternate, ratios
 from saltzoo.cli.segmenting import Prediction
 from saltzoo.cli.survey import segment_survey
 from saltzoo.seismic import Survey, open_survey

@@ -27,11 +27,11 @@ from itertools import count, product
 from pathlib import Path
 
 import torch
-from measure.report import Row, conditions, describe, markdown, slug, write_csv
-from measure.setting import MEASURED, Setting, measure
-from measure.steps import DTYPES, LAYOUTS
 
 import saltzoo
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, slug, write_csv
+from saltzoo.benchmark.setting import MEASURED, Setting, measure
+from saltzoo.benchmark.steps import DTYPES, LAYOUTS
 
 ROW = "--row"
 """First argument of a process that measures one row."""

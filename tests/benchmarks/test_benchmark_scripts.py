@@ -100,8 +100,8 @@ def test_peak_memory_is_that_of_the_repeats(load_benchmark: Loader) -> None:
         pytest.skip("this system cannot reset a peak")
     early = torch.ones(400 * 2**20, dtype=torch.uint8)  # like memory that a compiler takes and returns
     del early
-    before = load_benchmark("measure.memory").resident_peak_mib()
-    row = load_benchmark("measure.setting").measure(_setting(load_benchmark, model="saltnet_s"))
+    before = load_benchmark("saltzoo.benchmark.memory").resident_peak_mib()
+    row = load_benchmark("saltzoo.benchmark.setting").measure(_setting(load_benchmark, model="saltnet_s"))
     assert row["peak_mib"] < before - 200
 
 
@@ -111,7 +111,7 @@ def test_peak_memory_of_a_gpu_is_reset_but_for_cuda_graphs(
 ) -> None:
     reset: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
-    load_benchmark("measure.setting").forget_peak(torch.device("cuda"), how)
+    load_benchmark("saltzoo.benchmark.setting").forget_peak(torch.device("cuda"), how)
     assert bool(reset) == forgets
 
 

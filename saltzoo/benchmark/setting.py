@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-import saltzoo
-
+from ..zoo.factory import create_model
 from .memory import MIB, resident_peak_mib
 from .report import Row
 from .steps import LAYOUTS, inference, training
@@ -43,7 +42,7 @@ def measure(setting: Setting) -> Row:
     torch.set_num_threads(setting.threads)
     torch.manual_seed(0)
     device = torch.device(setting.device)
-    model = saltzoo.create_model(setting.model).to(device)
+    model = create_model(setting.model).to(device)
     model.to(memory_format=LAYOUTS[setting.layout])
     shape = (setting.batch, 1, setting.size, setting.size)
     images = torch.randn(shape).to(device, memory_format=LAYOUTS[setting.layout])

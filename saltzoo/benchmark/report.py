@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-import saltzoo
-from saltzoo._torch import device_name
+from .._torch import device_name
+from .._version import __version__
 
 Row = dict[str, Any]
 
@@ -47,7 +47,7 @@ def conditions(device: torch.device, *packages: str) -> Row:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{package: _version(package) for package in ("torch", "timm", *packages)},
-        "saltzoo": saltzoo.__version__,
+        "saltzoo": __version__,
         "commit": _commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
     }
