@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from validate import scores
@@ -31,6 +32,7 @@ from saltzoo.benchmark.timing import Spread, ratios
 from saltzoo.contracts import SegmentationModel
 from saltzoo.data import Tiles, read_tgs
 from saltzoo.deploy import export, load, optimize
+from saltzoo.models import Segmenter
 from saltzoo.training.held_out import folds_in_training, held_out_parts, unseen_parts
 from saltzoo.zoo.sources import load_weights
 
@@ -40,10 +42,10 @@ COLUMNS = ("model", "contender", "tta", "unseen", "salt_map", "loss", "tiles_per
 
 
 def contenders(
-    model: SegmentationModel, calibration: np.ndarray, folder: Path
+    model: Segmenter, calibration: npt.NDArray[np.uint8], folder: Path
 ) -> tuple[dict[str, SegmentationModel], dict[str, float]]:
     """Return the models to compare by name, the network itself first, and the size of each file in MiB."""
-    torch.nn.Module.to(model, memory_format=torch.channels_last)  # type: ignore[arg-type]
+    model.to(memory_format=torch.channels_last)
     files = {
         "onnx": export(model, folder / "float32.onnx"),
         "onnx int8": export(model, folder / "int8.onnx", int8=calibration),
@@ -73,6 +75,8 @@ def predictions(
 def rows(name: str, tiles: Tiles, args: argparse.Namespace) -> Iterator[Row]:
     """Yield a line for each contender."""
     model, config = saltzoo.create_model(name, pretrained=True), load_weights(name).config
+    if not isinstance(model, Segmenter):
+        raise ValueError(f"--models must be single networks, got the ensemble {name}: give its members")
     parts = held_out_parts(model, config, tiles, args.fold)
     others = tiles.select(folds_in_training(config, tiles) != args.fold).images
     chosen = others[np.random.default_rng(0).permutation(len(others))[: args.calibration]]

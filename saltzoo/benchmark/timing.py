@@ -48,16 +48,17 @@ def alternate(
     quickest = float("inf")
     for run in contenders.values():
         run()  # compiles, picks kernels, fills caches
-        quickest = min(quickest, _turn(run, 1, device))
+        quickest = min(quickest, turn(run, 1, device))
     calls = max(1, round(turn_s / quickest))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for index in range(rounds):
         for name in list(contenders)[:: -1 if index % 2 else 1]:
-            seconds[name].append(_turn(contenders[name], calls, device))
+            seconds[name].append(turn(contenders[name], calls, device))
     return seconds
 
 
-def _turn(run: Run, calls: int, device: torch.device) -> float:
+def turn(run: Run, calls: int, device: torch.device) -> float:
+    """Return the seconds of one of some calls, which end when the device has finished."""
     synchronize(device)
     start = time.perf_counter()
     for _ in range(calls):
