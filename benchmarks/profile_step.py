@@ -7,7 +7,8 @@ A step is that of `saltzoo.training` with the default recipe on synthetic tiles:
 backward pass, optimiser. SMP's U-Net takes the same batches, loss and optimiser. Models take turns, so that a busy
 machine slows all of them. *ms* of a phase is the median of the rounds, with the lowest and highest; that of an operator
 is its own time, without operators that it calls, by torch's profiler. *gflop* are the convolutions and products of the
-step; the floor is their time at the rate of a large matrix product of the same dtype, measured in the same process.
+step; the floor is their time at the rate of a large matrix product of the same dtype, measured in the same process. On
+one thread of a CPU the clock is the processor's time of this process, which other work on the machine does not stretch.
 *peak_mib* is what torch's allocator adds during a step.
 
 Writes profile_DEVICE.csv, each line with its conditions, and replaces only the models that it measured.
@@ -16,7 +17,6 @@ Writes profile_DEVICE.csv, each line with its conditions, and replaces only the 
 from __future__ import annotations
 
 import argparse
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -32,7 +32,7 @@ from saltzoo.benchmark.floor import matmul_gflops, step_gflop
 from saltzoo.benchmark.memory import step_mib
 from saltzoo.benchmark.report import Row, conditions, describe, markdown, slug, write_csv
 from saltzoo.benchmark.steps import PRECISIONS
-from saltzoo.benchmark.timing import Spread, synchronize
+from saltzoo.benchmark.timing import Spread, clock_of, synchronize
 from saltzoo.data import Tiles, synthetic_tiles
 from saltzoo.training import Recipe, Trainer
 
@@ -102,13 +102,15 @@ def timed(step: Step, device: torch.device) -> dict[str, float]:
     """Return the seconds of each phase of a step."""
     seconds: dict[str, float] = {}
 
+    clock = clock_of(device)
+
     @contextmanager
     def phase(name: str) -> Iterator[None]:
         synchronize(device)
-        start = time.perf_counter()
+        start = clock()
         yield
         synchronize(device)
-        seconds[name] = time.perf_counter() - start
+        seconds[name] = clock() - start
 
     step(phase)
     return seconds

@@ -15,7 +15,8 @@ clock. On a GPU, events between the repeats are read after a single synchronisat
 torch's allocator on a GPU, and the resident memory of the process on a CPU, during the repeats. Memory that compilation
 or the first calls took and returned does not count, unless CUDA graphs were recorded, which allocate their memory then.
 A training step is a forward pass, binary cross-entropy, a backward pass and SGD with momentum. *share* is the part of
-the rate of a large matrix product in the same process that the model's convolutions and products reach.
+the rate of a large matrix product in the same process that the model's convolutions and products reach. On
+one thread of a CPU the clock is the processor's time of the process, which other work on the machine does not stretch.
 
 --peer smp adds a row of segmentation_models_pytorch beside each of a U-Net that it has too.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from .timing import Run, Spread, turn
+from .timing import Run, Spread, clock_of, synchronize
 
 _SIDES = {"cpu": 2048, "cuda": 8192}
 """Side of the square matrices by type of device: large enough that the rate no longer grows."""
@@ -23,7 +23,13 @@ def matmul_gflops(dtype: torch.dtype, device: torch.device) -> float:
         torch.mm(a, b)
 
     run()
-    seconds = [turn(run, 1, device) for _ in range(_ROUNDS)]
+    seconds, clock = [], clock_of(device)
+    for _ in range(_ROUNDS):
+        synchronize(device)
+        start = clock()
+        run()
+        synchronize(device)
+        seconds.append(clock() - start)
     return 2 * side**3 / Spread.of(seconds).median / 1e9
 
 

@@ -18,7 +18,7 @@ from .floor import matmul_gflops, step_gflop
 from .memory import MIB, resident_peak_mib
 from .report import Row
 from .steps import LAYOUTS, PRECISIONS, inference, training
-from .timing import Run, Spread, synchronize
+from .timing import Run, Spread, clock_of, synchronize
 
 MEASURED = (
     *("parameters", "gflop", "images_per_s", "images_per_s_min", "images_per_s_max", "ms", "compile_s", "warmup_s"),
@@ -139,13 +139,17 @@ def _seconds(run: Run, calls: int, device: torch.device) -> float:
 
 
 def repeat(run: Run, *, repeats: int, calls: int, device: torch.device) -> list[float]:
-    """Return the seconds of one call, once per repeat; on a GPU by events, with one synchronisation at the end."""
+    """Return the seconds of one call, once per repeat.
+
+    On a GPU they come from events, with one synchronisation at the end; on one thread of a CPU they are the processor's.
+    """
     if device.type != "cuda":
-        marks = [time.perf_counter()]
+        clock = clock_of(device)
+        marks = [clock()]
         for _ in range(repeats):
             for _ in range(calls):
                 run()
-            marks.append(time.perf_counter())
+            marks.append(clock())
         return [(after - before) / calls for before, after in pairwise(marks)]
     events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
     events[0].record()

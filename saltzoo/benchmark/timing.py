@@ -48,17 +48,16 @@ def alternate(
     quickest = float("inf")
     for run in contenders.values():
         run()  # compiles, picks kernels, fills caches
-        quickest = min(quickest, turn(run, 1, device))
+        quickest = min(quickest, _turn(run, 1, device))
     calls = max(1, round(turn_s / quickest))
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for index in range(rounds):
         for name in list(contenders)[:: -1 if index % 2 else 1]:
-            seconds[name].append(turn(contenders[name], calls, device))
+            seconds[name].append(_turn(contenders[name], calls, device))
     return seconds
 
 
-def turn(run: Run, calls: int, device: torch.device) -> float:
-    """Return the seconds of one of some calls, which end when the device has finished."""
+def _turn(run: Run, calls: int, device: torch.device) -> float:
     synchronize(device)
     start = time.perf_counter()
     for _ in range(calls):
@@ -70,6 +69,14 @@ def turn(run: Run, calls: int, device: torch.device) -> float:
 def ratios(baseline: Sequence[float], other: Sequence[float]) -> Spread:
     """Return how many times as fast as the baseline the other is, from the ratio in each round."""
     return Spread.of([theirs / ours for theirs, ours in zip(baseline, other, strict=True)])
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return a clock: the processor's time of this process on one thread of a CPU, else that of the wall.
+
+    Other work on the machine stretches the time of the wall, which single rows, not measured in turns, cannot bear.
+    """
+    return time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
 def synchronize(device: torch.device) -> None:
