@@ -7,7 +7,8 @@ DIR is the competition's download. The contenders are the network in eager mode 
 its ONNX file, and its ONNX file in int8, whose ranges are read from tiles of the other folds. They alternate batch by
 batch in one process, so that a busy machine slows all of them. A ratio is the median over the batches of the network's
 time by the contender's, with the lowest and highest; above 1, the contender is faster. *loss* is the network's score
-less the contender's. Masks are cut at .5, at the tiles' original size.
+less the contender's. Masks are cut at .5, at the tiles' original size. On one
+thread the clock is the processor's time of the process, which other work on the machine does not stretch.
 
 Writes int8_cpu.csv, each line with its conditions, and replaces only the models that it measured.
 """
@@ -15,7 +16,6 @@ Writes int8_cpu.csv, each line with its conditions, and replaces only the models
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +28,7 @@ from validate import scores
 
 import saltzoo
 from saltzoo.benchmark.report import Row, conditions, describe, markdown, slug, write_csv
-from saltzoo.benchmark.timing import Spread, ratios
+from saltzoo.benchmark.timing import Spread, clock_of, ratios
 from saltzoo.contracts import SegmentationModel
 from saltzoo.data import Tiles, read_tgs
 from saltzoo.deploy import export, load, optimize
@@ -46,9 +46,11 @@ def contenders(
 ) -> tuple[dict[str, SegmentationModel], dict[str, float]]:
     """Return the models to compare by name, the network itself first, and the size of each file in MiB."""
     model.to(memory_format=torch.channels_last)
+    height, width = model.preprocess(torch.zeros(1, model.in_chans, *calibration.shape[1:])).shape[2:]
+    size = (height, width)  # some networks export with one size alone
     files = {
-        "onnx": export(model, folder / "float32.onnx"),
-        "onnx int8": export(model, folder / "int8.onnx", int8=calibration),
+        "onnx": export(model, folder / "float32.onnx", size=size),
+        "onnx int8": export(model, folder / "int8.onnx", size=size, int8=calibration),
     }
     models: dict[str, SegmentationModel] = {EAGER: model, "optimised": optimize(model)}
     models |= {name: load(file) for name, file in files.items()}
@@ -61,14 +63,14 @@ def predictions(
     """Return the masks of each model and the seconds of a tile, one number per batch; models take turns in batches."""
     guesses: dict[str, list[Tensor]] = {name: [] for name in models}
     seconds: dict[str, list[float]] = {name: [] for name in models}
-    images = torch.from_numpy(tiles.images)
+    images, clock = torch.from_numpy(tiles.images), clock_of(torch.device("cpu"))
     for model in models.values():
         saltzoo.predict(model, images[:batch], tta=tta, batch_size=batch)  # picks kernels, fills caches
     for index, part in enumerate(images.split(batch)):
         for name in list(models)[:: -1 if index % 2 else 1]:
-            start = time.perf_counter()
+            start = clock()
             guesses[name].append(saltzoo.predict(models[name], part, tta=tta, batch_size=batch) > 0.5)
-            seconds[name].append((time.perf_counter() - start) / len(part))
+            seconds[name].append((clock() - start) / len(part))
     return {name: torch.cat(parts) for name, parts in guesses.items()}, seconds
 
 

@@ -141,7 +141,7 @@ def _seconds(run: Run, calls: int, device: torch.device) -> float:
 def repeat(run: Run, *, repeats: int, calls: int, device: torch.device) -> list[float]:
     """Return the seconds of one call, once per repeat.
 
-    On a GPU they come from events, with one synchronisation at the end; on one thread of a CPU they are the processor's.
+    On a GPU they come from events, with one synchronisation at the end; on one thread of a CPU they are its own time.
     """
     if device.type != "cuda":
         clock = clock_of(device)
