@@ -25,7 +25,7 @@ def test_python_blocks_and_commands_run(tmp_path, monkeypatch):
     torch.manual_seed(0)
     small = saltzoo.create_model("saltnet_s", **TINY).eval()
     with torch.no_grad():
-        small.head.bias.fill_(9)  # far from the threshold: rounding to int8 moves no pixel over it
+        small.head.conv.bias.fill_(9)  # far from the threshold: rounding to int8 moves no pixel over it
     saltzoo.save_pretrained(small, "small")
     create = saltzoo.create_model
     monkeypatch.setattr(saltzoo, "create_model", lambda *_, **__: create("local-dir:small"))

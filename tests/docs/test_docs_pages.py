@@ -129,7 +129,7 @@ def test_links_to_files_lead_to_the_repository(conf, text, expected):
     assert plain == ("a" if "github.com" in expected else expected)
 
 
-@pytest.mark.parametrize("name", ["recipes"])
+@pytest.mark.parametrize("name", ["performance", "recipes"])
 def test_generated_pages_are_up_to_date(monkeypatch, name):
     monkeypatch.syspath_prepend(DOCS)
     spec = importlib.util.spec_from_file_location(f"make_{name}", DOCS / f"make_{name}.py")
