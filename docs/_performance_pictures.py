@@ -55,7 +55,8 @@ def _figure(height: float) -> tuple[Any, Any]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    mpl.rcParams.update(SETTINGS)
+    settings: Any = SETTINGS
+    mpl.rcParams.update(settings)
     figure = Figure(figsize=(7, height), facecolor="white", layout="constrained")
     return figure, figure.subplots()
 
