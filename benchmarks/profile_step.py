@@ -197,9 +197,11 @@ def main() -> None:
     torch.set_flush_denormal(True)  # as `fit` does
     where = conditions(device, "segmentation_models_pytorch")
     print(describe(where), flush=True)
-    found = [row for dtype in args.dtypes for row in rows(args, dtype, device)]
+    found: list[Row] = []
     path = args.out / f"profile_{slug(device)}.csv"
-    write_csv(path, found, where, replacing="model")
+    for dtype in args.dtypes:
+        found += rows(args, dtype, device)
+        write_csv(path, found, where, replacing="model")  # after each dtype, so that an interrupted run keeps its rows
     print(f"\n{markdown(found, COLUMNS)}\n\n{path}")
 
 
