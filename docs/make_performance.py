@@ -56,6 +56,8 @@ def page() -> str:
             "phases": table(
                 ("", "dtype", "ms", *PHASES, "floor", "peak MiB"), list(_phases(steps)), right=range(2, 10)
             ),
+            "against": _against(steps, "ms"),
+            "memory": _against(steps, "peak_mib"),
             "operators": table(("", "dtype", "operators, with their share of the step"), list(_operators(steps))),
             "floor": table(
                 ("model", "", "GFLOP/s of a matrix product", "share of the floor"),
@@ -120,6 +122,14 @@ def _phases(lines: Sequence[Line]) -> Iterator[Row]:
         own = {line["name"]: line for line in lines if (line["model"], line["dtype"]) == (model, dtype)}
         shares = [f"{float(own[name]['share']):.0%}" for name in (*PHASES, "floor")]
         yield model, dtype, _short(own["step"]["ms"]), *shares, own["step"]["peak_mib"]
+
+
+def _against(lines: Sequence[Line], key: str) -> str:
+    """Return what part of SMP's time or memory our U-Net takes in a step, by dtype."""
+    whole = {(line["model"], line["dtype"]): float(line[key]) for line in lines if line["kind"] == "step"}
+    dtypes = dict.fromkeys(dtype for _, dtype in whole)
+    ours, theirs = "unet_resnet34_scse", "smp unet_resnet34_scse"
+    return " and ".join(f"{whole[ours, dtype] / whole[theirs, dtype]:.0%}" for dtype in dtypes)
 
 
 def _operators(lines: Sequence[Line]) -> Iterator[Row]:
