@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure.report import Row, conditions, markdown, slug, write_csv
-from measure.steps import LAYOUTS, training
-from measure.timing import Spread, alternate, ratios
 
 import saltzoo
+from saltzoo.benchmark.report import Row, conditions, markdown, slug, write_csv
+from saltzoo.benchmark.steps import LAYOUTS, training
+from saltzoo.benchmark.timing import Spread, alternate, ratios
 
 MODEL = "saltnet_s"
 BASE = "none"

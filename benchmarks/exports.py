@@ -16,9 +16,9 @@ import argparse
 from pathlib import Path
 
 import torch
-from measure.report import conditions, describe, write_csv
 
 import saltzoo
+from saltzoo.benchmark.report import conditions, describe, write_csv
 from saltzoo.deploy import export_rows
 from saltzoo.deploy.runtimes import FORMATS
 

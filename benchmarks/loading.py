@@ -17,10 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from measure.report import Row, conditions, describe, markdown, write_csv
-from measure.timing import Spread, alternate, ratios
 
 import saltzoo
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, write_csv
+from saltzoo.benchmark.timing import Spread, alternate, ratios
 from saltzoo.checkpoints.hub import load_from_hub
 from saltzoo.zoo.registry import find_weights
 from saltzoo.zoo.sources import BUNDLED

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from measure.report import Row, conditions, describe, markdown, slug, write_csv
-from measure.timing import Run, Spread, alternate, ratios
 
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, slug, write_csv
+from saltzoo.benchmark.timing import Run, Spread, alternate, ratios
 from saltzoo.data import Tiles, synthetic_tiles
 from saltzoo.training import Recipe, Trainer
 

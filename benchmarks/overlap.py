@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from measure.report import Row, conditions, describe, markdown, write_csv
-from measure.timing import Spread, alternate, ratios
 
 import saltzoo
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, write_csv
+from saltzoo.benchmark.timing import Spread, alternate, ratios
 from saltzoo.data import synthetic_tile
 from saltzoo.inference._axis import stride_of, tile_starts
 

@@ -27,10 +27,10 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import torch
 from measure.comparison import Plan, batch, calibrate
-from measure.report import conditions, describe, markdown, slug, write_csv
-from measure.timing import Run, Spread, alternate, ratios
 from torch import Tensor, nn
 
+from saltzoo.benchmark.report import conditions, describe, markdown, slug, write_csv
+from saltzoo.benchmark.timing import Run, Spread, alternate, ratios
 from saltzoo.contracts import SegmentationModel
 from saltzoo.convert import from_smp
 from saltzoo.data import synthetic_tiles

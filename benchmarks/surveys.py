@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 import segyio
 import torch
-from measure.report import Row, conditions, describe, markdown, slug, write_csv
 from measure.survey_commands import command_rows
 from measure.survey_files import CODES, Shape, write_cube
 from measure.survey_memory import memory_row
-from measure.timing import Spread, alternate, ratios
 
 import saltzoo
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, slug, write_csv
+from saltzoo.benchmark.timing import Spread, alternate, ratios
 from saltzoo.cli.segmenting import Prediction
 from saltzoo.cli.survey import segment_survey
 from saltzoo.seismic import Survey, open_survey

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from measure.report import Row, conditions, describe, markdown, write_csv
-from measure.timing import Run, Spread, alternate, ratios
 
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, write_csv
+from saltzoo.benchmark.timing import Run, Spread, alternate, ratios
 from saltzoo.data import rle_encode, synthetic_tiles
 from saltzoo.data.neighbours import edge_features, nearest_two
 

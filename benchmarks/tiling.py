@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from measure.memory import resident_peak_mib
-from measure.report import Row, conditions, describe, markdown, write_csv
-from measure.timing import Spread, alternate, ratios
 from torch import Tensor, nn
 
 import saltzoo
+from saltzoo.benchmark.memory import resident_peak_mib
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, write_csv
+from saltzoo.benchmark.timing import Spread, alternate, ratios
 from saltzoo.contracts import SegmentationModel, SegOutput
 
 CHILD = "--child"

@@ -23,10 +23,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from measure.report import Row, conditions, describe, markdown, slug, write_csv
 from torch import Tensor
 
 import saltzoo
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, slug, write_csv
 from saltzoo.contracts import SegmentationModel
 from saltzoo.data import Tiles, read_tgs, synthetic_tiles
 from saltzoo.metrics import dice_score, empty_accuracy, iou_score, salt_map

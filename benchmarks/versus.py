@@ -28,13 +28,14 @@ from pathlib import Path
 
 import torch
 from measure.comparison import Plan
-from measure.report import Row, conditions, describe, markdown, slug, write_csv
 from subjects import parts
 from subjects.alone import bam_rows, import_rows, pyramid_pooling_rows, scse_rows
 from subjects.losses import lovasz_rows, lovasz_softmax_rows, topology_rows
 from subjects.metrics import confusion_rows, salt_map_rows, threshold_rows
 from subjects.networks import fpn_rows, pspnet_rows, unet_rows
 from subjects.parts import frrn_rows, pspunet_rows
+
+from saltzoo.benchmark.report import Row, conditions, describe, markdown, slug, write_csv
 
 COLUMNS = (
     "subject",

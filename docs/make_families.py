@@ -23,6 +23,8 @@ from saltzoo.zoo.registry import find_model
 PAGES = Path(__file__).parent / "reference" / "models"
 PICTURES = Path(__file__).parent / "pictures" / "networks"
 MODES = {"infer": "images/s", "train": "in training"}  # of the benchmark, with the head of its column
+SPEED = ("amp_bfloat16", "channels_last", "128", "101")
+"""Precision, layout, batch and size of the throughput that the tables have."""
 DRAWN = {"unet": "unet_resnet34_scse_hc"}  # in place of the name with the fewest options
 
 
@@ -81,7 +83,7 @@ def _speeds() -> dict[tuple[str, str], str]:
     return {
         (line["model"], line["mode"]): f"{float(line['images_per_s']):,.0f}"
         for line in lines
-        if (line["dtype"], line["layout"], line["batch"], line["size"]) == ("bf16", "channels_last", "128", "101")
+        if (line["dtype"], line["layout"], line["batch"], line["size"]) == SPEED
     }
 
 

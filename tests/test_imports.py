@@ -32,8 +32,21 @@ MAY = {
     "inference": {"metrics", "zoo"},
     "deploy": {"layers", "models", "zoo"},
     "convert": {"checkpoints", "models", "zoo"},
+    "benchmark": {"deploy", "losses", "zoo"},
     "training": {"checkpoints", "data", "draw", "inference", "layers", "losses", "metrics", "models", "seismic", "zoo"},
-    "cli": {"checkpoints", "data", "deploy", "draw", "inference", "metrics", "models", "seismic", "training", "zoo"},
+    "cli": {
+        "benchmark",
+        "checkpoints",
+        "data",
+        "deploy",
+        "draw",
+        "inference",
+        "metrics",
+        "models",
+        "seismic",
+        "training",
+        "zoo",
+    },
 }
 """The folders that a folder may import besides itself and GROUND. A new folder needs a row."""
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from .report import Row
-from .steps import LAYOUTS
-from .timing import Run, Spread, alternate, ratios
+from saltzoo.benchmark.report import Row
+from saltzoo.benchmark.steps import LAYOUTS
+from saltzoo.benchmark.timing import Run, Spread, alternate, ratios
 
 PEER = "smp"
 OURS = "saltzoo"

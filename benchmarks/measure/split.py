@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from saltzoo.benchmark.timing import Run
 from saltzoo.layers import BAM, CBAM, SCSE, ChannelSE, GuidedUpsample, PyramidPooling
-
-from .timing import Run
 
 REST = "rest"
 

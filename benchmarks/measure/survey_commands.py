@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .report import Row
+from saltzoo.benchmark.report import Row
 
 F3 = (651, 951, 462)
 """Inlines, crosslines and samples of the survey F3."""

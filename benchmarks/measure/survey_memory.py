@@ -20,10 +20,9 @@ import torch
 from torch import nn
 
 import saltzoo
+from saltzoo.benchmark.report import Row
 from saltzoo.cli.survey import segment_survey
 from saltzoo.seismic import open_survey
-
-from .report import Row
 
 EVERY = 100
 """Step of the lines that are segmented: every slab that holds one is read as a whole."""

@@ -11,14 +11,14 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from measure.comparison import OURS, PEER, Match, Plan, compare, forward, forward_backward, timed_rows
-from measure.memory import saved_mib, step_mib
-from measure.report import Row
-from measure.steps import LAYOUTS
-from measure.timing import Run, alternate
 from segmentation_models_pytorch.base.modules import SCSEModule
 from segmentation_models_pytorch.decoders.pspnet.decoder import PSPModule
 from torch import Tensor, nn
 
+from saltzoo.benchmark.memory import saved_mib, step_mib
+from saltzoo.benchmark.report import Row
+from saltzoo.benchmark.steps import LAYOUTS
+from saltzoo.benchmark.timing import Run, alternate
 from saltzoo.layers import BAM, SCSE, PyramidPooling
 
 COPY = "copy of the map"

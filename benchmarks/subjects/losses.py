@@ -8,11 +8,11 @@ from functools import partial
 import segmentation_models_pytorch as smp
 import torch
 from measure.comparison import OURS, PEER, Match, Plan, compare, forward_backward
-from measure.memory import step_mib
-from measure.report import Row
-from measure.timing import Run
 from torch import Tensor, nn
 
+from saltzoo.benchmark.memory import step_mib
+from saltzoo.benchmark.report import Row
+from saltzoo.benchmark.timing import Run
 from saltzoo.encoders.timm.vgg import LAYERS, VGG19Features
 from saltzoo.losses import lovasz_hinge, lovasz_softmax, topology_loss
 

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import segmentation_models_pytorch as smp
 import torch
 from measure.comparison import OURS, PEER, Match, Plan, compare
-from measure.memory import MIB, step_mib
-from measure.report import Row
-from measure.timing import Run
 from torch import Tensor, nn
 
+from saltzoo.benchmark.memory import MIB, step_mib
+from saltzoo.benchmark.report import Row
+from saltzoo.benchmark.timing import Run
 from saltzoo.metrics import SaltMAP, confusion_matrix, search_threshold
 
 LOOP = "numpy loop over images"

@@ -10,12 +10,12 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from measure.comparison import OURS, PEER, Match, Plan, batch, calibrate, compare
-from measure.memory import step_mib
-from measure.report import Row
-from measure.steps import LAYOUTS, inference, training
 from torch import Tensor, nn
 
 import saltzoo
+from saltzoo.benchmark.memory import step_mib
+from saltzoo.benchmark.report import Row
+from saltzoo.benchmark.steps import LAYOUTS, inference, training
 from saltzoo.convert import from_smp
 
 DEFAULT = "saltzoo unet_resnet34_scse"

@@ -7,13 +7,13 @@ from functools import partial
 
 import torch
 from measure.comparison import Plan, batch
-from measure.report import Row
 from measure.split import clock, operations, parts_of, split, tensors
-from measure.steps import inference
-from measure.timing import Run, Spread, synchronize
 from torch import Tensor, nn
 
 import saltzoo
+from saltzoo.benchmark.report import Row
+from saltzoo.benchmark.steps import inference
+from saltzoo.benchmark.timing import Run, Spread, synchronize
 
 WHOLE = "whole"
 COLUMNS = ("subject", "model", "mode", "shape", "part", "ms", "share", "gflop")

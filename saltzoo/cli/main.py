@@ -10,7 +10,7 @@ import traceback
 import click
 
 from .._version import __version__
-from . import adapt, info, list_models, mosaic, predict, push, report, submit, synthetic, train, validate
+from . import adapt, benchmark, info, list_models, mosaic, predict, push, report, submit, synthetic, train, validate
 from .options import Session, debug_option
 
 
@@ -32,6 +32,7 @@ for _command in (
     synthetic.synthetic,
     list_models.list_names,
     info.info,
+    benchmark.benchmark,
     push.push,
 ):
     saltzoo.add_command(_command)

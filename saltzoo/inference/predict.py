@@ -76,6 +76,8 @@ def predict(
         tta_mean: what is averaged, "probabilities" or "logits".
         batch_size: number of tiles per batch. Tiles in a batch have the same size. On a CPU the default is within 8 %
             of the best of 4 to 64, as measured on two networks; the number of threads is torch's, one for each core.
+            Neither is picked by a measurement, which would take longer than most calls, and whose choice, and with it
+            the last digits of the results, would differ from one run to the next.
 
     Returns:
         float32 probabilities at the size of the tiles, in the container of the images (numpy, or torch on their

@@ -22,13 +22,15 @@ def _read(path: Path) -> list[dict[str, str]]:
 def test_turns_alternate(load_benchmark: Loader) -> None:
     turns: list[str] = []
     contenders = {name: (lambda name=name: turns.append(name)) for name in "ab"}
-    seconds = load_benchmark("measure.timing").alternate(contenders, rounds=3, device=torch.device("cpu"), turn_s=0)
+    seconds = load_benchmark("saltzoo.benchmark.timing").alternate(
+        contenders, rounds=3, device=torch.device("cpu"), turn_s=0
+    )
     assert "".join(turns) == "aabb" + "ab" + "ba" + "ab"
     assert [len(values) for values in seconds.values()] == [3, 3]
 
 
 def test_a_ratio_is_the_median_of_the_rounds(load_benchmark: Loader) -> None:
-    timing, report = load_benchmark("measure.timing"), load_benchmark("measure.report")
+    timing, report = load_benchmark("saltzoo.benchmark.timing"), load_benchmark("measure.report")
     assert timing.ratios([4, 2, 9], [2, 2, 3]) == (2, 1, 3)
     row = timing.Spread.of([3, 1, 2]).cells("ms")
     assert row == {"ms": 2, "ms_min": 1, "ms_max": 3}
@@ -36,14 +38,14 @@ def test_a_ratio_is_the_median_of_the_rounds(load_benchmark: Loader) -> None:
 
 
 def test_memory_of_a_step_counts_what_it_holds(load_benchmark: Loader) -> None:
-    memory = load_benchmark("measure.memory")
+    memory = load_benchmark("saltzoo.benchmark.memory")
     held = torch.nn.Identity()
     mib = memory.step_mib(lambda: torch.empty(3 * memory.MIB, dtype=torch.uint8), held, torch.device("cpu"))
     assert mib == pytest.approx(3, rel=0.01)
 
 
 def test_saved_memory_counts_storages_once_and_no_parameters(load_benchmark: Loader) -> None:
-    saved_mib = load_benchmark("measure.memory").saved_mib
+    saved_mib = load_benchmark("saltzoo.benchmark.memory").saved_mib
     x = torch.randn(1, 4, 256, 256)  # 1 MiB
 
     class SquarePlusSine(torch.nn.Module):
@@ -57,7 +59,7 @@ def test_saved_memory_counts_storages_once_and_no_parameters(load_benchmark: Loa
 
 
 def test_a_file_keeps_the_subjects_that_were_not_measured_again(load_benchmark: Loader, tmp_path: Path) -> None:
-    write, path = load_benchmark("measure.report").write_csv, tmp_path / "file.csv"
+    write, path = load_benchmark("saltzoo.benchmark.report").write_csv, tmp_path / "file.csv"
     write(path, [{"subject": "a", "ms": 1}, {"subject": "b", "ms": 2}], {"date": "1"}, replacing="subject")
     write(path, [{"subject": "a", "ms": 3}], {"date": "2"}, replacing="subject")
     assert [tuple(row.values()) for row in _read(path)] == [("b", "2", "1"), ("a", "3", "2")]
@@ -76,7 +78,7 @@ def test_rows_are_replaced_by_a_number_too(load_benchmark: Loader, tmp_path: Pat
 
 
 def test_the_file_of_results_has_the_columns_of_a_new_row(load_benchmark: Loader) -> None:
-    comparison, report = load_benchmark("measure.comparison"), load_benchmark("measure.report")
+    comparison, report = load_benchmark("measure.comparison"), load_benchmark("saltzoo.benchmark.report")
     plan = comparison.Plan("cpu", (64,), batch=1, rounds=1)
     (row,) = comparison.timed_rows(plan, {"subject": "new"}, {"smp": [1.0]}, None)
     columns = [*row, *report.conditions(torch.device("cpu"), "segmentation_models_pytorch")]

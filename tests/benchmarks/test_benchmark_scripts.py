@@ -6,7 +6,6 @@ import csv
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,102 +33,6 @@ def _run(script: str, *options: str) -> str:
 def _read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def _setting(load_benchmark: Loader, **changes: Any) -> Any:
-    choice = {"model": "unet_resnet18", "mode": "infer", "dtype": "fp32", "layout": "nchw", "compile": "none"}
-    numbers = {"batch": 1, "size": 64, "device": "cpu", "threads": torch.get_num_threads(), "repeats": 1, "seconds": 0}
-    return load_benchmark("throughput").Setting(**(choice | numbers | changes))
-
-
-@pytest.mark.slow
-def test_throughput_runs_and_writes_a_row_with_its_conditions(tmp_path: Path) -> None:
-    table = tmp_path / "table.md"
-    options = ["--smoke", "--modes", "train", "--dtypes", "fp32", "--batch", "1", "--repeats", "1", "--seconds", "0"]
-    printed = _run("throughput.py", *options, "--out", str(tmp_path), "--markdown", str(table))
-    (row,) = _read(tmp_path / "throughput_smoke_cpu.csv")
-    assert set(row) >= CONDITIONS | {"images_per_s", "images_per_s_min", "images_per_s_max", "warmup_s", "peak_mib"}
-    assert (row["model"], row["mode"], row["batch"], row["size"]) == ("unet_resnet18", "train", "1", "64")
-    assert float(row["images_per_s"]) > 0
-    assert row["error"] == ""
-    line = next(line for line in table.read_text().splitlines() if "unet_resnet18" in line)
-    assert line in printed
-
-
-def test_a_failing_row_says_why(load_benchmark: Loader) -> None:
-    row = load_benchmark("throughput")._here(_setting(load_benchmark, model="saltnet_s", size=16))
-    assert "at least 32 x 32" in row["error"]
-
-
-def test_a_process_that_hangs_or_dies_becomes_a_row(
-    load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    throughput = load_benchmark("throughput")
-    late = throughput._in_fresh_process(_setting(load_benchmark), timeout_s=0.01)
-    assert (late["model"], late["images_per_s"], late["error"]) == ("unet_resnet18", None, "took longer than 0.01 s")
-    script = tmp_path / "dies.py"
-    script.write_text("import os; os.kill(os.getpid(), 9)")
-    monkeypatch.setattr(throughput, "__file__", str(script))
-    dead = throughput._in_fresh_process(_setting(load_benchmark), timeout_s=60)
-    assert dead["error"] == "exit code -9: nothing"
-    assert dead | {"error": ""} == late | {"error": ""}
-
-
-def test_throughput_replaces_only_the_models_that_it_measured(
-    load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    throughput = load_benchmark("throughput")
-
-    def rows(args: Any, models: list[str]) -> Any:
-        for model, mode in product(models, args.modes):
-            yield vars(_setting(load_benchmark, model=model, mode=mode)) | dict.fromkeys(throughput.MEASURED)
-
-    monkeypatch.setattr(throughput, "_measure_all", rows)
-    for options in ("frrn_a frrn_b", "frrn_b saltnet_s --modes infer"):
-        argv = ["throughput.py", "--device", "cpu", "--out", str(tmp_path), "--models", *options.split()]
-        monkeypatch.setattr(sys, "argv", argv)
-        throughput.main()
-    kept = [(row["model"], row["mode"]) for row in _read(tmp_path / "throughput_cpu.csv")]
-    assert kept == [("frrn_a", "infer"), ("frrn_a", "train"), ("frrn_b", "infer"), ("saltnet_s", "infer")]
-
-
-def test_peak_memory_is_that_of_the_repeats(load_benchmark: Loader) -> None:
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pytest.skip("this system cannot reset a peak")
-    early = torch.ones(400 * 2**20, dtype=torch.uint8)  # like memory that a compiler takes and returns
-    del early
-    before = load_benchmark("measure.memory").resident_peak_mib()
-    row = load_benchmark("measure.setting").measure(_setting(load_benchmark, model="saltnet_s"))
-    assert row["peak_mib"] < before - 200
-
-
-@pytest.mark.parametrize(("how", "forgets"), [("none", True), ("default", True), ("reduce-overhead", False)])
-def test_peak_memory_of_a_gpu_is_reset_but_for_cuda_graphs(
-    load_benchmark: Loader, monkeypatch: pytest.MonkeyPatch, how: str, forgets: bool
-) -> None:
-    reset: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
-    load_benchmark("measure.setting").forget_peak(torch.device("cuda"), how)
-    assert bool(reset) == forgets
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ("--models nothing*", "unet_resnet34"),
-        ("--batch auto --device cpu", "give numbers"),
-        ("--batch 0", "at least 1"),
-    ],
-)
-def test_throughput_refuses_impossible_options(
-    load_benchmark: Loader, options: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["throughput.py", *options.split()])
-    with pytest.raises(SystemExit):
-        load_benchmark("throughput").main()
-    assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -188,7 +188,9 @@ def graphs():
 
 
 def test_graphs_are_of_every_kind():
-    assert {"saltnet_s", "unet_efficientnet_lite0_scse_hc", "unet_resnet34_scse_hc", "unet_resnet34_bam_hc"} < {*graphs()}
+    assert {"saltnet_s", "unet_efficientnet_lite0_scse_hc", "unet_resnet34_scse_hc", "unet_resnet34_bam_hc"} < {
+        *graphs()
+    }
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-import saltzoo
-from saltzoo._torch import device_name
+from .._torch import device_name
+from .._version import __version__
 
 Row = dict[str, Any]
 
@@ -39,6 +39,7 @@ def conditions(device: torch.device, *packages: str) -> Row:
         "device": device_name(device),
         "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if cuda else "",
         "cuda": torch.version.cuda if cuda else "",
+        "instructions": _instructions(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "tf32_matmul": torch.backends.cuda.matmul.allow_tf32 if cuda else "",
@@ -47,10 +48,19 @@ def conditions(device: torch.device, *packages: str) -> Row:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{package: _version(package) for package in ("torch", "timm", *packages)},
-        "saltzoo": saltzoo.__version__,
+        "saltzoo": __version__,
         "commit": _commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
     }
+
+
+def _instructions() -> str:
+    """Return the widest vector instructions that torch uses on this processor, and those for int8 and bfloat16."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    flags = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+    special = [flag for flag in ("avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16") if flag in flags]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *special])
 
 
 def _version(package: str) -> str:
@@ -61,7 +71,9 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """Return the short hash of the checkout, with a plus if tracked files differ from it."""
+    """Return the short hash of the checkout, with a plus if tracked files differ from it; "" for an installed wheel."""
+    if not (Path(__file__).parents[2] / "pyproject.toml").is_file():
+        return ""
     commit = _output("git", "rev-parse", "--short", "HEAD")
     return commit + "+" if commit and _output("git", "status", "--porcelain", "--untracked-files=no") else commit
 
@@ -86,7 +98,7 @@ def write_csv(path: Path, rows: Sequence[Row], where: Row, *, replacing: str | N
         replacing: name of a column. Lines of earlier runs stay unless they share a value of this column with a new
             row; a column that only some lines have is empty in the others. None replaces the whole file.
     """
-    columns = [*rows[0], *where]
+    columns = list(dict.fromkeys([*rows[0], *where]))
     kept: list[Row] = []
     if replacing and path.exists():
         measured = {str(row[replacing]) for row in rows}  # as the file holds them

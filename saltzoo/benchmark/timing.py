@@ -71,6 +71,14 @@ def ratios(baseline: Sequence[float], other: Sequence[float]) -> Spread:
     return Spread.of([theirs / ours for theirs, ours in zip(baseline, other, strict=True)])
 
 
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return a clock: the processor's time of this process on one thread of a CPU, else that of the wall.
+
+    Other work on the machine stretches the time of the wall, which single rows, not measured in turns, cannot bear.
+    """
+    return time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until the device has finished its work."""
     if device.type == "cuda":

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saltzoo.losses import DeepSupervisionLoss
+from ..losses import DeepSupervisionLoss
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a network computes, by a name of timm's benchmark.py.
+
+    Attributes:
+        weights: dtype of weights and images.
+        autocast: key of DTYPES.
+    """
+
+    weights: torch.dtype
+    autocast: str
+
+    @property
+    def computed(self) -> torch.dtype:
+        """Dtype of convolutions and products."""
+        return self.weights if self.autocast == "fp32" else DTYPES[self.autocast]
+
+
+PRECISIONS = {
+    "float32": Precision(torch.float32, "fp32"),
+    "bfloat16": Precision(torch.bfloat16, "fp32"),
+    "float16": Precision(torch.float16, "fp32"),
+    "amp_bfloat16": Precision(torch.float32, "bf16"),
+    "amp": Precision(torch.float32, "fp16"),
+}
+"""Precisions by name; "amp" is that of float16, and "bfloat16" and "float16" are those of the weights."""
+
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
