@@ -18,7 +18,6 @@ from .agreement import TOLERANCE, TOLERANCE_FLOAT64, largest_difference
 from .doubling import DoublingUnetBlock, is_doubling
 from .fold import fold_batch_norms
 from .gates import CachedSCSE, is_plain
-from .same_padding import HalvingConv2d, is_halving
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -211,9 +210,6 @@ def _change(network: nn.Module, example: Tensor) -> list[str]:
         network.set_submodule(name, DoublingUnetBlock(block))
     if blocks:
         report.append(f"{len(blocks)} doubling blocks convolve the small map")
-    for module in network.modules():
-        if is_halving(module):
-            HalvingConv2d.take_over(module)
     gates = [module for module in network.modules() if isinstance(module, SCSE) and is_plain(module)]
     for gate in gates:
         CachedSCSE.take_over(gate)

@@ -30,7 +30,7 @@ def test_turns_alternate(load_benchmark: Loader) -> None:
 
 
 def test_a_ratio_is_the_median_of_the_rounds(load_benchmark: Loader) -> None:
-    timing, report = load_benchmark("saltzoo.benchmark.timing"), load_benchmark("measure.report")
+    timing, report = load_benchmark("saltzoo.benchmark.timing"), load_benchmark("saltzoo.benchmark.report")
     assert timing.ratios([4, 2, 9], [2, 2, 3]) == (2, 1, 3)
     row = timing.Spread.of([3, 1, 2]).cells("ms")
     assert row == {"ms": 2, "ms_min": 1, "ms_max": 3}
@@ -71,7 +71,7 @@ def test_a_file_keeps_the_subjects_that_were_not_measured_again(load_benchmark: 
 
 
 def test_rows_are_replaced_by_a_number_too(load_benchmark: Loader, tmp_path: Path) -> None:
-    write = load_benchmark("measure.report").write_csv
+    write = load_benchmark("saltzoo.benchmark.report").write_csv
     for ms in (1, 2):
         write(tmp_path / "table.csv", [{"height": 400, "ms": ms}], {}, replacing="height")
     assert (tmp_path / "table.csv").read_text() == "height,ms\n400,2\n"

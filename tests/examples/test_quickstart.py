@@ -55,7 +55,7 @@ def test_images_of_any_size_get_masks_and_overlays(quickstart, tmp_path, capsys)
     assert mask.shape == picture(tmp_path / "out" / "a_overlay.png").shape[:2] == wide.shape
     assert set(np.unique(mask)) <= {0, 255}
     np.testing.assert_array_equal(mask, picture(tmp_path / "out" / "deep_mask.png"))
-    assert f"{(mask > 0).mean():.0%} salt" in capsys.readouterr().out
+    assert f"{(mask > 0).mean():.1%} salt" in capsys.readouterr().out
 
 
 def test_tiles_of_the_competition_are_held_out(quickstart, tmp_path, monkeypatch, capsys):

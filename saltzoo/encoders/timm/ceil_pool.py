@@ -36,13 +36,17 @@ class CeilAvgPool2d(nn.AvgPool2d):
 
 
 def make_exportable(network: nn.Module) -> None:
-    """Replace the poolings of a network that have an equivalent here."""
+    """Replace the poolings and convolutions of a network that have an equivalent here or in `same_padding.py`."""
+    from .same_padding import HalvingConv2d, is_halving  # late, because it loads timm
+
     for module in network.modules():
-        # Assigning the class keeps the hooks of the module; poolings have no weights.
+        # Assigning the class keeps the weights and the hooks of the module.
         if type(module) is nn.MaxPool2d and module.ceil_mode and _always_starts_inside(module):
             module.__class__ = CeilMaxPool2d
         elif type(module) is nn.AvgPool2d and module.ceil_mode and _is_halving(module):
             module.__class__ = CeilAvgPool2d
+        elif is_halving(module):
+            module.__class__ = HalvingConv2d
 
 
 def _always_starts_inside(pool: nn.MaxPool2d) -> bool:

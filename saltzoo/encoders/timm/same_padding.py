@@ -1,30 +1,30 @@
-"""timm's convolutions with TensorFlow's padding, computed so that a graph with free sizes can be made of them."""
+"""timm's convolutions with TensorFlow's padding, which `torch.export` can then export with free image sizes.
+
+timm computes the padding by a formula from which the exporter cannot tell that the padded side is even, and its guards
+then restrict the graph to the sizes of the example.
+"""
 
 from __future__ import annotations
 
-from typing import TypeGuard
-
+import torch
 import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 
 class HalvingConv2d(Conv2dSame):
-    """A `Conv2dSame` of stride 2 with an odd square kernel.
+    """A `Conv2dSame` of stride 2 with an odd square kernel that pads by a simpler formula during export.
 
     Zeros complete each side to an even length, and then each output reads the kernel's window from its own pair of
-    pixels on. timm's class pads the same zeros, by a formula from which torch.export cannot tell that a side is even.
+    pixels on.
 
     Shape:
         N C H W -> N O ceil(H / 2) ceil(W / 2)
     """
 
-    @classmethod
-    def take_over(cls, convolution: nn.Conv2d) -> None:
-        """Make a module one of this class, in place: hooks of an encoder hold the module itself, and not its name."""
-        convolution.__class__ = cls
-
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        if not torch.compiler.is_exporting():
+            return super().forward(x)
         height, width = x.shape[-2:]
         odd_h, odd_w = (height + 1) // 2 * 2 - height, (width + 1) // 2 * 2 - width
         before, after = (self.kernel_size[0] - 3) // 2, (self.kernel_size[0] - 1) // 2
@@ -32,7 +32,7 @@ class HalvingConv2d(Conv2dSame):
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
-def is_halving(module: nn.Module) -> TypeGuard[Conv2dSame]:
+def is_halving(module: nn.Module) -> bool:
     """Return whether a module is a `Conv2dSame` that `HalvingConv2d` can replace."""
     if type(module) is not Conv2dSame or module.stride != (2, 2) or module.dilation != (1, 1):
         return False
