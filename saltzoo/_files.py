@@ -74,7 +74,8 @@ def whole_folder(path: Path, names: Sequence[str]) -> Iterator[Path]:
     """Yield a hidden temporary folder, whose files are moved to `path` when the block ends without an error.
 
     A new folder appears with all of its files at once. In one that is there, the named files are replaced one after
-    another, and others stay. After an error, nothing has changed, and no part of the new files is left.
+    another, and others stay. After an error in the block, nothing has changed; no part of the new files is left. Should
+    a replacement itself fail, files before it are new, but not the last one.
 
     Args:
         path: folder; it and its parents are created.

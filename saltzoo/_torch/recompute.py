@@ -40,8 +40,9 @@ def _without_statistics(module: nn.Module) -> Iterator[None]:
         part for part in module.modules() if isinstance(part, _BatchNorm) and part.training and part.track_running_stats
     ]
     settings = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None  # the averages keep their values, and nothing is counted
+    for norm, (_, count) in zip(norms, settings, strict=True):
+        # The averages keep their values, and a copy is counted: without a counter, SyncBatchNorm stops.
+        norm.momentum, norm.num_batches_tracked = 0.0, None if count is None else count.clone()
     try:
         yield
     finally:

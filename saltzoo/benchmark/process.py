@@ -29,8 +29,11 @@ def fresh_row(setting: Setting, *, timeout_s: float, command: Sequence[str] = CO
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["nothing"]
         return row | {"error": f"exit code {done.returncode}: {said[-1]}"}
-    # Libraries may print before it: the result is the last line.
-    return row | json.loads(done.stdout.splitlines()[-1])
+    try:
+        # Libraries may print before it: the result is the last line.
+        return row | json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        return row | {"error": "the process ended without a result"}
 
 
 def print_row(setting: str, make: Callable[[Setting], nn.Module] = build) -> None:

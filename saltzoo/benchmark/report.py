@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import platform
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 
+from .._files import whole_file
 from .._torch import device_name
 from .._version import __version__
 
@@ -106,11 +108,17 @@ def write_csv(path: Path, rows: Sequence[Row], where: Row, *, replacing: str | N
             reader = csv.DictReader(file)
             kept = [line for line in reader if line.get(replacing) not in measured]
         columns += [column for column in reader.fieldnames or () if column not in columns]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*kept, *({**row, **where} for row in rows)])
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*kept, *({**row, **where} for row in rows)])
+    write_text(path, text.getvalue())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write or replace a whole file: a kill leaves the one that was there."""
+    with whole_file(path, overwrite=True) as file:
+        file.write(text.encode())
 
 
 def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:

@@ -76,6 +76,8 @@ def measure(setting: Setting, make: Callable[[Setting], nn.Module] = build) -> R
     allow_tf32(setting.tf32)
     torch.manual_seed(0)
     device = torch.device(setting.device)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # events are recorded on the stream of the current device
     step, model = _step(setting, make(setting), device)
     gflop = step_gflop(step) / setting.batch
     compiled = setting.compile != "none"

@@ -105,7 +105,7 @@ _OPTIONS = (
     click.option("--amp-dtype", type=click.Choice(["float16", "bfloat16"]), default="float16", show_default=True),
     click.option("--layout", type=Listed(LAYOUTS), default="nchw", show_default=True, help="Order of memory."),
     click.option("--channels-last", is_flag=True, help="The same as --layout channels_last."),
-    click.option("--torchcompile", is_flag=True, help="The same as --torchcompile-mode default."),
+    click.option("--torchcompile", is_flag=True, help="Compile, in --torchcompile-mode or default."),
     click.option(
         "--torchcompile-mode", type=Listed(COMPILE), default="none", show_default=True, help="Modes of torch.compile."
     ),
@@ -127,6 +127,16 @@ _OPTIONS = (
 )
 
 
+_SHORT = (("amp", "precision", ("float32",)), ("channels_last", "layout", ("nchw",)))
+"""Flags, the options that they are short for, and what these are by default."""
+
+
+def _compiles(values: dict[str, Any]) -> tuple[str, ...]:
+    """Return the modes of torch.compile; the flag alone is "default", and with a mode, as timm has it, that mode."""
+    modes: tuple[str, ...] = values["torchcompile_mode"]
+    return ("default",) if values["torchcompile"] and modes == ("none",) else modes
+
+
 def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) -> Plan:
     """Return the plan that the options of `benchmark_options` describe.
 
@@ -140,6 +150,8 @@ def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) 
     from .loading import device_of
 
     device = device_of(values["device"])
+    if device.type not in ("cpu", "cuda"):
+        raise click.UsageError(f"--device must be cpu, cuda or cuda:N, got {device}: other devices have no clock here")
     if device.type == "cpu" and 0 in values["batch_size"]:
         raise click.UsageError(
             "--batch-size auto grows until memory runs out, which would stop the machine on a CPU: give numbers"
@@ -150,8 +162,14 @@ def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) 
             f"--model must match a model, got {','.join(values['model'])}: choose among {', '.join(list_models())}"
         )
     modes = ("infer", "train") if values["bench"] == "both" else (values["bench"],)
-    if values["fast"] and modes == ("train",):
-        raise click.UsageError("--fast is of inference, got --bench train: leave one out")
+    if values["fast"] and "train" in modes:
+        raise click.UsageError(f"--fast is of inference, got --bench {values['bench']}: leave one out")
+    for flag, option, default in _SHORT:
+        if values[flag] and values[option] != default:
+            given, other = (f"--{name.replace('_', '-')}" for name in (flag, option))
+            raise click.UsageError(
+                f"{given} must stand alone, got {other} {','.join(values[option])} too: leave one out"
+            )
     amp = "amp" if values["amp_dtype"] == "float16" else "amp_bfloat16"
     return Plan(
         models=models,
@@ -159,7 +177,7 @@ def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) 
         modes=modes,
         dtypes=(amp,) if values["amp"] else values["precision"],
         layouts=("channels_last",) if values["channels_last"] else values["layout"],
-        compiles=("default",) if values["torchcompile"] else values["torchcompile_mode"],
+        compiles=_compiles(values),
         batches=values["batch_size"],
         size=values["img_size"],
         device=str(device),
@@ -196,14 +214,14 @@ def print_rows(plan: Plan, rows: Iterable[Row], files: Sequence[Path], *, replac
 
 def write_rows(file: Path, rows: Sequence[Row], where: Row, *, replacing: str | None = None) -> None:
     """Write rows with their conditions as CSV, JSON or a Markdown table, by the file's suffix."""
-    from ..benchmark.report import describe, markdown, write_csv
+    from ..benchmark.report import describe, markdown, write_csv, write_text
 
     if file.suffix == ".csv":
         write_csv(file, rows, where, replacing=replacing)
     elif file.suffix == ".json":
-        file.write_text(json.dumps([{**row, **where} for row in rows], indent=1) + "\n", encoding="utf-8")
+        write_text(file, json.dumps([{**row, **where} for row in rows], indent=1) + "\n")
     else:
-        file.write_text(f"{markdown(rows, COLUMNS)}\n\n{describe(where)}\n", encoding="utf-8")
+        write_text(file, f"{markdown(rows, COLUMNS)}\n\n{describe(where)}\n")
 
 
 def check_file(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Parts:
             OSError: if the folder cannot be written.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
-        new = folder.with_suffix(f".{os.getpid()}.new")
+        new = folder.with_suffix(f".{uuid.uuid4().hex}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         try:
@@ -77,7 +78,7 @@ class Parts:
     def write(self, slab: Slab, values: Floats) -> None:
         """Store a finished slab, (line, trace, sample)."""
         file = self._file(slab)
-        part = file.with_name(f"{file.name}.{os.getpid()}.part")
+        part = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
         try:
             with open(part, "wb") as opened:
                 opened.write(np.ascontiguousarray(values, "<f4").data)

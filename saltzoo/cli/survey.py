@@ -137,14 +137,17 @@ def _finished(plan: Plan, job: Job) -> dict[str, Any]:
     """Return the sidecar of a complete result of this run, where its files are left as they are; {} if there is none.
 
     Raises:
-        FileExistsError: if files of another run are there and are not to be replaced.
+        FileExistsError: if files of another run are there and are not to be replaced, or another process assembles the
+            result.
     """
+    plan.check_parts()  # again: a process of another shard may have begun to assemble since the first check
     assembling = assembling_folder(plan.out)
     if parts_folder(plan.out).exists() or has_plan(assembling):
         return {}
     earlier = sidecar_of(plan) if plan.resume or plan.shard is not None else {}
     if earlier.get("run") == digest_of_run(job):
-        shutil.rmtree(assembling, ignore_errors=True)
+        if plan.shard is None:  # else the process that assembled may be removing it
+            shutil.rmtree(assembling, ignore_errors=True)
         return earlier
     if not plan.overwrite:
         plan.check_files()
@@ -157,10 +160,10 @@ def _open_parts(plan: Plan, job: Job) -> Parts:
     if plan.shard is None and not plan.resume:
         for leftover in (folder, assembling):  # Plan.check allows them only if they are to be replaced
             shutil.rmtree(leftover, ignore_errors=True)
-    elif has_plan(assembling):
+    elif plan.resume and has_plan(assembling):
         assembling.rename(folder)
     for leftover in (folder, assembling):
-        if not has_plan(leftover):  # the rest of a removal that was interrupted
+        if leftover.exists() and not has_plan(leftover):  # the rest of a removal that was interrupted
             shutil.rmtree(leftover, ignore_errors=True)
     return Parts.open(folder, job)
 

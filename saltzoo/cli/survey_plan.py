@@ -83,14 +83,14 @@ class Plan:
             )
         if self.shard is None and not self.resume and not self.overwrite:
             self.check_files()  # a shard may find the complete result of its run
-        self._check_parts()
+        self.check_parts()
 
     def check_files(self) -> None:
         """Raise FileExistsError if a file of the result is there."""
         for file in (*self.volumes, self.sidecar):
             check_absent(file)
 
-    def _check_parts(self) -> None:
+    def check_parts(self) -> None:
         """Raise FileExistsError if slabs of an interrupted run are there and nothing says what to do with them."""
         parts, assembling = parts_folder(self.out), assembling_folder(self.out)
         if assembling.exists() and not self.resume and (self.shard is not None or not self.overwrite):

@@ -25,8 +25,8 @@ def change_num_classes(model: Segmenter, num_classes: int) -> Segmenter:
         num_classes: logits for each pixel of the new model.
 
     Returns:
-        A model of the same options, on the same device, in the same dtype and mode. Its threshold is that of a new
-        model, 0.5. Parameters that are frozen in the model are frozen in it, except those of the untrained layers.
+        A model of the same options, on the same device, in the same dtype and mode. Its threshold and its smallest
+        patch are those of a new model, 0.5 and 0. Parameters that are frozen in the model are frozen in it, except those of the untrained layers.
 
     Raises:
         TypeError: if the model is no Segmenter.
@@ -55,6 +55,7 @@ def change_num_classes(model: Segmenter, num_classes: int) -> Segmenter:
     new = build_model(find_model(config.architecture), args)
     if config.mask_only:
         new = leave_out_heads(new)
+    _take_dtypes(model, new)
     saved = model.state_dict()
     same = Change(1, 1)
     classes = Change(config.model_args["num_classes"], num_classes)
@@ -70,8 +71,19 @@ def change_num_classes(model: Segmenter, num_classes: int) -> Segmenter:
     return new
 
 
+def _take_dtypes(model: Segmenter, new: Segmenter) -> None:
+    """Give the tensors of the new model the dtypes that they have in the model."""
+    olds = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if len(list(model.modules())) != len(list(new.modules())) or not new.state_dict().keys() <= olds.keys():
+        raise ValueError(
+            "model has modules that create_model did not make. It was changed after create_model: change the classes first"
+        )
+    for name, tensor in [*new.named_parameters(), *new.named_buffers()]:
+        tensor.data = tensor.data.to(olds[name].dtype)
+
+
 def _copy_settings(model: Segmenter, new: Segmenter, *, untrained: list[str]) -> None:
-    """Give the new model what is no tensor: device and dtypes, modes, frozen parameters, preprocess."""
+    """Give the new model what is no tensor: device, modes, frozen parameters, preprocess, size of tiles."""
     olds = dict(model.named_parameters())
     for name, parameter in new.named_parameters():
         parameter.data = parameter.data.to(olds[name])
@@ -82,5 +94,5 @@ def _copy_settings(model: Segmenter, new: Segmenter, *, untrained: list[str]) ->
     for old, part in zip(model.modules(), new.modules(), strict=True):
         part.training = old.training
     new.preprocess = model.preprocess
-    new.min_size, new.tile_size = model.min_size, model.tile_size
+    new.tile_size = model.tile_size
     new.grad_checkpointing = model.grad_checkpointing

@@ -252,6 +252,9 @@ def test_plots_are_drawn_from_rows(load_benchmark, tmp_path):
         ("--batch-size 4,0", "at least 1"),
         ("--precision fp32", "amp_bfloat16"),
         ("--fast --bench train", "leave one out"),
+        ("--fast --bench both", "leave one out"),
+        ("--amp --precision bfloat16", "--amp must stand alone, got --precision bfloat16 too"),
+        ("--channels-last --layout channels_last,nchw", "--channels-last must stand alone"),
         ("--results-file table.txt", ".csv, .json, .md"),
     ],
 )
@@ -273,6 +276,8 @@ def test_the_command_has_the_flags_of_timms_benchmark(monkeypatch, tmp_path, cap
     for file in files:
         argv = ["benchmark", *line.split(), "--torchcompile", "--device", "cpu", "--results-file", str(file)]
         assert main(argv) == 0
+    assert main([*argv, "--torchcompile-mode", "max-autotune"]) == 0
+    assert asked.pop().compiles == ("max-autotune",)
     want = Plan(["saltnet_s"], modes=("infer", "train"), batches=(2,), size=64, threads=torch.get_num_threads())
     want = replace(want, layouts=("channels_last",), dtypes=("amp_bfloat16",), compiles=("default",))
     assert asked == [want] * 3

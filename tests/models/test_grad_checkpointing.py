@@ -5,8 +5,10 @@ import copy
 import _proofs
 import pytest
 import torch
+from torch import nn
 
 from saltzoo import create_model, save_pretrained
+from saltzoo._torch.recompute import recomputed
 from saltzoo.training import keep_batch_norm_frozen
 
 SMALL = {
@@ -70,3 +72,9 @@ def test_it_is_switched_off_survives_mask_only_and_is_not_saved(tmp_path):
         assert torch.equal(again(x).logits, model.eval()(x).logits)
     model.train().set_grad_checkpointing(False)
     assert step(model, x)[2] > few
+
+
+def test_synchronised_norms_are_counted_once():
+    norm = nn.SyncBatchNorm(2)
+    recomputed(norm, torch.randn(4, 2, 3)).sum().backward()
+    assert norm.num_batches_tracked == 1

@@ -60,7 +60,7 @@ def test_settings_follow(caplog, tmp_path):
     assert new.returns_mask
     assert new.config.mask_only
     assert {one.dtype for one in new.parameters()} == {torch.bfloat16}
-    assert (new.preprocess, new.min_size, new.tile_size) == (model.preprocess, 7, (64, 96))
+    assert (new.preprocess, new.min_size, new.tile_size) == (model.preprocess, 0, (64, 96))
     assert (new.threshold, new.grad_checkpointing) == (0.5, True)
     assert (new.training, new.encoder.training) == (True, False)
     learning = [name for name, one in new.named_parameters() if one.requires_grad]
@@ -69,6 +69,16 @@ def test_settings_follow(caplog, tmp_path):
     saltzoo.save_pretrained(new.float(), tmp_path)
     again = create_model(f"local-dir:{tmp_path}")
     assert all(map(torch.equal, again.parameters(), new.parameters()))
+
+
+def test_double_precision_is_kept():
+    model = create_model("unet_plain", channels=(6, 8)).double()
+    with torch.no_grad():
+        for one in model.parameters():
+            one += 1e-12
+    new = change_num_classes(model, 3)
+    pairs = zip(model.encoder.parameters(), new.encoder.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_refusals():
@@ -82,6 +92,10 @@ def test_refusals():
     byhand = Segmenter(encoder, decoder, SegmentationHead(decoder.channels[-1], 1))
     with pytest.raises(ValueError, match="made by create_model, got one wired by hand"):
         change_num_classes(byhand, 2)
+    more = create_model("unet_plain", channels=(6, 8))
+    more.decoder.extra = nn.ReLU()
+    with pytest.raises(ValueError, match=r"modules that .*changed after create_model"):
+        change_num_classes(more, 2)
     model.head = SegmentationHead(8, 1)
     with pytest.raises(ValueError, match="changed after create_model"):
         change_num_classes(model, 2)
