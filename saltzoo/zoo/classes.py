@@ -26,7 +26,8 @@ def change_num_classes(model: Segmenter, num_classes: int) -> Segmenter:
 
     Returns:
         A model of the same options, on the same device, in the same dtype and mode. Its threshold and its smallest
-        patch are those of a new model, 0.5 and 0. Parameters that are frozen in the model are frozen in it, except those of the untrained layers.
+        patch are those of a new model, 0.5 and 0. Parameters that are frozen in the model are frozen in it, except those
+        of the untrained layers.
 
     Raises:
         TypeError: if the model is no Segmenter.
@@ -76,7 +77,7 @@ def _take_dtypes(model: Segmenter, new: Segmenter) -> None:
     olds = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     if len(list(model.modules())) != len(list(new.modules())) or not new.state_dict().keys() <= olds.keys():
         raise ValueError(
-            "model has modules that create_model did not make. It was changed after create_model: change the classes first"
+            "model has modules that create_model did not make. It was changed after create_model: change classes first"
         )
     for name, tensor in [*new.named_parameters(), *new.named_buffers()]:
         tensor.data = tensor.data.to(olds[name].dtype)

@@ -104,7 +104,7 @@ def assert_same(ours, theirs):
         torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0, msg=name)
 
 
-SLOW_CASES = ("sgd", "no_average", "cycles", "no_clip", "clip", "scales")
+SLOW_CASES = ("sgd", "no_average", "cycles", "no_clip", "clip", "scales", "sgd_unfreezing", "swa")
 
 
 @pytest.mark.parametrize(
