@@ -26,8 +26,8 @@ def change_num_classes(model: Segmenter, num_classes: int) -> Segmenter:
 
     Returns:
         A model of the same options, on the same device, in the same dtype and mode. Its threshold and its smallest
-        patch are those of a new model, 0.5 and 0. Parameters that are frozen in the model are frozen in it, except those
-        of the untrained layers.
+        patch are those of a new model, 0.5 and 0. What is frozen in the model is frozen in it, except the untrained
+        layers.
 
     Raises:
         TypeError: if the model is no Segmenter.
