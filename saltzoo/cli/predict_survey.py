@@ -157,7 +157,7 @@ def _told(path: str, found: dict[str, Any], plan: Plan) -> str:
 
 
 def _plan(path: str, out: Path, options: dict[str, Any], *, overwrite: bool, resume: bool) -> Plan:
-    """Return what to do; what cannot be done is a wrong command line, with status 2."""
+    """Return what to do; what cannot be done is a wrong command line, with status 2, but for a missing extra."""
     from ..seismic import open_survey
     from .survey_plan import Plan, parse_lines, parse_shard
 
@@ -173,6 +173,8 @@ def _plan(path: str, out: Path, options: dict[str, Any], *, overwrite: bool, res
         chosen = directions[options["direction"]]
         plan = Plan(survey, out, chosen, lines, options["disagreement"], overwrite, resume, shard)
         plan.check()
-    except (ValueError, OSError, ImportError) as error:
+    except ImportError as error:
+        raise click.ClickException(str(error)) from error
+    except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
     return plan

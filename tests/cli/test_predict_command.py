@@ -374,7 +374,7 @@ print(peak() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
-@pytest.mark.parametrize("dtype", ["float32", "float64", "uint16"])
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
 def test_a_large_array_takes_the_memory_of_strips(tmp_path, dtype):
     picture = np.lib.format.open_memmap(tmp_path / "big.npy", mode="w+", dtype=dtype, shape=(8000, 3000))
     for first in range(0, 8000, 1000):

@@ -151,7 +151,7 @@ def test_a_resnet_with_poolings_that_round_up_is_exported_with_free_sizes():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*SMALL, *ODD])
+@pytest.mark.parametrize("name", [*SMALL, "unet_inception_v4_scse"])
 def test_compiles_with_free_sizes(name):
     compiles(small(name))
 
@@ -189,7 +189,6 @@ def test_compiles_with_inductor(name, options):
     [
         ("saltnet_s", {}),
         ("unet_resnet34_scse", {"encoder": "test_resnet", "hypercolumn": True}),
-        ("pspunet_small_scse_gum", {}),
     ],
 )
 def test_onnx_agrees_at_other_sizes(name, options, tmp_path):
@@ -206,7 +205,6 @@ def test_onnx_agrees_at_other_sizes(name, options, tmp_path):
         ("unet", {"encoder": "resnet18", "decoder_block": "half"}),
         ("unet_xception_res", {}),
         ("unet_resnet34_bam_hc_ds_cls", {"encoder": "resnet18"}),
-        ("pspunet_small", {}),
         ("pspunet_small_scse", {}),
         ("frrn_b", {"base_channels": 12, "lane_channels": 16}),
         ("saltnet_m", {}),
