@@ -131,12 +131,6 @@ _SHORT = (("amp", "precision", ("float32",)), ("channels_last", "layout", ("nchw
 """Flags, the options that they are short for, and what these are by default."""
 
 
-def _compiles(values: dict[str, Any]) -> tuple[str, ...]:
-    """Return the modes of torch.compile; the flag alone is "default", and with a mode, as timm has it, that mode."""
-    modes: tuple[str, ...] = values["torchcompile_mode"]
-    return ("default",) if values["torchcompile"] and modes == ("none",) else modes
-
-
 def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) -> Plan:
     """Return the plan that the options of `benchmark_options` describe.
 
@@ -170,6 +164,9 @@ def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) 
             raise click.UsageError(
                 f"{given} must stand alone, got {other} {','.join(values[option])} too: leave one out"
             )
+    compiles = values["torchcompile_mode"]
+    if values["torchcompile"] and compiles == ("none",):
+        compiles = ("default",)
     amp = "amp" if values["amp_dtype"] == "float16" else "amp_bfloat16"
     return Plan(
         models=models,
@@ -177,7 +174,7 @@ def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) 
         modes=modes,
         dtypes=(amp,) if values["amp"] else values["precision"],
         layouts=("channels_last",) if values["channels_last"] else values["layout"],
-        compiles=_compiles(values),
+        compiles=compiles,
         batches=values["batch_size"],
         size=values["img_size"],
         device=str(device),

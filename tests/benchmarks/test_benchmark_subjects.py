@@ -88,6 +88,7 @@ def test_a_network_of_smp_is_padded_to_a_size_that_it_accepts(networks: Any) -> 
     assert networks._peer_note(padded, x[..., :24, :24]) == f"{unused} of its parameters take no part"
 
 
+@pytest.mark.slow
 def test_a_network_is_in_the_mode_that_is_timed(networks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     models, modes, infer = [], [], networks.inference
 

@@ -106,6 +106,7 @@ def test_the_preprocess_is_adapted():
     assert adapt_preprocess(Preprocess.gray(1), 5) == Preprocess.gray(5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_gray_image_in_all_channels_gives_the_same_logits(name, tmp_path, caplog):
     gray = make(name)

@@ -50,6 +50,7 @@ def test_fast_gives_the_probabilities_of_the_model(checkpoint, capsys):
     assert (fast.threshold, fast.min_size) == (0.45, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "format", ["pt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("onnx", "openvino"))]
 )

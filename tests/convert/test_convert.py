@@ -51,6 +51,7 @@ def test_resnet34_has_the_same_logits(attention, size):
     assert (got - want).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "options"),
     [

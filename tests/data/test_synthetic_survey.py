@@ -175,6 +175,7 @@ def test_neighbouring_lines_are_alike(survey):
 # Lines resemble tiles: comments give the values for 1200 real tiles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", LINES)
 def test_autocorrelation_across(pictures, direction):
     assert 0.40 < np.mean([autocorrelation_across(image) for image, _ in pictures[direction]]) < 0.70  # real: .47

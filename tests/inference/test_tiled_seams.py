@@ -25,6 +25,7 @@ def step(probabilities, places):
     return np.mean([np.abs(np.diff(one, axis=0))[np.array(places) - 1].mean() for one in both])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_step_at_borders_is_below_a_quarter_of_uniform_blending(seed, monkeypatch):
     model = saltzoo.create_model("saltnet_s.tgs2", pretrained=True)

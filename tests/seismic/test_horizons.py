@@ -232,6 +232,7 @@ def test_other_shapes_of_survey_are_no_grid(kind):
         fit_regular_grid(x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_handed", [False, True])
 @pytest.mark.parametrize("azimuth", [0, 30, 120, -75, 200])
 def test_xtgeo_reads_the_surface_where_it_is(tmp_path, azimuth, left_handed):

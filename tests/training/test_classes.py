@@ -97,6 +97,7 @@ def test_scores_are_those_of_the_checkpoint_in_card_log_and_picture(tmp_path):
     assert (np.ptp(colors, axis=1) > 30).any()  # not gray
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "classes", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)]
 )

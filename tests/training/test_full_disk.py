@@ -112,6 +112,7 @@ def refuse(*given, **named):
 SLOW_PLACES = [pytest.param(place, marks=pytest.mark.slow) for place in ("log", "second state", "picture")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["state", "checkpoint", *SLOW_PLACES])
 def test_a_run_whose_disk_was_full_resumes_to_the_same_result(place, tmp_path, monkeypatch):
     out = tmp_path / "run"

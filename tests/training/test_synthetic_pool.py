@@ -177,6 +177,7 @@ def rows_of(out):
         return [row[:3] for row in csv.reader(file)]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
     recipe, told = recipe_of(survey={}, synthetic={**POOL, "renewed": 2}), []
 

@@ -66,6 +66,7 @@ def test_a_run_ends_with_the_score_of_its_checkpoint(case, tmp_path):
     assert run(recipe, tiles, tmp_path, resume=True) == scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["no salt at all", "nothing but salt"])
 @pytest.mark.parametrize("average", ["swa", "none"])
 def test_other_averages_and_a_cross_validation_end_too(case, average, tmp_path):

@@ -56,6 +56,7 @@ def test_a_checkpoint_has_no_training_heads_and_half_the_bytes(tmp_path):
     assert f"torch {torch.__version__}" in plain["machine"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(tmp_path):
     one, same, other = (train(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert one == pytest.approx(same, abs=1e-6)

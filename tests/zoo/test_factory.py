@@ -16,7 +16,17 @@ from saltzoo.zoo import registry
 pytestmark = pytest.mark.usefixtures("own_registry")
 
 
-@pytest.mark.parametrize("name", saltzoo.list_models())
+LARGE = ("dpn92", "inception", "lite2", "resnet50", "senet154", "seresnext50", "xception")
+
+
+def is_large(name):
+    return any(encoder in name for encoder in LARGE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if is_large(name) else name for name in saltzoo.list_models()],
+)
 def test_every_name_builds_and_describes_itself(name):
     with torch.device("meta"):  # nothing is computed here
         model = saltzoo.create_model(name)

@@ -61,6 +61,7 @@ def test_stages_hold_each_parameter_once(name):
     assert set(names) == {f"encoder.{one}" for one, _ in model.encoder.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_a_stage_holds_what_its_map_and_no_finer_map_depends_on(name):
