@@ -127,10 +127,6 @@ _OPTIONS = (
 )
 
 
-_SHORT = (("amp", "precision", ("float32",)), ("channels_last", "layout", ("nchw",)))
-"""Flags, the options that they are short for, and what these are by default."""
-
-
 def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) -> Plan:
     """Return the plan that the options of `benchmark_options` describe.
 
@@ -158,8 +154,8 @@ def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) 
     modes = ("infer", "train") if values["bench"] == "both" else (values["bench"],)
     if values["fast"] and "train" in modes:
         raise click.UsageError(f"--fast is of inference, got --bench {values['bench']}: leave one out")
-    for flag, option, default in _SHORT:
-        if values[flag] and values[option] != default:
+    for flag, option, default in (("amp", "precision", "float32"), ("channels_last", "layout", "nchw")):
+        if values[flag] and values[option] != (default,):
             given, other = (f"--{name.replace('_', '-')}" for name in (flag, option))
             raise click.UsageError(
                 f"{given} must stand alone, got {other} {','.join(values[option])} too: leave one out"
