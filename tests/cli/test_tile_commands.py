@@ -9,20 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_recipe import RECIPE
 
 import saltzoo
 from saltzoo.cli import loading, main, tiles
 from saltzoo.data import Tiles, folds_by_id, read_tgs, synthetic_tiles
 from saltzoo.training import Trainer, fit, read_recipe
-
-RECIPE = """
-epochs = 1
-batch_size = 4
-folds = 3
-[model]
-name = "unet"
-options = {encoder = "test_resnet", decoder_channels = [8, 8, 8, 8, 8]}
-"""
 
 
 def write(folder: Path, made: Tiles, *, masks: bool) -> None:

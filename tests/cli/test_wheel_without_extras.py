@@ -14,20 +14,12 @@ import numpy as np
 import pytest
 import segyio
 from PIL import Image
+from tiny_recipe import RECIPE
 
 import saltzoo
 from saltzoo.data import rle_decode, synthetic_tiles
 
 ROOT = Path(__file__).parents[2]
-
-RECIPE = """
-epochs = 1
-batch_size = 4
-folds = 3
-[model]
-name = "unet"
-options = {encoder = "test_resnet", decoder_channels = [8, 8, 8, 8, 8]}
-"""
 
 BLOCKER = """
 import sys
