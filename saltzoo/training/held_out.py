@@ -31,6 +31,22 @@ def folds_in_training(config: Mapping[str, Any], tiles: Tiles) -> npt.NDArray[np
     return Recipe.from_saved({"model": {"name": "saltnet_s"}, **rule}).split_tiles(tiles)  # any model: it has no part
 
 
+def only_synthetic(config: Mapping[str, Any]) -> bool:
+    """Return whether a card says that weights were trained on synthetic tiles alone.
+
+    Each of its metrics is of such tiles, and its recipe neither started from other weights nor learnt from teachers,
+    which may have seen real ones.
+
+    Args:
+        config: content of the checkpoint's config.json.
+    """
+    recipe = config.get("recipe") or {}
+    if recipe.get("student") or recipe.get("model", {}).get("grow_from"):
+        return False
+    metrics = [metric for metric in config.get("metrics") or () if isinstance(metric, Mapping)]
+    return bool(metrics) and all(SYNTHETIC in metric.get("data", "") for metric in metrics)
+
+
 def unseen(config: Mapping[str, Any], tiles: Tiles) -> Literal["yes", "no", "unknown"]:
     """Return whether the tiles were held out from the training of weights.
 
@@ -43,7 +59,7 @@ def unseen(config: Mapping[str, Any], tiles: Tiles) -> Literal["yes", "no", "unk
         tiles; "no" if it names others, so that a score on these may be too high; "unknown" if it names none.
     """
     metrics = config.get("metrics", [])
-    if any(SYNTHETIC in metric.get("data", "") for metric in metrics):
+    if only_synthetic(config):
         return "yes"
     named = {metric["held_out"] for metric in metrics if "held_out" in metric}
     if not named:

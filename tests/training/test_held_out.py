@@ -39,8 +39,22 @@ def test_a_split_by_mosaic_keeps_neighbours_together():
         ([{"name": "salt_map"}], "unknown"),
         ([], "unknown"),
         ([{"data": "synthetic tiles", "held_out": "5 tiles, ids 00c0ffee"}], "yes"),
+        ([{"data": "synthetic tiles"}, {"data": "TGS", "held_out": "5 tiles, ids 00c0ffee"}], "no"),
     ],
 )
 def test_what_the_card_says_about_tiles(metrics, word):
     assert unseen({"metrics": metrics}, TILES) == word
     assert unseen({}, TILES) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "word"),
+    [
+        (None, "yes"),
+        ({"model": {"name": "saltnet_s", "grow_from": None}, "student": None}, "yes"),
+        ({"model": {"name": "saltnet_s", "grow_from": "saltnet_s.tgs"}}, "unknown"),
+        ({"model": {"name": "saltnet_s"}, "student": {"teachers": ["saltnet_s.tgs"]}}, "unknown"),
+    ],
+)
+def test_synthetic_weights_are_unseen_only_if_no_others_were_in_their_training(recipe, word):
+    assert unseen({"recipe": recipe, "metrics": [{"data": "20 synthetic tiles"}]}, TILES) == word
