@@ -55,9 +55,7 @@ def main() -> None:
     touched = _with_training_neighbours(tiles, _recipe("id", epochs=args.epochs, folds=args.folds, fold=0))
     groups = {"all": np.full(len(tiles), True), "with a training neighbour": touched, "without": ~touched}
     settings = {"model": "saltnet_s", "start": START, "epochs": args.epochs, "folds": args.folds, "tta": "none"}
-    rows = [
-        {**_row(name, scores["id"][own], scores["mosaic"][own]), **settings} for name, own in groups.items()
-    ]
+    rows = [{**_row(name, scores["id"][own], scores["mosaic"][own]), **settings} for name, own in groups.items()]
     path = args.out / f"splits_{slug(device)}.csv"
     write_csv(path, rows, conditions(device))
     print(f"{markdown(rows, COLUMNS)}\n\n{path}")

@@ -23,8 +23,8 @@ Line = dict[str, str]
 
 def page() -> str:
     """Return the whole page."""
-    throughput, runtimes, int8, steps = (
-        _read(f"{name}.csv") for name in ("throughput_cpu", "runtimes_smp_cpu", "int8_cpu", "profile_cpu")
+    throughput, runtimes, int8, steps, loop = (
+        _read(f"{name}.csv") for name in ("throughput_cpu", "runtimes_smp_cpu", "int8_cpu", "profile_cpu", "loop_cpu")
     )
     return fill(
         "performance.md",
@@ -58,6 +58,14 @@ def page() -> str:
             ),
             "against": _against(steps, "ms"),
             "memory": _against(steps, "peak_mib"),
+            "loop": table(
+                ("model", "", "dtype", "tiles/s", "of a bare step"),
+                [
+                    (f"`{line['model']}`", line["contender"], line["amp"], _short(line["tiles_per_s"]), _ratio(line))
+                    for line in loop
+                ],
+                right=(3,),
+            ),
             "operators": table(("", "dtype", "operators, with their share of the step"), list(_operators(steps))),
             "floor": table(
                 ("model", "", "GFLOP/s of a matrix product", "share of the floor"),
@@ -71,6 +79,7 @@ def page() -> str:
                     ("runtimes", runtimes),
                     ("int8", int8),
                     ("a training step", steps),
+                    ("the loop", loop),
                 )
                 for text in _conditions(lines)
             ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .options import Number, command
+from .options import Number, command, overwrite_option
 
 if TYPE_CHECKING:
     from ..benchmark import Plan
@@ -235,7 +235,8 @@ def check_file(_context: click.Context, _parameter: click.Parameter, value: Path
     metavar="FILE",
     help="Table with its conditions: .csv, .json or .md.",
 )
-def benchmark(*, results_file: Path | None, **values: Any) -> int:
+@overwrite_option
+def benchmark(*, results_file: Path | None, overwrite: bool, **values: Any) -> int:
     """Measure images per second of models with random weights.
 
     Each combination of models, batch sizes, precisions, layouts and modes of torch.compile is a row, which is measured
@@ -244,6 +245,8 @@ def benchmark(*, results_file: Path | None, **values: Any) -> int:
     """
     from ..benchmark import measure_all
 
+    if results_file is not None and results_file.exists() and not overwrite:
+        raise click.UsageError(f"already there: {results_file}. Choose another --results-file, or give --overwrite")
     plan = plan_of(values)
     rows = print_rows(plan, measure_all(plan), [results_file] if results_file else [])
     return int(any(row["error"] for row in rows))

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from .._checks import check_choice, check_class_subset, check_finite
+from .._checks import check_choice, check_class_subset, check_finite, check_flags
 from ._classes import by_class, check_weight, chosen
-from ._inputs import AnyInputs
+from ._inputs import AnyInputs, any_inputs
 from ._options import Reduction, check_common
 from ._reduce import by_image, reduce_images
 
@@ -31,14 +31,23 @@ JACCARD = Factors(hit=1, false_positive=1, false_negative=1)
 
 
 def check_overlap_options(
-    *, smooth: float, log: bool, empty: Empty, ignore_index: int | None, reduction: Reduction
+    *,
+    smooth: float,
+    log: bool,
+    per_image: bool,
+    empty: Empty,
+    classes: Sequence[int] | None,
+    weight: Sequence[float] | None,
+    ignore_index: int | None,
+    reduction: Reduction,
 ) -> None:
     """Raise if an option of an overlap loss is unknown or out of its limits.
 
     Raises:
-        TypeError: if `ignore_index` is neither a whole number nor None.
-        ValueError: if another option does not fit.
+        TypeError: if an option has another type.
+        ValueError: if an option does not fit.
     """
+    check_flags(log=log, per_image=per_image)
     check_common(ignore_index, reduction)
     check_choice("empty", empty, EMPTY)
     check_finite(smooth=smooth)
@@ -47,17 +56,46 @@ def check_overlap_options(
     if smooth == 0 and (log or empty == "smooth"):
         what = "log=True" if log else "empty='smooth'"
         raise ValueError(f"{what} needs smooth above 0, got 0: without it a missed or an empty mask gives 0/0")
-
-
-def check_class_options(classes: Sequence[int] | None, weight: Sequence[float] | None) -> None:
-    """Raise if the classes that count, or their weights, are no lists of such numbers.
-
-    Raises:
-        TypeError: if one of them is neither None nor a list of numbers.
-        ValueError: if a number does not fit.
-    """
     check_class_subset(classes)
     check_weight(weight)
+
+
+def overlap_loss(
+    logits: Tensor,
+    target: Tensor,
+    factors: Factors,
+    *,
+    smooth: float,
+    log: bool,
+    per_image: bool,
+    empty: Empty,
+    classes: Sequence[int] | None,
+    weight: Sequence[float] | None,
+    ignore_index: int | None,
+    reduction: Reduction,
+) -> Tensor:
+    """Return the loss of an overlap, with the options and the errors of `dice_loss`."""
+    check_overlap_options(
+        smooth=smooth,
+        log=log,
+        per_image=per_image,
+        empty=empty,
+        classes=classes,
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+    )
+    return overlap_of(
+        any_inputs(logits, target, ignore_index=ignore_index),
+        factors,
+        smooth=smooth,
+        log=log,
+        per_image=per_image,
+        empty=empty,
+        classes=classes,
+        weight=weight,
+        reduction=reduction,
+    )
 
 
 def overlap_of(

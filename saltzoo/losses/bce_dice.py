@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_class_subset, check_finite, check_flags
+from .._checks import check_finite
 from ._classes import chosen
 from ._inputs import MaskInputs, mask_inputs
 from ._options import Reduction, shown_options
@@ -58,8 +58,7 @@ def bce_dice_loss(
         >>> round(bce_dice_loss(logits, target, smooth=0).item(), 4)  # log 2 + 1/3
         1.0265
     """
-    check_flags(per_image=per_image)
-    _check_options(dice_weight, smooth, empty, classes, ignore_index, reduction)
+    _check_options(dice_weight, smooth, per_image, empty, classes, ignore_index, reduction)
     inputs = mask_inputs(logits, target, ignore_index=ignore_index)
     images: Reduction = "mean" if reduction == "mean" else "none"
     dice = overlap_of(
@@ -94,13 +93,22 @@ def _chosen(inputs: MaskInputs, classes: Sequence[int] | None) -> MaskInputs:
 def _check_options(
     dice_weight: float,
     smooth: float,
+    per_image: bool,
     empty: Empty,
     classes: Sequence[int] | None,
     ignore_index: int | None,
     reduction: Reduction,
 ) -> None:
-    check_overlap_options(smooth=smooth, log=False, empty=empty, ignore_index=ignore_index, reduction=reduction)
-    check_class_subset(classes)
+    check_overlap_options(
+        smooth=smooth,
+        log=False,
+        per_image=per_image,
+        empty=empty,
+        classes=classes,
+        weight=None,
+        ignore_index=ignore_index,
+        reduction=reduction,
+    )
     check_finite(dice_weight=dice_weight)
 
 
@@ -119,8 +127,7 @@ class BCEDiceLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        check_flags(per_image=per_image)
-        _check_options(dice_weight, smooth, empty, classes, ignore_index, reduction)
+        _check_options(dice_weight, smooth, per_image, empty, classes, ignore_index, reduction)
         self.dice_weight = dice_weight
         self.smooth = smooth
         self.per_image = per_image

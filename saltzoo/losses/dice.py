@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from .._checks import check_flags
-from ._inputs import any_inputs
-from ._options import Reduction, shown_options
-from ._overlap import DICE, Empty, check_class_options, check_overlap_options, overlap_of
+from ._options import Reduction
+from ._overlap import DICE, Empty, Factors, overlap_loss
+from ._overlap_module import OverlapLoss
 
 
 def dice_loss(
@@ -72,12 +71,9 @@ def dice_loss(
         >>> round(dice_loss(logits, torch.tensor([[[1, 0, 1]]]), smooth=0).item(), 4)  # 1 - 2/4
         0.5
     """
-    check_flags(log=log, per_image=per_image)
-    check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
-    check_class_options(classes, weight)
-    inputs = any_inputs(logits, target, ignore_index=ignore_index)
-    return overlap_of(
-        inputs,
+    return overlap_loss(
+        logits,
+        target,
         DICE,
         smooth=smooth,
         log=log,
@@ -85,53 +81,13 @@ def dice_loss(
         empty=empty,
         classes=classes,
         weight=weight,
+        ignore_index=ignore_index,
         reduction=reduction,
     )
 
 
-class DiceLoss(nn.Module):
+class DiceLoss(OverlapLoss):
     """`dice_loss` as a module. It takes the function's options and keeps them as attributes."""
 
-    def __init__(
-        self,
-        *,
-        smooth: float = 1.0,
-        log: bool = False,
-        per_image: bool = True,
-        empty: Empty = "mean",
-        classes: Sequence[int] | None = None,
-        weight: Sequence[float] | None = None,
-        ignore_index: int | None = None,
-        reduction: Reduction = "mean",
-    ) -> None:
-        super().__init__()
-        check_flags(log=log, per_image=per_image)
-        check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
-        check_class_options(classes, weight)
-        self.smooth = smooth
-        self.log = log
-        self.per_image = per_image
-        self.empty: Empty = empty
-        self.classes = classes
-        self.weight = weight
-        self.ignore_index = ignore_index
-        self.reduction: Reduction = reduction
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return `dice_loss` with the module's options."""
-        return dice_loss(
-            logits,
-            target,
-            smooth=self.smooth,
-            log=self.log,
-            per_image=self.per_image,
-            empty=self.empty,
-            classes=self.classes,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-        )
-
-    def extra_repr(self) -> str:
-        """Return the options, for print."""
-        return shown_options(self)
+    def _factors(self) -> Factors:
+        return DICE

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from .._checks import check_finite, check_flags
-from ._inputs import any_inputs
-from ._options import Reduction, shown_options
-from ._overlap import Empty, Factors, check_class_options, check_overlap_options, overlap_of
+from .._checks import check_finite
+from ._options import Reduction
+from ._overlap import Empty, Factors, overlap_loss
+from ._overlap_module import OverlapLoss
 
 
 def tversky_loss(
@@ -64,34 +64,29 @@ def tversky_loss(
         >>> round(tversky_loss(logits, target, alpha=0.5, beta=1.5, smooth=0).item(), 4)  # 1 - 1/(1 + .5 + 1.5)
         0.6667
     """
-    check_flags(log=log, per_image=per_image)
-    _check_options(alpha, beta, smooth, log, empty, ignore_index, reduction)
-    check_class_options(classes, weight)
-    factors = Factors(hit=1, false_positive=alpha, false_negative=beta)
-    inputs = any_inputs(logits, target, ignore_index=ignore_index)
-    return overlap_of(
-        inputs,
-        factors,
+    return overlap_loss(
+        logits,
+        target,
+        _factors(alpha, beta),
         smooth=smooth,
         log=log,
         per_image=per_image,
         empty=empty,
         classes=classes,
         weight=weight,
+        ignore_index=ignore_index,
         reduction=reduction,
     )
 
 
-def _check_options(
-    alpha: float, beta: float, smooth: float, log: bool, empty: Empty, ignore_index: int | None, reduction: Reduction
-) -> None:
-    check_overlap_options(smooth=smooth, log=log, empty=empty, ignore_index=ignore_index, reduction=reduction)
+def _factors(alpha: float, beta: float) -> Factors:
     check_finite(alpha=alpha, beta=beta)
     if not (alpha > 0 and beta > 0):
         raise ValueError(f"alpha and beta must be above 0, got {alpha} and {beta}")
+    return Factors(hit=1, false_positive=alpha, false_negative=beta)
 
 
-class TverskyLoss(nn.Module):
+class TverskyLoss(OverlapLoss):
     """`tversky_loss` as a module. It takes the function's options and keeps them as attributes."""
 
     def __init__(
@@ -108,38 +103,19 @@ class TverskyLoss(nn.Module):
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:
-        super().__init__()
-        check_flags(log=log, per_image=per_image)
-        _check_options(alpha, beta, smooth, log, empty, ignore_index, reduction)
-        check_class_options(classes, weight)
-        self.alpha = alpha
-        self.beta = beta
-        self.smooth = smooth
-        self.log = log
-        self.per_image = per_image
-        self.empty: Empty = empty
-        self.classes = classes
-        self.weight = weight
-        self.ignore_index = ignore_index
-        self.reduction: Reduction = reduction
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return `tversky_loss` with the module's options."""
-        return tversky_loss(
-            logits,
-            target,
-            alpha=self.alpha,
-            beta=self.beta,
-            smooth=self.smooth,
-            log=self.log,
-            per_image=self.per_image,
-            empty=self.empty,
-            classes=self.classes,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
+        super().__init__(
+            smooth=smooth,
+            log=log,
+            per_image=per_image,
+            empty=empty,
+            classes=classes,
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
         )
+        _factors(alpha, beta)
+        self.alpha: float = alpha
+        self.beta: float = beta
 
-    def extra_repr(self) -> str:
-        """Return the options, for print."""
-        return shown_options(self)
+    def _factors(self) -> Factors:
+        return _factors(self.alpha, self.beta)

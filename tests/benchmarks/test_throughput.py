@@ -276,15 +276,20 @@ def test_the_command_has_the_flags_of_timms_benchmark(monkeypatch, tmp_path, cap
     for file in files:
         argv = ["benchmark", *line.split(), "--torchcompile", "--device", "cpu", "--results-file", str(file)]
         assert main(argv) == 0
-    assert main([*argv, "--torchcompile-mode", "max-autotune"]) == 0
+    printed = capsys.readouterr().out
+    kept = files[2].read_bytes()
+    assert main(argv) == 2
+    assert f"already there: {files[2]}. Choose another" in capsys.readouterr().err
+    assert files[2].read_bytes() == kept
+    assert main([*argv, "--torchcompile-mode", "max-autotune", "--overwrite"]) == 0
     assert asked.pop().compiles == ("max-autotune",)
     want = Plan(["saltnet_s"], modes=("infer", "train"), batches=(2,), size=64, threads=torch.get_num_threads())
     want = replace(want, layouts=("channels_last",), dtypes=("amp_bfloat16",), compiles=("default",))
     assert asked == [want] * 3
     assert [row["images_per_s"] for row in read(files[0])] == ["20.0", "20.0"]
     assert {row["mode"] for row in json.loads(files[1].read_text())} == {"infer", "train"}
-    line = next(line for line in files[2].read_text().splitlines() if "train" in line)
-    assert line in capsys.readouterr().out
+    line = next(line for line in kept.decode().splitlines() if "train" in line)
+    assert line in printed
 
 
 def test_help_names_the_choices_of_the_library():
