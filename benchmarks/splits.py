@@ -21,7 +21,7 @@ import torch
 
 import saltzoo
 from saltzoo.benchmark.report import Row, conditions, markdown, slug, write_csv
-from saltzoo.data import Tiles, find_neighbours, read_tgs
+from saltzoo.data import NeighbourPairs, Tiles, find_neighbours, read_tgs
 from saltzoo.metrics import salt_map
 from saltzoo.training import Recipe, fit
 
@@ -52,10 +52,11 @@ def main() -> None:
             out = args.runs / f"{split}_{fold}"
             own = recipe.split_tiles(tiles) == fold
             scores[split][own] = _scores(recipe, tiles, own, out, device)
-    touched = _with_training_neighbours(tiles, _recipe("id", epochs=args.epochs, folds=args.folds, fold=0))
+    by_id = _recipe("id", epochs=args.epochs, folds=args.folds, fold=0).split_tiles(tiles)
+    touched = touching_other_folds(find_neighbours(tiles), by_id)
     groups = {"all": np.full(len(tiles), True), "with a training neighbour": touched, "without": ~touched}
     settings = {"model": "saltnet_s", "start": START, "epochs": args.epochs, "folds": args.folds, "tta": "none"}
-    rows = [{**_row(name, scores["id"][own], scores["mosaic"][own]), **settings} for name, own in groups.items()]
+    rows = [{**compared(name, scores["id"][own], scores["mosaic"][own]), **settings} for name, own in groups.items()]
     path = args.out / f"splits_{slug(device)}.csv"
     write_csv(path, rows, conditions(device))
     print(f"{markdown(rows, COLUMNS)}\n\n{path}")
@@ -87,18 +88,16 @@ def _scores(recipe: Recipe, tiles: Tiles, own: npt.NDArray[np.bool_], out: Path,
     return np.asarray(salt_map(guesses, masks, reduction="none").cpu(), dtype=np.float64)
 
 
-def _with_training_neighbours(tiles: Tiles, recipe: Recipe) -> npt.NDArray[np.bool_]:
+def touching_other_folds(pairs: NeighbourPairs, folds: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Return which tiles touch a tile of another fold, which trained the network that scores them."""
-    pairs = find_neighbours(tiles)
-    folds = recipe.split_tiles(tiles)
-    touched = np.full(len(tiles), False)
+    touched = np.full(len(folds), False)
     across = folds[pairs.first] != folds[pairs.second]
     touched[pairs.first[across]] = True
     touched[pairs.second[across]] = True
     return touched
 
 
-def _row(name: str, by_id: Scores, by_mosaic: Scores) -> Row:
+def compared(name: str, by_id: Scores, by_mosaic: Scores) -> Row:
     """Return the means over tiles, their difference, and its standard error over tiles."""
     difference = by_id - by_mosaic
     return {

@@ -1,20 +1,15 @@
 """Scores that are ratios of counts, and their means over pixels, classes and images."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, Self, get_args
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from .._checks import check_choice, check_class_subset
-from ._accumulator import Accumulator
+from ._class_accumulator import ClassAccumulator
 from ._class_mean import ClassAverage, class_mean
-from ._counts import Counts, class_counts, nan_if_out_of_range
+from ._counts import Counts, nan_if_out_of_range
 from ._masks import Mask
-
-Average = Literal["micro", "per_image"]
-Empty = Literal["perfect", "skip", "present"]
-Reduction = Literal["mean", "none"]
+from ._options import Average, Empty, Reduction
 
 ONE = 1 << 32
 """A score of 1 in fixed point.
@@ -48,30 +43,6 @@ class Ratios(NamedTuple):
             return self
         nothing = (self.denominator == 0) & (self.valid > 0)
         return Ratios(self.numerator + nothing, self.denominator + nothing, self.valid)
-
-
-def check_options(
-    average: str,
-    num_classes: int | None,
-    empty: str = "perfect",
-    reduction: str = "mean",
-    *,
-    class_average: str = "macro",
-    classes: Sequence[int] | None = None,
-) -> None:
-    """Raise ValueError if an option is unknown, there are fewer than two classes, or no class of that number."""
-    check_choice("average", average, get_args(Average))
-    check_choice("empty", empty, get_args(Empty))
-    check_choice("reduction", reduction, get_args(Reduction))
-    check_choice("class_average", class_average, get_args(ClassAverage))
-    check_num_classes(num_classes)
-    check_class_subset(classes, num_classes)
-
-
-def check_num_classes(num_classes: int | None) -> None:
-    """Raise ValueError if there are fewer than two classes."""
-    if num_classes is not None and num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}: use num_classes=None for masks")
 
 
 def averaged(
@@ -112,44 +83,12 @@ def fixed_point(numerator: Tensor, denominator: Tensor) -> Tensor:
     return (numerator * ONE + denominator // 2) // denominator
 
 
-class AverageAccumulator(Accumulator):
+class AverageAccumulator(ClassAccumulator):
     """Mean of ratios over many batches and processes. A subclass defines the ratio in `_ratios`."""
-
-    def __init__(
-        self,
-        *,
-        average: Average = "micro",
-        class_average: ClassAverage = "macro",
-        num_classes: int | None = None,
-        classes: Sequence[int] | None = None,
-        ignore_index: int | None = None,
-        empty: Empty = "perfect",
-    ) -> None:
-        check_options(average, num_classes, empty, class_average=class_average, classes=classes)
-        self.average: Average = average
-        self.class_average: ClassAverage = class_average
-        self.num_classes = num_classes
-        self.classes: tuple[int, ...] | None = None if classes is None else tuple(classes)
-        self.ignore_index = ignore_index
-        self.empty: Empty = empty
-        super().__init__(
-            average=average,
-            class_average=class_average,
-            num_classes=num_classes,
-            classes=self.classes,
-            ignore_index=ignore_index,
-            empty=empty,
-        )
 
     def update(self, pred_masks: Mask, target_masks: Mask) -> Self:
         """Add a batch. Masks and errors are those of the function."""
-        counts = class_counts(
-            pred_masks,
-            target_masks,
-            num_classes=self.num_classes,
-            classes=self.classes,
-            ignore_index=self.ignore_index,
-        )
+        counts = self._counts(pred_masks, target_masks)
         ratios = self._ratios(counts.scored(self.empty)._replace(valid=counts.valid))
         if self.average == "micro":
             support = [counts.target.sum(0)] if self.class_average == "weighted" else []

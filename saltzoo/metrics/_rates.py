@@ -6,11 +6,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ._accumulator import Accumulator
-from ._average import ONE, Average, Empty, Reduction, check_options
+from ._average import ONE
+from ._class_accumulator import ClassAccumulator
 from ._class_mean import ClassAverage, class_mean
 from ._counts import Counts, class_counts, nan_if_out_of_range
 from ._masks import Mask
+from ._options import Average, Empty, Reduction, check_options
 
 Rate = Callable[[Counts], Tensor]
 """Function from counts (..., K) in floating point to scores (..., K); 0/0 is NaN."""
@@ -45,48 +46,14 @@ def rate_score(
     return nan_if_out_of_range(class_mean(scores, support).nanmean().float(), counts.valid)
 
 
-class RateAccumulator(Accumulator):
+class RateAccumulator(ClassAccumulator):
     """Mean of a rate over many batches and processes. A subclass defines the rate in `_rate`, and maybe `_joint`."""
 
     _joint: Joint | None = None
 
-    def __init__(
-        self,
-        *,
-        average: Average = "micro",
-        class_average: ClassAverage = "macro",
-        num_classes: int | None = None,
-        classes: Sequence[int] | None = None,
-        ignore_index: int | None = None,
-        empty: Empty = "perfect",
-        **more: object,
-    ) -> None:
-        check_options(average, num_classes, empty, class_average=class_average, classes=classes)
-        self.average: Average = average
-        self.class_average: ClassAverage = class_average
-        self.num_classes = num_classes
-        self.classes: tuple[int, ...] | None = None if classes is None else tuple(classes)
-        self.ignore_index = ignore_index
-        self.empty: Empty = empty
-        super().__init__(
-            average=average,
-            class_average=class_average,
-            num_classes=num_classes,
-            classes=self.classes,
-            ignore_index=ignore_index,
-            empty=empty,
-            **more,
-        )
-
     def update(self, pred_masks: Mask, target_masks: Mask) -> Self:
         """Add a batch. Masks and errors are those of the function."""
-        counts = class_counts(
-            pred_masks,
-            target_masks,
-            num_classes=self.num_classes,
-            classes=self.classes,
-            ignore_index=self.ignore_index,
-        )
+        counts = self._counts(pred_masks, target_masks)
         seen = counts.valid.sum().view(1)
         counts = counts.scored(self.empty) if self._joint is None else counts
         if self.average == "micro":

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from .._checks import check_choice, check_class_subset
 from ._accumulator import Accumulator
-from ._average import Empty, Reduction, check_num_classes
 from ._counts import confusion_counts, nan_if_out_of_range
 from ._edges import distances_to, edges, mean_and_quantile
 from ._masks import Mask, Masks, read_masks
 from ._on_device import OUT_OF_RANGE, as_salt
+from ._options import Empty, Reduction, check_num_classes
 
 Number = TypeVar("Number", Tensor, float)
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from .._checks import check_class_subset
 from ._accumulator import Accumulator
-from ._average import check_num_classes
 from ._counts import confusion_counts
 from ._masks import Mask, read_masks
+from ._options import check_num_classes
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,10 @@ from functools import partial
 from torch import Tensor
 
 from .._checks import check_finite
-from ._average import Average, Empty, Reduction
 from ._class_mean import ClassAverage
 from ._counts import Counts
 from ._masks import Mask
+from ._options import Average, Empty, Reduction
 from ._rates import RateAccumulator, rate_score
 
 
@@ -106,7 +106,6 @@ class FBetaScore(RateAccumulator):
         empty: Empty = "perfect",
     ) -> None:
         _check_beta(beta)
-        self.beta = beta
         super().__init__(
             average=average,
             class_average=class_average,
@@ -114,8 +113,9 @@ class FBetaScore(RateAccumulator):
             classes=classes,
             ignore_index=ignore_index,
             empty=empty,
-            beta=beta,
         )
+        self.beta: float = beta
+        self._options["beta"] = beta
 
     def _rate(self, counts: Counts) -> Tensor:
         return _fbeta(counts, self.beta)

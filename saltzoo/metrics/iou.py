@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ._average import Average, AverageAccumulator, Empty, Ratios, Reduction, averaged, check_options
+from ._average import AverageAccumulator, Ratios, averaged
 from ._class_mean import ClassAverage
 from ._counts import Counts, class_counts
 from ._masks import Mask
+from ._options import Average, Empty, Reduction, check_options
 
 
 def _iou(counts: Counts) -> Ratios:

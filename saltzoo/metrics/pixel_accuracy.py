@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ._average import Average, AverageAccumulator, Ratios, Reduction, averaged, check_options
+from ._average import AverageAccumulator, Ratios, averaged
 from ._counts import Counts, class_counts
 from ._masks import Mask
+from ._options import Average, Reduction, check_options
 
 
 def _accuracy(counts: Counts, *, labels: bool) -> Ratios:

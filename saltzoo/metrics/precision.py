@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ._average import Average, Empty, Reduction
 from ._class_mean import ClassAverage
 from ._counts import Counts
 from ._masks import Mask
+from ._options import Average, Empty, Reduction
 from ._rates import RateAccumulator, rate_score
 
 

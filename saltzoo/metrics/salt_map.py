@@ -7,9 +7,9 @@ from torch import Tensor
 
 from .._checks import check_choice
 from ._accumulator import Accumulator
-from ._average import Empty, Reduction
 from ._counts import mask_counts
 from ._masks import Mask, read_masks
+from ._options import Empty, Reduction
 
 
 def tenths(intersection: Tensor, union: Tensor) -> Tensor:
