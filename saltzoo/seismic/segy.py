@@ -28,7 +28,7 @@ from .survey import Amplitudes, Coordinates, Survey
 _SAMPLES = 2**21
 """Samples of traces that are read to be written again at a time."""
 
-_READ = 2**17
+_READ = 2**15
 """Samples that are read and decoded at a time: they stay in the processor's cache."""
 
 _SLAB = 2**24
@@ -81,16 +81,14 @@ class SegySource:
 
     def read(self, inlines: slice, crosslines: slice, samples: slice) -> Amplitudes:
         """Return a part of the volume; see `Source`."""
-        width, length = len(self.grid.crosslines), len(range(samples.start, samples.stop, samples.step))
-        rows = np.arange(inlines.start, inlines.stop, inlines.step, dtype=np.int64)
-        columns = np.arange(crosslines.start, crosslines.stop, crosslines.step, dtype=np.int64)
-        result = np.empty((len(rows), len(columns), length), np.float32)
+        traces = self.live_traces[inlines, crosslines]
+        length = len(range(samples.start, samples.stop, samples.step))
+        result = np.empty((*traces.shape, length), np.float32)
         if not result.size:
             return result
-        traces = self.grid.traces_at((rows[:, None] * width + columns).ravel())
-        flat, places = result.reshape(-1, length), None
-        missing = self._missing(traces)
-        if missing is not None:
+        flat, traces, places = result.reshape(-1, length), traces.ravel(), None
+        missing = traces < 0
+        if missing.any():
             flat[missing] = np.nan
             places = np.flatnonzero(~missing)
             traces = traces[places]
@@ -101,7 +99,7 @@ class SegySource:
         records = np.empty(min(step, len(traces)), self.record)
         with open(self.layout.path, "rb", buffering=0) as file:
             for first in range(0, len(traces), step):
-                part = slice(first, min(first + step, len(traces)))
+                part = slice(first, first + step)
                 stored = self._read_samples(file, traces[part], records)[:, samples]
                 if places is None:
                     decode_into(flat[part], stored, self.layout.format)
@@ -109,50 +107,40 @@ class SegySource:
                     flat[places[part]] = decode(stored, self.layout.format)
         return result
 
-    def _missing(self, traces: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
-        """Return which traces are missing or dead; None if none is."""
-        if self.grid.complete and not self._any_dead:
-            return None
-        missing = (traces < 0) | self.dead[traces]
-        return missing if missing.any() else None
-
     @cached_property
-    def _any_dead(self) -> bool:
-        return bool(self.dead.any())
+    def live_traces(self) -> npt.NDArray[np.int64]:
+        """The first trace at each place, (inline, crossline), -1 where it is missing or dead."""
+        cells, order = self.grid.cells, self.grid.order
+        first = np.diff(cells, prepend=-1) > 0
+        found = np.full(len(self.grid.inlines) * len(self.grid.crosslines), -1, np.int64)
+        found[cells[first]] = np.where(self.dead[order], -1, order)[first]
+        return found.reshape(len(self.grid.inlines), len(self.grid.crosslines))
 
     def _read_samples(
         self, file: RawIOBase, traces: npt.NDArray[np.int64], records: npt.NDArray[Any]
     ) -> npt.NDArray[Any]:
         """Read ascending traces into records, and return their samples as stored, (trace, sample)."""
         raw, stride = records.view(np.uint8).data, self.layout.stride
-        if traces[-1] - traces[0] == len(traces) - 1:
-            bounds = [0, len(traces)]
-        else:
-            bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
+        bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
         places = (self.layout.first + traces[bounds[:-1]] * stride).tolist()
-        for place, first, stop in zip(places, bounds, bounds[1:], strict=False):
+        for place, begin, end in zip(places, bounds, bounds[1:], strict=False):
             file.seek(place)
-            begin, end = first * stride, stop * stride
-            while (read := file.readinto(raw[begin:end]) or 0) < end - begin:
-                if not read:
-                    raise _shorter(self.layout.path)
-                begin += read
+            _fill(file, raw[begin * stride : end * stride], self.layout.path)
         return records["samples"][: len(traces)]
 
     def coordinates(self) -> tuple[Coordinates, Coordinates] | None:
         """Return x and y by the trace headers; see `Source`."""
-        cells = (len(self.grid.inlines), len(self.grid.crosslines))
-        traces = self.grid.traces_at(np.arange(cells[0] * cells[1], dtype=np.int64))
-        there = (traces >= 0) & ~self.dead[traces]
+        traces = self.live_traces
+        there = traces >= 0
         for places in _COORDINATES:
             *stored, scalars = read_words(self.layout, *places, SCALAR)[:, traces[there]]
             if any(word.any() for word in stored):
                 break
         else:
             return None
-        x, y = np.full((2, len(traces)), np.nan)
+        x, y = np.full((2, *traces.shape), np.nan)
         x[there], y[there] = scale_coordinates(stored[0], scalars), scale_coordinates(stored[1], scalars)
-        return x.reshape(cells), y.reshape(cells)
+        return x, y
 
     def details(self) -> dict[str, Any]:
         """Return format, byte order and header words; see `Source`."""
@@ -174,6 +162,14 @@ class SegySource:
         return max(1, _SLAB // (4 * len(self.grid.crosslines) * self.layout.samples))
 
 
+def _fill(file: RawIOBase, buffer: memoryview, path: Path) -> None:
+    """Fill a buffer from a file, which may hand out less than it is asked for."""
+    while (read := file.readinto(buffer) or 0) < len(buffer):
+        if not read:
+            raise _shorter(path)
+        buffer = buffer[read:]
+
+
 def _shorter(path: Path) -> ValueError:
     return ValueError(f"{path} has become shorter since it was opened: open it again")
 
@@ -193,9 +189,7 @@ def open_segy(
     words = TraceWords(layout)
     grid = find_grid(words, iline, xline)
     dead = words.get(CODE)[0] == _DEAD
-    live = np.zeros((len(grid.inlines), len(grid.crosslines)), np.bool_)
-    first_of_cell = grid.traces_at(grid.cells)
-    live.ravel()[grid.cells] = ~dead[first_of_cell]
+    source = SegySource(layout, grid, dead)
     interval = layout.interval or 1.0
     return Survey(
         path=path,
@@ -203,6 +197,6 @@ def open_segy(
         crosslines=grid.crosslines,
         samples=layout.start + interval * np.arange(layout.samples, dtype=np.float64),
         unit="ms" if layout.interval else "",
-        live=live,
-        source=SegySource(layout, grid, dead),
+        live=source.live_traces >= 0,
+        source=source,
     )

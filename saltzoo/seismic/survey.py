@@ -127,7 +127,7 @@ class Survey:
             ValueError: if there is no such line.
         """
         index = self.index_of(direction, number)
-        return np.ascontiguousarray((self[index] if direction == "inline" else self[:, index]).T)
+        return (self[index] if direction == "inline" else self[:, index]).T
 
     def index_of(self, direction: Direction, number: int) -> int:
         """Return the index of a line by its number.
