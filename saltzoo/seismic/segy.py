@@ -6,11 +6,13 @@ reads a trace at a time, and does not hand out headers as bytes; the tests compa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import RawIOBase
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +30,7 @@ from .survey import Amplitudes, Coordinates, Survey
 _SAMPLES = 2**21
 """Samples of traces that are read to be written again at a time."""
 
-_READ = 2**15
+_READ = 2**16
 """Samples that are read and decoded at a time: they stay in the processor's cache."""
 
 _SLAB = 2**24
@@ -87,8 +89,8 @@ class SegySource:
         if not result.size:
             return result
         flat, traces, places = result.reshape(-1, length), traces.ravel(), None
-        missing = traces < 0
-        if missing.any():
+        if traces.min() < 0:
+            missing = traces < 0
             flat[missing] = np.nan
             places = np.flatnonzero(~missing)
             traces = traces[places]
@@ -120,12 +122,12 @@ class SegySource:
         self, file: RawIOBase, traces: npt.NDArray[np.int64], records: npt.NDArray[Any]
     ) -> npt.NDArray[Any]:
         """Read ascending traces into records, and return their samples as stored, (trace, sample)."""
-        raw, stride = records.view(np.uint8).data, self.layout.stride
-        bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
-        places = (self.layout.first + traces[bounds[:-1]] * stride).tolist()
-        for place, begin, end in zip(places, bounds, bounds[1:], strict=False):
-            file.seek(place)
-            _fill(file, raw[begin * stride : end * stride], self.layout.path)
+        stride, read = self.layout.stride, records[: len(traces)].view(np.uint8)
+        if traces[-1] - traces[0] == len(traces) - 1:
+            rows, places = read[None], traces[:1]
+        else:
+            rows, places = read.reshape(-1, stride), traces
+        _read_rows(file, rows, (self.layout.first + places * stride).tolist(), self.layout.path)
         return records["samples"][: len(traces)]
 
     def coordinates(self) -> tuple[Coordinates, Coordinates] | None:
@@ -162,12 +164,22 @@ class SegySource:
         return max(1, _SLAB // (4 * len(self.grid.crosslines) * self.layout.samples))
 
 
-def _fill(file: RawIOBase, buffer: memoryview, path: Path) -> None:
-    """Fill a buffer from a file, which may hand out less than it is asked for."""
-    while (read := file.readinto(buffer) or 0) < len(buffer):
-        if not read:
-            raise _shorter(path)
-        buffer = buffer[read:]
+def _read_rows(file: RawIOBase, rows: npt.NDArray[np.uint8], places: Sequence[int], path: Path) -> None:
+    """Fill each row from its place in the file.
+
+    Raises:
+        ValueError: if the file is too short.
+    """
+    if sys.platform != "win32":  # one call of the system a row
+        if sum(map(os.preadv, repeat(file.fileno()), zip(rows, strict=False), places)) == rows.size:
+            return
+    for row, place in zip(rows, places, strict=True):
+        file.seek(place)
+        left = row.data
+        while len(left):  # a disk of the network may hand out less than it is asked for
+            if not (count := file.readinto(left)):
+                raise _shorter(path)
+            left = left[count:]
 
 
 def _shorter(path: Path) -> ValueError:
