@@ -160,7 +160,9 @@ def main() -> None:
     parser.add_argument("--crosslines", type=int, help="crosslines; default 300 for reading, 1070 for memory")
     parser.add_argument("--samples", type=int, default=462, help="samples, for reading and memory")
     parser.add_argument("--lines", type=int, default=12, help="inlines that the command segments")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of segmenting; those of reading are 5 times as many")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds of segmenting; those of reading are 5 times as many"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="number of CPU threads")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the CSV")
     args = parser.parse_args()
