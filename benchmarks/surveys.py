@@ -7,12 +7,13 @@
 The first form opens a synthetic SEG-Y file in IBM's and IEEE floating point and in int16, reads slabs of inlines,
 blocks of crosslines and single lines of it as float32, and segments a small cube with the same network as a plain loop
 of segyio and `predict_tiled` does, in turns in one process. segyio takes the geometry from a few headers when it opens
-a file, saltzoo from all: "open" compares these, "open, all headers" lets segyio read the same words, too. The second segments lines of a file of 2 GiB, or of the given size, in a
-fresh process with a network of one convolution, first inlines, then crosslines, and tells its memory. The third runs
-the commands on a synthetic survey with the lines of F3, 951 crosslines of 462 samples, each in a fresh process:
-`saltzoo synthetic`, `saltzoo predict` of one line and of several, and `saltzoo report` of all products from the true
-mask. Their seconds include the start of Python. Where others work on the same machine, seconds of the processor say
-more than those of the clock.
+a file, saltzoo from all: "open" compares these, "open, all headers" lets segyio read the same words, too.
+
+The second segments lines of a file of 2 GiB, or of the given size, in a fresh process with a network of one
+convolution, first inlines, then crosslines, and tells its memory. The third runs the commands on a synthetic survey
+with the lines of F3, 951 crosslines of 462 samples, each in a fresh process: `saltzoo synthetic`, `saltzoo predict` of
+one line and of several, and `saltzoo report` of all products from the true mask. Their seconds include the start of
+Python. Where others work on the same machine, seconds of the processor say more than those of the clock.
 
 Writes results/surveys_cpu.csv, results/surveys_memory.csv, or results/surveys_commands_cpu.csv (or that of the GPU).
 """

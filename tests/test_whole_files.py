@@ -29,9 +29,14 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch, li
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     path = tmp_path / "a"
-    with pytest.raises(FileExistsError, match="is there already: move it"), whole_file(path, overwrite=False) as file:
-        file.write(b"mine")
-        path.write_bytes(b"theirs")
+
+    def write_beside_another():
+        with whole_file(path, overwrite=False) as file:
+            file.write(b"mine")
+            path.write_bytes(b"theirs")
+
+    with pytest.raises(FileExistsError, match="is there already: move it"):
+        write_beside_another()
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == {"a": b"theirs"}
     path.unlink()
     write(path, b"mine", overwrite=False)
