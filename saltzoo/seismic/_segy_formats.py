@@ -69,6 +69,14 @@ def decode_into(result: npt.NDArray[np.float32], stored: npt.NDArray[Any], code:
             _decode_ibm(result[first : first + step], part, space[:, : len(part)])
 
 
+def decode_in_place(values: npt.NDArray[np.float32], dtype: np.dtype[Any], code: int) -> None:
+    """Turn stored samples of 4 bytes, whatever their type, into numbers where they are, (trace, sample)."""
+    if code != IEEE:
+        decode_into(values, values.view(dtype), code)
+    elif not dtype.isnative:
+        values.byteswap(inplace=True)
+
+
 def _decode_ibm(result: npt.NDArray[np.float32], stored: npt.NDArray[Any], space: npt.NDArray[np.uint32]) -> None:
     """Write IBM's numbers (-1)^sign x 16^(exponent - 64) x fraction / 2^24; `space` has room for two integers each."""
     bits, fraction = space

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._segy_checks import check_samples
-from ._segy_formats import decode, decode_into, format_name, stored_dtype
+from ._segy_formats import decode, decode_in_place, decode_into, format_name, stored_dtype
 from ._segy_grid import Grid, find_grid
 from ._segy_headers import HEADER, ByteOrder, Layout, is_ebcdic, read_layout, read_text
 from ._segy_words import CODE, SCALAR, TraceWords, read_words
@@ -61,8 +61,7 @@ class SegySource:
     def record(self) -> np.dtype[Any]:
         """Type of a trace: "header", with additional headers, and "samples"."""
         layout = self.layout
-        stored = stored_dtype(layout.format, layout.order)
-        return np.dtype([("header", f"V{HEADER + layout.extra}"), ("samples", stored, (layout.samples,))])
+        return np.dtype([("header", f"V{HEADER + layout.extra}"), ("samples", self._stored, (layout.samples,))])
 
     def runs(self, traces: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Yield (first, stop) of ascending traces that follow each other in the file, in blocks of 8 MiB."""
@@ -98,8 +97,12 @@ class SegySource:
             order = np.argsort(traces)
             traces, places = traces[order], order if places is None else places[order]
         step = max(1, _READ // self.layout.samples)
-        records = np.empty(min(step, len(traces)), self.record)
+        whole = places is None and length == self.layout.samples
         with open(self.layout.path, "rb", buffering=0) as file:
+            if whole and self._stored.itemsize == 4 and len(traces) > 1 and (np.diff(traces) > 1).all():
+                self._read_alone(file, traces, flat)
+                return result
+            records = np.empty(min(step, len(traces)), self.record)
             for first in range(0, len(traces), step):
                 part = slice(first, first + step)
                 stored = self._read_samples(file, traces[part], records)[:, samples]
@@ -108,6 +111,17 @@ class SegySource:
                 else:
                     flat[places[part]] = decode(stored, self.layout.format)
         return result
+
+    def _read_alone(self, file: RawIOBase, traces: npt.NDArray[np.int64], values: Amplitudes) -> None:
+        """Read traces, no two of which follow each other, to where their samples belong, and decode them there."""
+        places = self.layout.first + HEADER + self.layout.extra + traces * self.layout.stride
+        _read_rows(file, values.view(np.uint8), places.tolist(), self.layout.path)
+        decode_in_place(values, self._stored, self.layout.format)
+
+    @cached_property
+    def _stored(self) -> np.dtype[Any]:
+        """Type of a stored sample."""
+        return stored_dtype(self.layout.format, self.layout.order)
 
     @cached_property
     def live_traces(self) -> npt.NDArray[np.int64]:
