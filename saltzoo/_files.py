@@ -11,7 +11,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def check_absent(path: Path) -> None:
     """Raise FileExistsError if a file, folder or link has this path."""
     if os.path.lexists(path):
-        raise FileExistsError(f"{path} is there already: move it, write to another folder, or allow it to be replaced")
+        raise _there(path)
+
+
+def _there(path: Path) -> FileExistsError:
+    return FileExistsError(f"{path} is there already: move it, write to another folder, or allow it to be replaced")
 
 
 @contextmanager
@@ -32,7 +36,8 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[io.BufferedRandom]:
     """Open a hidden temporary file beside `path`, which gets its name when the block ends without an error.
 
     Missing folders are created. After an error, the file that was there before is unchanged, and no part of the new
-    one is left; a kill may leave `.NAME.PID.part`.
+    one is left; a kill may leave `.NAME.HEX.part`. Through a link, the file that it leads to is replaced, and the
+    temporary file is beside that one. A file that is replaced hands its permissions to the new one.
 
     Args:
         path: file.
@@ -52,8 +57,9 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[io.BufferedRandom]:
     """
     if not overwrite:
         check_absent(path)
+    path = _end_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     file = _Watched(io.FileIO(part, "w+"))  # writers of TIFF files read, too
     try:
         with file:
@@ -110,14 +116,46 @@ def whole_folder(path: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def give_name(part: Path, path: Path, *, overwrite: bool) -> None:
-    """Give a complete temporary file its name.
+    """Give a complete temporary file or folder its name.
+
+    Of processes that give one name to files and do not replace, one succeeds, except on disks without hard links,
+    where the check and the renaming are two steps. A file that replaces another keeps the permissions of that one. A
+    folder replaces what is there in two steps.
 
     Raises:
         FileExistsError: if the name is taken, perhaps since the file was begun, and is not to be replaced.
     """
-    if not overwrite:
+    if part.is_dir():
+        _name_folder(part, path, overwrite=overwrite)
+    elif overwrite:
+        with suppress(OSError):  # there is no such file, or the disk knows no permissions
+            shutil.copymode(path, part)
+        os.replace(part, path)
+    else:
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise _there(path) from None
+        except OSError:
+            check_absent(path)
+            os.replace(part, path)
+        else:
+            part.unlink()
+
+
+def _name_folder(part: Path, path: Path, *, overwrite: bool) -> None:
+    if overwrite and path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif overwrite:
+        path.unlink(missing_ok=True)
+    else:
         check_absent(path)
-    os.replace(part, path)
+    try:
+        os.rename(part, path)
+    except OSError as error:
+        if not os.path.lexists(path):
+            raise
+        raise _there(path) from error
 
 
 def remove_parts(path: Path) -> None:
@@ -132,6 +170,7 @@ def remove_parts(path: Path) -> None:
         ...     left.exists()
         False
     """
+    path = _end_of(path)
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         part.unlink(missing_ok=True)
 
@@ -148,6 +187,11 @@ def release(array: object) -> None:
         base = base.base
     if isinstance(base, mmap.mmap):
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def _end_of(path: Path) -> Path:
+    """Return the file that a link leads to, or the path itself."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _is_named(part: Path, folder: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import segyio
 
-CODES = {"IBM": 1, "IEEE": 5}
+CODES = {"IBM": 1, "IEEE": 5, "int16": 3}
 """Format codes by name."""
 
 Shape = tuple[int, int, int]
@@ -20,7 +20,9 @@ def write_cube(path: Path, shape: Shape, code: int) -> None:
     spec.ilines, spec.xlines, spec.samples = (np.arange(size) for size in shape)
     random = np.random.default_rng(0)
     noise = random.normal(size=(shape[1], shape[2] + 4)).astype(np.float32)
-    section = 1000 * np.sum([noise[:, k : k + shape[2]] for k in range(5)], 0)
+    section = (1000 * np.sum([noise[:, k : k + shape[2]] for k in range(5)], 0)).astype(
+        np.int16 if code == CODES["int16"] else np.float32
+    )
     with segyio.create(path, spec) as file:
         for trace in range(shape[0] * shape[1]):
             inline, crossline = divmod(trace, shape[1])

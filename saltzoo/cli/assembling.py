@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .._files import check_absent
+from .._files import check_absent, give_name
 from ..seismic import SlabWriter, Survey, open_like
 from ..seismic.survey import Direction
-from ..seismic.writing import ZARR_SUFFIX
 from .parts import Parts
 from .slabs import Floats, Slab
 
@@ -86,9 +84,7 @@ def finish(parts: Parts, found: dict[str, Any], targets: Sequence[Path], sidecar
         for target in waiting:
             check_absent(target)
     for target in waiting:
-        if target.suffix.lower() == ZARR_SUFFIX and target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        os.replace(assembled(target), target)
+        give_name(assembled(target), target, overwrite=overwrite)
     for target in targets:
         shutil.rmtree(_folder(target), ignore_errors=True)
     part = parts.folder / sidecar.name

@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from dataclasses import asdict, dataclass, fields
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .._files import whole_file
 from ..seismic import RobustStatistics
 from .segmenting import Prediction
 from .slabs import Floats, Job, Slab
@@ -77,16 +77,8 @@ class Parts:
 
     def write(self, slab: Slab, values: Floats) -> None:
         """Store a finished slab, (line, trace, sample)."""
-        file = self._file(slab)
-        part = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
-        try:
-            with open(part, "wb") as opened:
-                opened.write(np.ascontiguousarray(values, "<f4").data)
-                opened.flush()
-                os.fsync(opened.fileno())
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(self._file(slab), overwrite=True) as file:
+            file.write(np.ascontiguousarray(values, "<f4").data)
 
     def read(self, slab: Slab, lines: slice, traces: slice) -> Floats:
         """Return some lines and some traces of a finished slab, (line, trace, sample).
@@ -117,9 +109,8 @@ class Parts:
 
     def set_complete(self, found: dict[str, Any]) -> None:
         """Note that the files of the result are complete, with what describes them."""
-        part = self.folder / f"{_COMPLETE}.part"
-        part.write_text(json.dumps(found), encoding="utf-8")
-        part.replace(self.folder / _COMPLETE)
+        with whole_file(self.folder / _COMPLETE, overwrite=True) as file:
+            file.write(json.dumps(found).encode())
 
     def complete(self) -> dict[str, Any] | None:
         """Return what describes the complete result; None if it is not complete."""

@@ -86,8 +86,7 @@ def _is_ibm(stored: npt.NDArray[Any]) -> bool:
     digits = _leading_digits(stored)
     values = stored[np.isfinite(stored) & (stored != 0)]
     varied = len(np.unique(np.abs(values))) >= _FEWEST // 4 and 0.1 < (values > 0).mean() < 0.9
-    declared, other = _kurtosis(stored, IEEE), _kurtosis(stored, IBM)
-    return bool(varied and (digits != 0).all() and declared < other)
+    return bool(varied and (digits != 0).all() and _kurtosis(stored, IEEE) < _kurtosis(stored, IBM))
 
 
 def _is_ieee(stored: npt.NDArray[Any]) -> bool:
@@ -102,4 +101,4 @@ def _kurtosis(stored: npt.NDArray[Any], code: int) -> float:
     known = values[np.isfinite(values) & (values != 0)]
     if not known.size or not (deviation := known.std()):
         return 0.0
-    return float((((known - known.mean()) / deviation) ** 4).mean())
+    return float(np.square(np.square((known - known.mean()) / deviation)).mean())

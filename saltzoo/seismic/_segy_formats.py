@@ -22,15 +22,8 @@ FORMATS: dict[int, np.dtype[Any]] = {
 }
 """Type of a stored sample. IBM's hexadecimal floating-point numbers are 4 bytes that no type of NumPy reads."""
 
-_IBM_SCALE = np.array([(1 - 2 * (top >> 7)) * 16.0 ** ((top & 127) - 70) for top in range(256)])
-"""By sign and exponent: what the 24 bits of the fraction are multiplied by."""
-
-
-_LOWEST, _HIGHEST = 39 << 24, 101 << 24
-"""Exponents of IBM's numbers, in their place, whose power of 2 is a normal number of float32."""
-
-_ZERO = (280 - 127) << 22
-"""What the power of 2 whose bits as float32 are 0 has in place of such an exponent."""
+_REST = np.float32(2.0**-26)
+"""What is left of the power of 2 in IBM's numbers."""
 
 _IBM_BLOCK = 2**15
 """Samples that are converted at a time: all steps find them in the processor's cache."""
@@ -76,22 +69,25 @@ def decode_into(result: npt.NDArray[np.float32], stored: npt.NDArray[Any], code:
             _decode_ibm(result[first : first + step], part, space[:, : len(part)])
 
 
+def decode_in_place(values: npt.NDArray[np.float32], dtype: np.dtype[Any], code: int) -> None:
+    """Turn stored samples of 4 bytes, whatever their type, into numbers where they are, (trace, sample)."""
+    if code != IEEE:
+        decode_into(values, values.view(dtype), code)
+    elif not dtype.isnative:
+        values.byteswap(inplace=True)
+
+
 def _decode_ibm(result: npt.NDArray[np.float32], stored: npt.NDArray[Any], space: npt.NDArray[np.uint32]) -> None:
     """Write IBM's numbers (-1)^sign x 16^(exponent - 64) x fraction / 2^24; `space` has room for two integers each."""
-    bits, scale = space
+    bits, fraction = space
     bits[...] = stored
-    # Fraction and power of 2 are numbers of float32 each, whose product is exact: 16^(e - 64) / 2^24 = 2^(4e - 280).
-    np.bitwise_and(bits, 0xFFFFFF, out=scale)
-    result[...] = scale.view(np.int32)
-    np.bitwise_and(bits, 0x7F000000, out=scale)
-    low = scale.min(initial=_LOWEST)
-    if scale.max(initial=0) > _HIGHEST or (low < _LOWEST and result[scale < _LOWEST].any()):
-        result[...] = _IBM_SCALE[bits >> 24] * (bits & 0xFFFFFF)
-        return
-    if low < _LOWEST:
-        np.maximum(scale, _ZERO, out=scale)  # zeros of a small exponent
-    scale -= _ZERO
-    scale <<= 1  # e << 24 becomes (4e - 280 + 127) << 23, where 127 is the bias of float32
-    bits &= 0x80000000
-    scale |= bits
-    result *= scale.view(np.float32)
+    np.bitwise_and(bits, 0xFFFFFF, out=fraction)
+    result[...] = fraction.view(np.int32)
+    # As float32, sign and exponent e alone are the power (-1)^sign x 2^(2e - 127). Its square is 2^(4e - 254), and
+    # 16^(e - 64) / 2^24 = 2^(4e - 280). All products but the last are exact wherever the result is not 0 or infinite.
+    bits &= 0xFF000000
+    power = bits.view(np.float32)
+    result *= power
+    np.abs(power, out=power)
+    power *= _REST
+    result *= power

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -76,18 +75,6 @@ class Grid:
     crosslines: Numbers
     order: Numbers
     cells: Numbers
-
-    @cached_property
-    def complete(self) -> bool:
-        """Whether each cell has one trace."""
-        return len(self.cells) == len(self.inlines) * len(self.crosslines) and not self.duplicates
-
-    def traces_at(self, cells: Numbers) -> Numbers:
-        """Return the first trace at each cell, -1 where there is none."""
-        if self.complete:
-            return self.order[cells]
-        places = np.minimum(np.searchsorted(self.cells, cells), len(self.cells) - 1)
-        return np.where(self.cells[places] == cells, self.order[places], -1)
 
     def traces_of_inlines(self, first: int, stop: int) -> tuple[Numbers, Numbers]:
         """Return all traces of a range of inlines, duplicates too, and their cells."""

@@ -18,7 +18,7 @@ ByteOrder = Literal["big", "little"]
 TEXT, BINARY, HEADER = 3200, 400, 240
 """Bytes of a text header, the binary header and a trace header."""
 
-_BLOCK = 2**25
+_BLOCK = 2**23
 """Bytes of the file that one pass over the headers maps at a time."""
 
 

@@ -6,11 +6,13 @@ reads a trace at a time, and does not hand out headers as bytes; the tests compa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import RawIOBase
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._segy_checks import check_samples
-from ._segy_formats import decode, decode_into, format_name, stored_dtype
+from ._segy_formats import decode, decode_in_place, decode_into, format_name, stored_dtype
 from ._segy_grid import Grid, find_grid
 from ._segy_headers import HEADER, ByteOrder, Layout, is_ebcdic, read_layout, read_text
 from ._segy_words import CODE, SCALAR, TraceWords, read_words
@@ -28,7 +30,7 @@ from .survey import Amplitudes, Coordinates, Survey
 _SAMPLES = 2**21
 """Samples of traces that are read to be written again at a time."""
 
-_READ = 2**17
+_READ = 2**16
 """Samples that are read and decoded at a time: they stay in the processor's cache."""
 
 _SLAB = 2**24
@@ -59,8 +61,7 @@ class SegySource:
     def record(self) -> np.dtype[Any]:
         """Type of a trace: "header", with additional headers, and "samples"."""
         layout = self.layout
-        stored = stored_dtype(layout.format, layout.order)
-        return np.dtype([("header", f"V{HEADER + layout.extra}"), ("samples", stored, (layout.samples,))])
+        return np.dtype([("header", f"V{HEADER + layout.extra}"), ("samples", self._stored, (layout.samples,))])
 
     def runs(self, traces: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Yield (first, stop) of ascending traces that follow each other in the file, in blocks of 8 MiB."""
@@ -81,16 +82,14 @@ class SegySource:
 
     def read(self, inlines: slice, crosslines: slice, samples: slice) -> Amplitudes:
         """Return a part of the volume; see `Source`."""
-        width, length = len(self.grid.crosslines), len(range(samples.start, samples.stop, samples.step))
-        rows = np.arange(inlines.start, inlines.stop, inlines.step, dtype=np.int64)
-        columns = np.arange(crosslines.start, crosslines.stop, crosslines.step, dtype=np.int64)
-        result = np.empty((len(rows), len(columns), length), np.float32)
+        traces = self.live_traces[inlines, crosslines]
+        length = len(range(samples.start, samples.stop, samples.step))
+        result = np.empty((*traces.shape, length), np.float32)
         if not result.size:
             return result
-        traces = self.grid.traces_at((rows[:, None] * width + columns).ravel())
-        flat, places = result.reshape(-1, length), None
-        missing = self._missing(traces)
-        if missing is not None:
+        flat, traces, places = result.reshape(-1, length), traces.ravel(), None
+        if traces.min() < 0:
+            missing = traces < 0
             flat[missing] = np.nan
             places = np.flatnonzero(~missing)
             traces = traces[places]
@@ -98,10 +97,14 @@ class SegySource:
             order = np.argsort(traces)
             traces, places = traces[order], order if places is None else places[order]
         step = max(1, _READ // self.layout.samples)
-        records = np.empty(min(step, len(traces)), self.record)
+        whole = places is None and length == self.layout.samples
         with open(self.layout.path, "rb", buffering=0) as file:
+            if whole and self._stored.itemsize == 4 and len(traces) > 1 and (np.diff(traces) > 1).all():
+                self._read_alone(file, traces, flat)
+                return result
+            records = np.empty(min(step, len(traces)), self.record)
             for first in range(0, len(traces), step):
-                part = slice(first, min(first + step, len(traces)))
+                part = slice(first, first + step)
                 stored = self._read_samples(file, traces[part], records)[:, samples]
                 if places is None:
                     decode_into(flat[part], stored, self.layout.format)
@@ -109,50 +112,51 @@ class SegySource:
                     flat[places[part]] = decode(stored, self.layout.format)
         return result
 
-    def _missing(self, traces: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
-        """Return which traces are missing or dead; None if none is."""
-        if self.grid.complete and not self._any_dead:
-            return None
-        missing = (traces < 0) | self.dead[traces]
-        return missing if missing.any() else None
+    def _read_alone(self, file: RawIOBase, traces: npt.NDArray[np.int64], values: Amplitudes) -> None:
+        """Read traces, no two of which follow each other, to where their samples belong, and decode them there."""
+        places = self.layout.first + HEADER + self.layout.extra + traces * self.layout.stride
+        _read_rows(file, values.view(np.uint8), places.tolist(), self.layout.path)
+        decode_in_place(values, self._stored, self.layout.format)
 
     @cached_property
-    def _any_dead(self) -> bool:
-        return bool(self.dead.any())
+    def _stored(self) -> np.dtype[Any]:
+        """Type of a stored sample."""
+        return stored_dtype(self.layout.format, self.layout.order)
+
+    @cached_property
+    def live_traces(self) -> npt.NDArray[np.int64]:
+        """The first trace at each place, (inline, crossline), -1 where it is missing or dead."""
+        cells, order = self.grid.cells, self.grid.order
+        first = np.diff(cells, prepend=-1) > 0
+        found = np.full(len(self.grid.inlines) * len(self.grid.crosslines), -1, np.int64)
+        found[cells[first]] = np.where(self.dead[order], -1, order)[first]
+        return found.reshape(len(self.grid.inlines), len(self.grid.crosslines))
 
     def _read_samples(
         self, file: RawIOBase, traces: npt.NDArray[np.int64], records: npt.NDArray[Any]
     ) -> npt.NDArray[Any]:
         """Read ascending traces into records, and return their samples as stored, (trace, sample)."""
-        raw, stride = records.view(np.uint8).data, self.layout.stride
+        stride, read = self.layout.stride, records[: len(traces)].view(np.uint8)
         if traces[-1] - traces[0] == len(traces) - 1:
-            bounds = [0, len(traces)]
+            rows, places = read[None], traces[:1]
         else:
-            bounds = [0, *(np.flatnonzero(np.diff(traces) != 1) + 1).tolist(), len(traces)]
-        places = (self.layout.first + traces[bounds[:-1]] * stride).tolist()
-        for place, first, stop in zip(places, bounds, bounds[1:], strict=False):
-            file.seek(place)
-            begin, end = first * stride, stop * stride
-            while (read := file.readinto(raw[begin:end]) or 0) < end - begin:
-                if not read:
-                    raise _shorter(self.layout.path)
-                begin += read
+            rows, places = read.reshape(-1, stride), traces
+        _read_rows(file, rows, (self.layout.first + places * stride).tolist(), self.layout.path)
         return records["samples"][: len(traces)]
 
     def coordinates(self) -> tuple[Coordinates, Coordinates] | None:
         """Return x and y by the trace headers; see `Source`."""
-        cells = (len(self.grid.inlines), len(self.grid.crosslines))
-        traces = self.grid.traces_at(np.arange(cells[0] * cells[1], dtype=np.int64))
-        there = (traces >= 0) & ~self.dead[traces]
+        traces = self.live_traces
+        there = traces >= 0
         for places in _COORDINATES:
             *stored, scalars = read_words(self.layout, *places, SCALAR)[:, traces[there]]
             if any(word.any() for word in stored):
                 break
         else:
             return None
-        x, y = np.full((2, len(traces)), np.nan)
+        x, y = np.full((2, *traces.shape), np.nan)
         x[there], y[there] = scale_coordinates(stored[0], scalars), scale_coordinates(stored[1], scalars)
-        return x.reshape(cells), y.reshape(cells)
+        return x, y
 
     def details(self) -> dict[str, Any]:
         """Return format, byte order and header words; see `Source`."""
@@ -174,6 +178,24 @@ class SegySource:
         return max(1, _SLAB // (4 * len(self.grid.crosslines) * self.layout.samples))
 
 
+def _read_rows(file: RawIOBase, rows: npt.NDArray[np.uint8], places: Sequence[int], path: Path) -> None:
+    """Fill each row from its place in the file.
+
+    Raises:
+        ValueError: if the file is too short.
+    """
+    if sys.platform != "win32":  # one call of the system a row
+        if sum(map(os.preadv, repeat(file.fileno()), zip(rows, strict=False), places)) == rows.size:
+            return
+    for row, place in zip(rows, places, strict=True):
+        file.seek(place)
+        left = row.data
+        while len(left):  # a disk of the network may hand out less than it is asked for
+            if not (count := file.readinto(left)):
+                raise _shorter(path)
+            left = left[count:]
+
+
 def _shorter(path: Path) -> ValueError:
     return ValueError(f"{path} has become shorter since it was opened: open it again")
 
@@ -193,9 +215,7 @@ def open_segy(
     words = TraceWords(layout)
     grid = find_grid(words, iline, xline)
     dead = words.get(CODE)[0] == _DEAD
-    live = np.zeros((len(grid.inlines), len(grid.crosslines)), np.bool_)
-    first_of_cell = grid.traces_at(grid.cells)
-    live.ravel()[grid.cells] = ~dead[first_of_cell]
+    source = SegySource(layout, grid, dead)
     interval = layout.interval or 1.0
     return Survey(
         path=path,
@@ -203,6 +223,6 @@ def open_segy(
         crosslines=grid.crosslines,
         samples=layout.start + interval * np.arange(layout.samples, dtype=np.float64),
         unit="ms" if layout.interval else "",
-        live=live,
-        source=SegySource(layout, grid, dead),
+        live=source.live_traces >= 0,
+        source=source,
     )

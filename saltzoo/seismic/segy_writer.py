@@ -55,7 +55,7 @@ class SegyWriter:
                 chosen[self.source.dead[traces[start:stop]]] = 0
                 records["samples"] = np.nan_to_num(chosen, copy=False, nan=0, posinf=None, neginf=None)
                 file.seek(self.layout.first + int(traces[start]) * self.layout.stride)
-                file.write(records.tobytes())
+                file.write(records.view(np.uint8).data)
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def segy_like(
         for first, count in source.layout.blocks():
             traces = np.zeros(count, record)  # zeros are written, so that a full disk is noticed before the work
             traces["header"] = source.layout.map(source.record, first, count)["header"]
-            file.write(traces.tobytes())
+            file.write(traces.view(np.uint8).data)
         file.write(trailer)
         file.flush()
         part = Path(file.name)

@@ -127,7 +127,7 @@ class Survey:
             ValueError: if there is no such line.
         """
         index = self.index_of(direction, number)
-        return np.ascontiguousarray((self[index] if direction == "inline" else self[:, index]).T)
+        return (self[index] if direction == "inline" else self[:, index]).T
 
     def index_of(self, direction: Direction, number: int) -> int:
         """Return the index of a line by its number.
@@ -186,12 +186,16 @@ class Survey:
             varied = np.fmin.reduce(section, 1) < np.fmax.reduce(section, 1)
             traces = section[varied] if len(self.samples) > 1 else section
             found.append(traces[np.isfinite(traces)])
-        sample = np.concatenate(found).astype(np.float64) if found else np.empty(0)
+        sample = np.concatenate(found, dtype=np.float64) if found else np.empty(0)
+        del found
         if not sample.size:
             raise ValueError(f"{self.path} must hold a live trace, got none among {len(lines)} lines: check the file")
-        median = float(np.median(sample))
-        deviation = 1.4826 * float(np.median(np.abs(sample - median))) or float(sample.std()) or 1.0
-        low, high = np.percentile(sample, (1, 99)).tolist()
+        # The order of the sample means nothing: it is changed in place, which saves copies.
+        low, high = np.percentile(sample, (1, 99), overwrite_input=True).tolist()
+        median = float(np.median(sample, overwrite_input=True))
+        distances = sample - median
+        np.abs(distances, out=distances)
+        deviation = 1.4826 * float(np.median(distances, overwrite_input=True)) or float(sample.std()) or 1.0
         return RobustStatistics(median, deviation, low, high, sample.size)
 
 

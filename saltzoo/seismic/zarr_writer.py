@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .._files import check_absent
+from .._files import check_absent, give_name
 from .survey import Survey
 from .zarr_store import MASK, NAMES, ZarrSource, arrays_of, load_zarr
 
@@ -71,20 +71,9 @@ def zarr_like(
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield _create(library, survey, part, name=name, mask=mask, notes=notes)
-        if overwrite:
-            _remove(path)
-        else:
-            check_absent(path)  # another process may have written it meanwhile
-        part.rename(path)
+        give_name(part, path, overwrite=overwrite)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _create(library: Any, survey: Survey, part: Path, *, name: str, mask: bool, notes: Sequence[str]) -> ZarrWriter:

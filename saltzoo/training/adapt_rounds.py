@@ -88,14 +88,16 @@ class Rounds:
         try:
             while done < self.recipe.epochs and done - top[1] < self.patience:
                 loss = self._round(trainer, pictures, rng, done)
-                iou = self.view.iou(trainer.kept, self.held)
+                iou = self.view.iou(_as_start(trainer.kept, start), self.held)
                 done, seconds = done + 1, time.perf_counter() - begin
                 if iou > top[0]:
                     top = (iou, done, {name: tensor.clone() for name, tensor in trainer.kept.state_dict().items()})
                 self.tell(f"round {done}: loss {loss:.4f}  IoU {iou:.3f}  {seconds:.0f} s")
         except KeyboardInterrupt:
             interrupted = True
-        model = _with_weights(trainer.kept, top[2], start) if top[1] else start
+        if top[1]:
+            trainer.kept.load_state_dict(top[2])
+        model = _as_start(trainer.kept, start) if top[1] else start
         return Best(model, before, top[0], top[1], done, seconds, interrupted)
 
     def _round(self, trainer: Trainer, pictures: Crops, rng: np.random.Generator, number: int) -> float:
@@ -106,9 +108,8 @@ class Rounds:
             return trainer.epoch(number)
 
 
-def _with_weights(model: Segmenter, weights: dict[str, Tensor], start: Segmenter) -> Segmenter:
-    """Return the trained model with weights of a round, and with the heads and the mask options of the start."""
-    model.load_state_dict(weights)
+def _as_start(model: Segmenter, start: Segmenter) -> Segmenter:
+    """Return a trained model with the heads and the mask options of the start, as users of its checkpoint get it."""
     kept = model.mask_only() if start.config is not None and start.config.mask_only else model
     kept.threshold, kept.min_size = start.threshold, start.min_size
     return kept

@@ -340,6 +340,35 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     assert float(done.stdout) < 300
 
 
+@pytest.mark.parametrize("code", [3, 5])
+@pytest.mark.parametrize("direction", ["inline", "crossline"])
+def test_a_file_that_became_shorter_is_told(tmp_path, direction, code):
+    words, values = full()
+    path = tmp_path / "a.sgy"
+    write_segy(path, values, words, code=code)
+    survey = open_survey(path)
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+    last = {"inline": INLINES[-1], "crossline": CROSSLINES[-1]}[direction]
+    with pytest.raises(ValueError, match="has become shorter since it was opened"):
+        survey.line(direction, last)
+
+
+@pytest.mark.parametrize("most", [1, 100])
+def test_what_the_system_hands_out_in_pieces_is_read_on(tmp_path, monkeypatch, most):
+    words, values = full()
+    write_segy(tmp_path / "a.sgy", values, words)
+    survey, preadv = open_survey(tmp_path / "a.sgy"), segy.os.preadv
+
+    def pieces(number, buffers, place):
+        return preadv(number, [buffers[0][:most]], place)
+
+    expected = survey[:]
+    monkeypatch.setattr(segy.os, "preadv", pieces)
+    np.testing.assert_array_equal(survey[:], expected)
+    np.testing.assert_array_equal(survey.line("crossline", 325), expected[:, 5].T)
+
+
 def test_reading_warns_of_nothing(tmp_path):
     words, values = full()
     write_segy(tmp_path / "a.sgy", values * 1e30, words, code=1)

@@ -211,7 +211,23 @@ def test_the_score_is_the_iou_of_the_whole_line(place):
     assert view.iou(model, LabelledLine("inline", 2, truth)) == pytest.approx(expected, abs=2e-3)
 
 
-@pytest.mark.parametrize("scores", [(0.3, 0.6), (0.6, 0.3)])
+def test_the_told_score_is_that_of_predict_with_the_checkpoint(place, tmp_path):
+    start_model = saltzoo.create_model(f"local-dir:{place / 'start'}")
+    statistics = open_survey(place / "cube.zarr").robust_statistics()
+    scaled = {"normalize": (statistics.median, statistics.deviation)}
+    middle = float(np.median(predict_tiled(start_model, AMPLITUDES[3].T, **scaled)))
+    assert abs(middle - 0.5) > 0.01
+    saltzoo.save_pretrained(start_model, tmp_path / "start", license="cc-by-nc-4.0", threshold=middle)
+    found = run(place, tmp_path / "m", model=f"local-dir:{tmp_path / 'start'}", crops=32, rounds=2, lr=1e-4)
+    assert found["round"]
+    words = ["predict", place / "cube.zarr", "--model", f"local-dir:{tmp_path / 'm'}", "--out", tmp_path / "salt.zarr"]
+    assert main([*map(str, words), "--mask", "--lines", "3", "--device", "cpu"]) == 0
+    mask = open_survey(tmp_path / "salt.zarr").line("inline", 3) > 0
+    assert found["iou"] == pytest.approx((mask & SALT[3].T).sum() / (mask | SALT[3].T).sum(), abs=2e-3)
+
+
+# The threshold is .4: the score of .45 is above it.
+@pytest.mark.parametrize("scores", [(0.3, 0.6), (0.6, 0.3), (0.3, 0.45)])
 def test_crops_and_scores_have_the_tiles_of_the_model(place, tmp_path, monkeypatch, scores):
     model = saltzoo.create_model(f"local-dir:{place / 'start'}")
     saltzoo.save_pretrained(model, tmp_path / "other", license="cc-by-nc-4.0", tile_size=(64, 96))
