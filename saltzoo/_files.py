@@ -24,7 +24,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def check_absent(path: Path) -> None:
     """Raise FileExistsError if a file, folder or link has this path."""
     if os.path.lexists(path):
-        raise FileExistsError(f"{path} is there already: move it, write to another folder, or allow it to be replaced")
+        raise FileExistsError(
+            f"{path} is there already: move it, choose another, or replace it (overwrite=True, --overwrite)"
+        )
 
 
 @contextmanager
