@@ -97,8 +97,8 @@ def with_words(name: str, text: str) -> str:
     heading = re.search(r"^# .*\n", text, flags=re.MULTILINE)
     if name not in WORDS or heading is None:
         return text
-    entries = "\n".join(f"single: ! {word}" for word in WORDS[name])
-    return f"{text[: heading.end()]}\n```{{index}}\n{entries}\n```\n{text[heading.end() :]}"
+    entries = ", ".join(f"! {word}" for word in WORDS[name])
+    return f"{text[: heading.end()]}\n```{{index}} {entries}\n```\n{text[heading.end() :]}"
 
 
 def setup(app: Any) -> None:

@@ -54,8 +54,8 @@ def export(
     The model is optimised first: batch norms are folded, and heads that only training needs are left out. The file
     takes any number of images of any size, or those of `size`; in an ONNX file the input is named "images", the output
     "logits". Before the file gets its name it is opened, and its logits are compared with those of the model at three
-    shapes: they differ by at most 1e-4 of the largest logit (or of 1), and ten times the rounding of the model itself in
-    float32, which is measured against float64.
+    shapes: they differ by at most 1e-4 of the largest logit (or of 1), and ten times the rounding of the model itself
+    in float32, which is measured against float64.
 
     Args:
         model: saltzoo model in any mode, on any device.
