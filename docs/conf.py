@@ -50,6 +50,17 @@ html_copy_source = False
 html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp, .go"
 
+WORDS = {
+    "start/own_pictures": ("threshold",),
+    "howto/adapt": ("fine-tune", "fine-tuning"),
+    "howto/training": ("fine-tune", "own pictures"),
+    "howto/surveys": ("SEG-Y", "segy", "zarr"),
+    "howto/tiles": ("competition", "submission"),
+    "howto/export": ("ONNX", "OpenVINO", "int8"),
+    "reference/losses": ("Lovasz", "Dice"),
+}
+"""Words of the index and the search that lead to a page, for pages whose title does not have them."""
+
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])+)\]\((?!https?://|#)([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -76,14 +87,32 @@ def link_to_repository(page: Path, text: str, *, repository: str = REPOSITORY) -
     return _LINK.sub(replace, text)
 
 
+def with_words(name: str, text: str) -> str:
+    """Return Markdown with the index entries of `WORDS`, below its heading.
+
+    Args:
+        name: path of the page in docs, without its suffix.
+        text: Markdown.
+    """
+    heading = re.search(r"^# .*\n", text, flags=re.MULTILINE)
+    if name not in WORDS or heading is None:
+        return text
+    entries = ", ".join(f"! {word}" for word in WORDS[name])
+    return f"{text[: heading.end()]}\n```{{index}} {entries}\n```\n{text[heading.end() :]}"
+
+
 def setup(app: Any) -> None:
-    """Connect the hook that reads each page."""
+    """Connect the hooks that read each page and select the members of a class."""
 
     def read(app: Any, name: str, content: list[str]) -> None:
-        content[0] = link_to_repository(Path(app.env.doc2path(name)), content[0])
+        content[0] = with_words(name, link_to_repository(Path(app.env.doc2path(name)), content[0]))
 
     def escape(app: Any, context: Any, lines: list[str]) -> None:
         lines[:] = [line.replace("*", r"\*") for line in lines]  # shell patterns in examples
 
+    def leave_out(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+        return True if name == "extra_repr" else None  # None: as Sphinx decides
+
     app.connect("source-read", read)
+    app.connect("autodoc-skip-member", leave_out)
     app.connect("sphinx-click-process-epilog", escape)

@@ -28,7 +28,9 @@ def check_absent(path: Path) -> None:
 
 
 def _there(path: Path) -> FileExistsError:
-    return FileExistsError(f"{path} is there already: move it, write to another folder, or allow it to be replaced")
+    return FileExistsError(
+        f"{path} is there already: move it, choose another, or replace it (overwrite=True, --overwrite)"
+    )
 
 
 @contextmanager

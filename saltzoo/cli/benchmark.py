@@ -20,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PRECISIONS = ("float32", "bfloat16", "float16", "amp", "amp_bfloat16")
 """Keys of `saltzoo.benchmark.steps.PRECISIONS`, here because help must not import torch."""
 
+MODES = ("infer", "train", "both")
 LAYOUTS = ("nchw", "channels_last")
 COMPILE = ("none", "default", "reduce-overhead", "max-autotune")
 FORMATS = (".csv", ".json", ".md")
@@ -84,7 +85,7 @@ def benchmark_options(function: F) -> F:
 
 _OPTIONS = (
     click.option("--model", "-m", type=Listed(), default="saltnet_s", show_default=True, help="Names or patterns."),
-    click.option("--bench", type=click.Choice(["infer", "train", "both"]), default="infer", show_default=True),
+    click.option("--bench", type=click.Choice(MODES), default="infer", show_default=True, help="Passes to measure."),
     click.option(
         "--batch-size",
         "-b",
@@ -102,7 +103,9 @@ _OPTIONS = (
         help="bfloat16, float16: that of the weights; amp, amp_bfloat16: autocast of float32 weights.",
     ),
     click.option("--amp", is_flag=True, help="The same as --precision amp, or that of --amp-dtype."),
-    click.option("--amp-dtype", type=click.Choice(["float16", "bfloat16"]), default="float16", show_default=True),
+    click.option(
+        "--amp-dtype", type=click.Choice(PRECISIONS[1:3]), default="float16", show_default=True, help="Type of --amp."
+    ),
     click.option("--layout", type=Listed(LAYOUTS), default="nchw", show_default=True, help="Order of memory."),
     click.option("--channels-last", is_flag=True, help="The same as --layout channels_last."),
     click.option("--torchcompile", is_flag=True, help="Compile, in --torchcompile-mode or default."),
@@ -113,13 +116,11 @@ _OPTIONS = (
     click.option("--tf32", is_flag=True, help="Let a GPU compute float32 in TF32."),
     click.option("--device", help="cpu, cuda or cuda:N; default: a GPU if torch finds one."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads; default: torch's."),
-    click.option(
-        "--num-warm-iter", type=click.IntRange(1), default=3, show_default=True, help="Calls before the clock."
-    ),
+    click.option("--num-warm-iter", type=click.IntRange(1), default=3, show_default=True, help="Warm-up calls."),
     click.option(
         "--num-bench-iter", type=click.IntRange(0), default=0, help="Calls in a repeat; default: by --seconds."
     ),
-    click.option("--repeats", type=click.IntRange(1), default=5, show_default=True),
+    click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Repeats of a measurement."),
     click.option("--seconds", type=Number(0), default=0.5, show_default=True, help="Approximate length of a repeat."),
     click.option(
         "--timeout", type=Number(1), default=900, show_default=True, help="Limit of seconds for a row, compilation too."

@@ -35,6 +35,16 @@ class Session:
     debug: bool = False
 
 
+class AnyNumber(click.types.FloatParamType):
+    """A finite number."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or raise click.BadParameter."""
+        return _finite(self, float(super().convert(value, param, ctx)), param, ctx)
+
+
 class Number(click.FloatRange):
     """A finite number in a range. NaN passes click's own comparisons."""
 
@@ -42,10 +52,13 @@ class Number(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number, or raise click.BadParameter."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{number} is not a finite number.", param, ctx)
-        return number
+        return _finite(self, float(super().convert(value, param, ctx)), param, ctx)
+
+
+def _finite(kind: AnyNumber | Number, number: float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    if not math.isfinite(number):
+        kind.fail(f"{number} is not a finite number.", param, ctx)
+    return number
 
 
 def _check_value_range(
@@ -101,7 +114,7 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files
 value_range_option = click.option(
     "--value-range",
     nargs=2,
-    type=Number(),
+    type=AnyNumber(),
     callback=_check_value_range,
     metavar="BLACK WHITE",
     help="Samples that are black and white; default: the full scale of 8 or 16 unsigned bits.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import READING, Number, command, json_option, overwrite_option, path_option, survey_options
+from .options import READING, AnyNumber, Number, command, json_option, overwrite_option, path_option, survey_options
 
 if TYPE_CHECKING:
     from .products import Request
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--at",
     nargs=3,
-    type=Number(),
+    type=AnyNumber(),
     metavar="INLINE CROSSLINE TIME",
     help="Numbers of the lines, and time or depth, that --qc shows; default: those with the most salt.",
 )

@@ -22,14 +22,23 @@ ALL_FOLDS = "all"
 @click.option("--masks", type=click.Path(path_type=Path), help="Folder of their masks.")
 @value_range_option
 @click.option("--synthetic", type=click.IntRange(1), metavar="TILES", help="Train on synthetic tiles instead.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/train"), show_default=True, help="Folder of the run."
+)
 @click.option("--fold", help='Fold that validates, or "all": one run per fold, in OUT/fold0, OUT/fold1, ...')
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the tiles, instead of the recipe's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Tiles in a step, instead of the recipe's.")
 @click.option("--seed", type=click.IntRange(0), help="Seed, instead of the recipe's.")
 @device_option
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
-@click.option("--save-every", type=click.IntRange(1), default=1, show_default=True, metavar="EPOCHS")
+@click.option(
+    "--save-every",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="EPOCHS",
+    help="Epochs between two writes of last.pt.",
+)
 @json_option
 def train(recipe: Path, *, out: Path, fold: str | None, resume: bool, as_json: bool, **options: Any) -> int:
     """Train a model from a recipe.

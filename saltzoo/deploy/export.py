@@ -52,9 +52,10 @@ def export(
     """Write a model as a file that another runtime computes, and that `saltzoo.deploy.load` makes a model again.
 
     The model is optimised first: batch norms are folded, and heads that only training needs are left out. The file
-    takes any number of images of any size, or those of `size`. Before it gets its name it is opened, and its logits
-    are compared with those of the model at three shapes: they differ by at most 1e-4 of the largest logit (or of 1),
-    and ten times the rounding of the model itself in float32, which is measured against float64.
+    takes any number of images of any size, or those of `size`; in an ONNX file the input is named "images", the output
+    "logits". Before the file gets its name it is opened, and its logits are compared with those of the model at three
+    shapes: they differ by at most 1e-4 of the largest logit (or of 1), and ten times the rounding of the model itself
+    in float32, which is measured against float64.
 
     Args:
         model: saltzoo model in any mode, on any device.
@@ -68,7 +69,6 @@ def export(
         license: licence of the weights, such as "apache-2.0".
         threshold: probability above which a pixel counts as salt; None for the model's.
         min_size: number of pixels below which a patch of salt is to be removed; None for the model's.
-
         int8: gray tiles (N, H, W) or images (N, C, H, W), uint8 or in 0..1, from which ONNX Runtime reads the ranges
             of activations to quantise the convolutions; about 100, such as the model is to see. Before the file gets
             its name, it must agree with the model on at least 95 % of their pixels. None for float32.

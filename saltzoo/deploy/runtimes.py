@@ -48,7 +48,7 @@ def _onnx_model(program: Program) -> Any:
     extra("onnxscript", "onnx")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporter, about its own insides
-        return torch.onnx.export(program, dynamo=True, verbose=False)
+        return torch.onnx.export(program, dynamo=True, verbose=False, input_names=["images"], output_names=["logits"])
 
 
 def _write_onnx(program: Program, description: str, path: Path) -> None:

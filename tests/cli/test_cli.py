@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import click
 import pytest
 import torch
 from minihub import MiniHub
@@ -44,6 +45,8 @@ def test_each_command_has_help_with_an_example_that_parses(name, capsys):
     assert main([name, "--help"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "--debug Show the traceback of an error." in printed
+    assert "None" not in printed
+    assert all(one.help for one in saltzoo_group.commands[name].params if isinstance(one, click.Option))
     words = shlex.split(printed.rpartition("Example: ")[2])
     assert words[:2] == ["saltzoo", name]
     saltzoo_group.commands[name].make_context(name, words[2:])  # raises for a wrong option

@@ -90,10 +90,13 @@ def test_wrong_batches_are_refused(pair):
 @pytest.mark.slow
 @torch.no_grad()
 def test_the_file_normalises_images_itself(tmp_path):
-    pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime")
     model = made("saltnet_s", in_chans=2, num_classes=3)
     images = torch.rand(2, 2, 101, 101)
-    loaded = load(export(model, tmp_path / "net.onnx", prepare=True, labels=["a", "b", "c"]))
+    path = export(model, tmp_path / "net.onnx", prepare=True, labels=["a", "b", "c"])
+    (logits,) = onnxruntime.InferenceSession(path).run(["logits"], {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), model(model.preprocess(images)), rtol=1e-3, atol=1e-4)
+    loaded = load(path)
     torch.testing.assert_close(loaded(images), model(model.preprocess(images)), rtol=1e-3, atol=1e-4)
     assert loaded.labels == ("a", "b", "c")
     assert loaded.preprocess.mean == (0.0, 0.0)

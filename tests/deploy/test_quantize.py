@@ -56,6 +56,7 @@ def test_int8_keeps_the_score_of_a_trained_model(tmp_path):
     graph = onnx.load(path).graph
     kinds = {one.data_type for one in graph.initializer if len(one.dims) == 4}
     assert onnx.TensorProto.INT8 in kinds
+    assert [one.name for one in (*graph.input, *graph.output)] == ["images", "logits"]
     export(model, tmp_path / "float.onnx")
     assert path.stat().st_size < 0.5 * (tmp_path / "float.onnx").stat().st_size
 

@@ -129,6 +129,14 @@ def test_links_to_files_lead_to_the_repository(conf, text, expected):
     assert plain == ("a" if "github.com" in expected else expected)
 
 
+def test_words_of_the_search_lead_to_pages(conf):
+    for name, words in conf.WORDS.items():
+        text = conf.with_words(name, PAGES[name])
+        added = re.search(r"^# .*\n\n```\{index\} (.+)\n```\n\n", text, flags=re.MULTILINE)
+        assert added[1].split(", ") == [f"! {word}" for word in words]
+    assert conf.with_words("start/install", "# Install\n") == "# Install\n"
+
+
 @pytest.mark.parametrize("name", ["performance", "recipes", "tiling"])
 def test_generated_pages_are_up_to_date(monkeypatch, name):
     monkeypatch.syspath_prepend(DOCS)
