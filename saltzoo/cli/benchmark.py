@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Number, command, overwrite_option
+from .listed import Listed
+from .options import F, Number, command, overwrite_option
 
 if TYPE_CHECKING:
     from ..benchmark import Plan
     from ..benchmark.report import Row
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 PRECISIONS = ("float32", "bfloat16", "float16", "amp", "amp_bfloat16")
 """Keys of `saltzoo.benchmark.steps.PRECISIONS`, here because help must not import torch."""
@@ -31,31 +30,6 @@ COLUMNS = (
     *("share", "compile_s", "warmup_s", "peak_mib", "error"),
 )
 """Columns of the printed table; a file has all."""
-
-
-class Listed(click.ParamType[tuple[Any, ...]]):
-    """Values separated by commas, each once.
-
-    Args:
-        choices: values to choose from; none for any text.
-    """
-
-    name = "list"
-
-    def __init__(self, choices: Sequence[str] = ()) -> None:
-        self.choices = choices
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return the choices."""
-        return f"[{'|'.join(self.choices)}],..." if self.choices else "A,B,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Return the values, or raise click.BadParameter."""
-        parts = value if isinstance(value, tuple) else tuple(dict.fromkeys(str(value).split(",")))
-        for part in parts:
-            if self.choices and part not in self.choices:
-                self.fail(f"{part!r} is none of {', '.join(self.choices)}.", param, ctx)
-        return tuple(parts)
 
 
 class Batches(Listed):

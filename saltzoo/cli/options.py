@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -22,6 +22,12 @@ READING = ("iline", "xline", "sample_format", "byte_order")
 """Names of the options of `survey_options`."""
 
 AGAIN = "run the same command with --resume to go on"
+
+
+class Decorator(Protocol):
+    """What adds an option to a function: it returns the function, with its signature."""
+
+    def __call__(self, function: F, /) -> F: ...  # noqa: D102
 
 
 @dataclass
@@ -73,45 +79,45 @@ def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool)
     context.ensure_object(Session).debug |= value
 
 
-debug_option = click.option(
+debug_option: Decorator = click.option(
     "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-model_option = click.option(
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+model_option: Decorator = click.option(
     "--model",
     required=True,
     metavar="NAME.TAG",
     help="Weights by a name of `saltzoo list --pretrained`, local-dir:PATH or hf-hub:ORG/NAME.",
 )
-file_model_option = click.option(
+file_model_option: Decorator = click.option(
     "--model",
     required=True,
     metavar="NAME.TAG",
     help="Weights by a name of `saltzoo list --pretrained`, local-dir:PATH or hf-hub:ORG/NAME; or a file of "
     "saltzoo.deploy.export: .onnx, .xml (OpenVINO, or its folder) or .pt2.",
 )
-fast_option = click.option(
+fast_option: Decorator = click.option(
     "--fast",
     is_flag=True,
     help="Optimise the model first: the same masks but for rounding, sooner from about 150 tiles on.",
 )
-device_option = click.option("--device", help="cpu, cuda, cuda:N or mps; default: a GPU if torch finds one.")
-batch_size_option = click.option(
+device_option: Decorator = click.option("--device", help="cpu, cuda, cuda:N or mps; default: a GPU if torch finds one.")
+batch_size_option: Decorator = click.option(
     "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Tiles in a batch."
 )
-tta_option = click.option(
+tta_option: Decorator = click.option(
     "--tta", type=click.Choice(TTA), help="Test-time augmentation: average over mirrored, turned or resized tiles."
 )
-threshold_option = click.option(
+threshold_option: Decorator = click.option(
     "--threshold",
     type=Number(0, 1),
     help="Probability above which a pixel is salt; default: the model's, .5.",
 )
-min_size_option = click.option(
+min_size_option: Decorator = click.option(
     "--min-size", type=click.IntRange(0), help="Pixels of the smallest salt body that is kept; default: the model's, 0."
 )
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
-value_range_option = click.option(
+overwrite_option: Decorator = click.option("--overwrite", is_flag=True, help="Replace files that are there already.")
+value_range_option: Decorator = click.option(
     "--value-range",
     nargs=2,
     type=AnyNumber(),
@@ -119,7 +125,7 @@ value_range_option = click.option(
     metavar="BLACK WHITE",
     help="Samples that are black and white; default: the full scale of 8 or 16 unsigned bits.",
 )
-scale_option = click.option(
+scale_option: Decorator = click.option(
     "--scale",
     nargs=2,
     type=Number(0, min_open=True),
@@ -127,10 +133,10 @@ scale_option = click.option(
     metavar="Z X",
     help="Factors by which height and width are resized for the model; files keep the picture's size.",
 )
-polarity_option = click.option(
+polarity_option: Decorator = click.option(
     "--polarity", type=click.Choice(["1", "-1"]), default="1", help="-1 if black is what the training tiles have white."
 )
-page_option = click.option("--page", type=click.IntRange(0), help="Page of files that have several, from 0.")
+page_option: Decorator = click.option("--page", type=click.IntRange(0), help="Page of files that have several, from 0.")
 
 
 def path_option(name: str, metavar: str, text: str, *, folder: bool = False) -> Callable[[F], F]:

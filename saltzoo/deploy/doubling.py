@@ -46,9 +46,11 @@ class DoublingConv(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-        self.phases = nn.Parameter(transposed_filter(self.weight), requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self.weight: nn.Parameter = nn.Parameter(weight.detach().clone(), requires_grad=False)
+        self.phases: nn.Parameter = nn.Parameter(transposed_filter(self.weight), requires_grad=False)
+        self.bias: nn.Parameter | None = None
+        if bias is not None:
+            self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
 
     def forward(self, x: Tensor, size: Size) -> Tensor:  # noqa: D102
         if torch.compiler.is_compiling() or x.device.type != "cpu" or not _pays(x, size):
@@ -101,16 +103,16 @@ class DoublingUnetBlock(nn.Module):
         super().__init__()
         conv = block.conv1.conv
         below = block.upsample.out_channels
-        self.upsampled = DoublingConv(conv.weight[:, :below], conv.bias)
-        self.skip = None
+        self.upsampled: DoublingConv = DoublingConv(conv.weight[:, :below], conv.bias)
+        self.skip: nn.Conv2d | None = None
         if conv.in_channels > below:
             self.skip = nn.Conv2d(conv.in_channels - below, conv.out_channels, 3, padding=1, bias=False)
             self.skip.weight = nn.Parameter(conv.weight[:, below:].detach().clone(), requires_grad=False)
-        self.skip_attention = block.skip_attention
-        self.norm = block.conv1.norm
-        self.act = block.conv1.act
-        self.conv2 = block.conv2
-        self.attention = block.attention
+        self.skip_attention: nn.Module = block.skip_attention
+        self.norm: nn.Module = block.conv1.norm
+        self.act: nn.Module = block.conv1.act
+        self.conv2: ConvNormAct = block.conv2
+        self.attention: nn.Module = block.attention
 
     def forward(self, x: Tensor, skip: Tensor | None, size: Size) -> Tensor:  # noqa: D102
         y = self.upsampled(x, size)  # N out H W

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .._checks import check_counts
 from ..contracts import ModelConfig
+from ..preprocess import Preprocess
 from .export import plain_preprocess
 from .metadata import Metadata
 from .runtimes import FORMATS, Call
@@ -39,16 +40,17 @@ class Exported(nn.Module):
         super().__init__()
         # A class, which copies and views of a model share: none of them may copy the runtime's graph.
         self._runtime: Any = type("Runtime", (), {"call": staticmethod(call)})
-        self.about = about
-        self.preprocess = plain_preprocess(about.preprocess) if about.folded else about.preprocess
-        self.in_chans = self.preprocess.in_chans
-        self.labels = about.labels
-        self.num_classes = len(about.labels)
-        self.license = about.license
-        self.threshold = about.threshold
-        self.min_size = about.min_size
+        self.about: Metadata = about
+        prepared = about.preprocess
+        self.preprocess: Preprocess = plain_preprocess(prepared) if about.folded else prepared
+        self.in_chans: int = self.preprocess.in_chans
+        self.labels: tuple[str, ...] = about.labels
+        self.num_classes: int = len(about.labels)
+        self.license: str = about.license
+        self.threshold: float = about.threshold
+        self.min_size: int = about.min_size
         self.config: ModelConfig | None = None
-        self.source = source
+        self.source: Path = source
         # A model of other weights has another state, as other models do.
         self.register_buffer("digest", _digest(source))
         self.eval()

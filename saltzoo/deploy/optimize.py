@@ -44,13 +44,15 @@ class Optimized(nn.Module):
 
     def __init__(self, network: nn.Module, model: nn.Module, report: list[str], dtype: torch.dtype) -> None:
         super().__init__()
-        self.network = network
+        self.network: nn.Module = network
+        self.preprocess: Preprocess
+        self.config: ModelConfig | None
         self.preprocess, self.config = parts_of(model)
-        self.in_chans = self.preprocess.in_chans
-        self.threshold = float(_attribute(model, "threshold", 0.5))
-        self.min_size = int(_attribute(model, "min_size", 0))
-        self.report = tuple(report)
-        self.dtype = dtype
+        self.in_chans: int = self.preprocess.in_chans
+        self.threshold: float = float(_attribute(model, "threshold", 0.5))
+        self.min_size: int = int(_attribute(model, "min_size", 0))
+        self.report: tuple[str, ...] = tuple(report)
+        self.dtype: torch.dtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         layout = torch.preserve_format if torch.compiler.is_compiling() else torch.channels_last

@@ -137,7 +137,8 @@ class _Layout:
 def _is_cut(picture: Image.Image) -> bool:
     if not isinstance(picture, ImageFile.ImageFile) or picture.mode[0] in "IF" or not picture.tile:
         return False
-    given = picture.tile[0].args  # a PNG file's raw mode, such as "RGB;16B"; a PPM file's raw mode and white
+    # A PNG file's raw mode, such as "RGB;16B"; a PPM file's raw mode and white. Before Pillow 11 a tile has no names.
+    given = picture.tile[0][3]
     raw, white = (*given, 0, 0)[:2] if isinstance(given, tuple) else (given, 0)
     if picture.format == "PPM":
         return isinstance(white, int) and white > 255

@@ -55,7 +55,7 @@ class Lazy:
         channels: tuple[int, ...] = (),
     ) -> None:
         self.shape: tuple[int, ...] = (*arrays[0].shape, *channels)
-        self.dtype = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self._function = function
         self._arrays = arrays
 

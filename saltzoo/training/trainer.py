@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data import Tiles
+from ..losses import DeepSupervisionLoss
 from ..models import Segmenter
 from ..preprocess import Preprocess
 from .assemble import build_average, build_initial_model, build_loss, build_optimizer
@@ -90,6 +91,7 @@ class Trainer:
         self._unfreezing = None
         if recipe.frozen_until > 0:
             self._unfreezing = GradualUnfreezing(self.model, until=recipe.frozen_until)
+        self.loss: DeepSupervisionLoss
         self.loss, self._mask_loss = build_loss(recipe)
         check_losses(recipe, list(self._mask_loss.losses), (tiles.images.shape[1], tiles.images.shape[2]))
         self.loss.to(self._process.device)

@@ -80,8 +80,8 @@ class Ensemble(nn.Module):
         self.preprocess: Preprocess = plain_preprocess(preprocesses)
         self.num_classes: int | None = _classes_of(models)
         self.threshold: float = 0.5
-        self.min_size = 0
-        self.tile_size = largest_tile(models)
+        self.min_size: int = 0
+        self.tile_size: tuple[int, int] = largest_tile(models)
         self.records: tuple[Mapping[str, Any], ...] = ()
         self.eval()
 
