@@ -60,10 +60,7 @@ def page() -> str:
             "memory": _against(steps, "peak_mib"),
             "loop": table(
                 ("model", "", "dtype", "tiles/s", "of a bare step"),
-                [
-                    (f"`{line['model']}`", line["contender"], line["amp"], _short(line["tiles_per_s"]), _ratio(line))
-                    for line in loop
-                ],
+                [_loop_row(line) for line in loop],
                 right=(3,),
             ),
             "operators": table(("", "dtype", "operators, with their share of the step"), list(_operators(steps))),
@@ -112,6 +109,10 @@ def _model_row(line: Line) -> Row:
         f"{int(line['parameters']) / 1e6:.1f} M",
         line["peak_mib"],
     )
+
+
+def _loop_row(line: Line) -> Row:
+    return f"`{line['model']}`", line["contender"], line["amp"], _short(line["tiles_per_s"]), _ratio(line)
 
 
 def _int8(lines: Sequence[Line]) -> Iterator[Row]:
