@@ -1,6 +1,6 @@
 """Draw docs/pictures/section.jpg, the picture of the README: `python docs/make_section.py`.
 
-Left, a synthetic section; right, the salt that `saltnet_s.wide2` finds in it, in orange, and the outline of the true
+Left, a synthetic section; right, the salt that `saltnet_s.sections` finds in it, in orange, and the outline of the true
 salt, in blue.
 """
 
@@ -28,7 +28,7 @@ def section() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
 def main() -> None:
     """Segment the section and write the picture."""
     image, truth = section()
-    model = saltzoo.create_model("saltnet_s.wide2", pretrained=True)
+    model = saltzoo.create_model("saltnet_s.sections", pretrained=True)
     mask = saltzoo.predict_tiled(model, image, tta="hflip") > 0.5
     plain = saltzoo.draw.overlay(image, mask & False)
     found = saltzoo.draw.overlay(image, mask, truth=truth)

@@ -6,17 +6,21 @@ benchmarks/validate.py writes them.
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from _page import Row, between, fill, table, write_or_check
-from _weights import ROOT, Bundled, bundled, scores, scores_of
+from _weights import RESULTS, ROOT, Bundled, bundled, scores, scores_of
 from _weights_pictures import draw
 
 PAGE = ROOT / "docs" / "results" / "weights.md"
 README = ROOT / "README.md"
 RECIPES = ROOT / "examples" / "recipes"
+OWN_SCRIPTS = {"saltnet_s.sections": "examples/train_sections.py"}
+"""Scripts that train weights on tiles that examples/train.py does not make."""
+
 MARKS = ("<!-- Weights: written by docs/make_weights.py -->\n", "<!-- End of weights -->")
 
 
@@ -40,6 +44,11 @@ def page() -> str:
                 ("name", "TTA", "score", "IoU", "Dice", "empty", "not empty"),
                 [_synthetic_row(line) for one in weights for line in scores_of(one.name, found) if not line["fold"]],
                 right=(2, 3, 4, 5, 6),
+            ),
+            "sections": table(
+                ("name", "tile", "side", "with salt", "IoU", "median IoU", "without salt", "false alarms"),
+                [_section_row(line) for line in _sections()],
+                right=(2, 3, 4, 5, 6, 7),
             ),
             "train": _train_commands(weights),
             "validate": _validate_commands(weights),
@@ -99,6 +108,18 @@ def _synthetic_row(line: dict[str, str]) -> Row:
     return (f"`{line['model']}`", line["tta"], *_figures(line))
 
 
+def _sections() -> list[dict[str, str]]:
+    """Return the lines written by benchmarks/sections.py."""
+    with (RESULTS / "sections_cpu.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _section_row(line: dict[str, str]) -> Row:
+    ious = (f"{float(line[key]):.3f}" for key in ("iou", "median_iou"))
+    alarms = f"{float(line['false_alarms']):.1%}"
+    return (f"`{line['model']}`", line["tile"], line["side"], line["with_salt"], *ious, line["without_salt"], alarms)
+
+
 def _figures(line: dict[str, str]) -> Row:
     return tuple(f"{float(line[key]):.4f}" for key in ("salt_map", "iou", "dice", "empty", "nonempty"))
 
@@ -106,7 +127,9 @@ def _figures(line: dict[str, str]) -> Row:
 def _train_commands(weights: Sequence[Bundled]) -> str:
     names = [one.name for one in weights if (RECIPES / f"{one.name}.toml").exists()]
     return "\n".join(
-        f"python examples/train.py --recipe examples/recipes/{name}.toml --data DIR --fold 0 --out runs/{name}"
+        f"python {OWN_SCRIPTS[name]} --data DIR --out runs/{name}"
+        if name in OWN_SCRIPTS
+        else f"python examples/train.py --recipe examples/recipes/{name}.toml --data DIR --fold 0 --out runs/{name}"
         for name in names
     )
 

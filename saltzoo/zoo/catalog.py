@@ -125,6 +125,7 @@ WEIGHTS: tuple[WeightsSpec, ...] = (
     WeightsSpec("saltnet_m", "tgs"),
     WeightsSpec("saltnet_s", "tgs3"),
     WeightsSpec("saltnet_s", "wide2"),
+    WeightsSpec("saltnet_s", "sections"),
     WeightsSpec("saltnet_s", "wide"),
     WeightsSpec("saltnet_s", "tgs2"),
     WeightsSpec("saltnet_s", "tgs"),

@@ -115,6 +115,7 @@ def test_scores_are_those_of_the_validation(name):
         ("saltnet_s.tgs2", 0.82),
         ("saltnet_s.wide2", 0.825),
         ("saltnet_s.wide", 0.82),
+        ("saltnet_s.sections", 0.72),
         ("saltnet_s.tgs", 0.805),
         ("unet_efficientnet_lite0_scse_hc.tgs", 0.82),
         ("unet_efficientnet_lite0_scse_hc.tgs_folds", 0.828),
@@ -124,6 +125,16 @@ def test_scores_are_those_of_the_validation(name):
 def test_they_reach_a_score(name, least):
     (metric,) = [metric for metric in config_of(name)["metrics"] if metric["name"] == "salt_map_hflip"]
     assert metric["value"] >= least
+
+
+def test_salt_larger_than_a_tile_is_found_by_the_weights_for_sections():
+    section, truth = saltzoo.data.synthetic_tile(3, size=360)
+    found = {}
+    for tag in ("sections", "wide2"):
+        mask = saltzoo.predict_tiled(saltzoo.create_model(f"saltnet_s.{tag}", pretrained=True), section) > 0.5
+        found[tag] = (mask & truth).sum() / (mask | truth).sum()
+    assert found["sections"] > 0.95
+    assert found["wide2"] < 0.2
 
 
 @pytest.mark.parametrize("name", NAMES)
