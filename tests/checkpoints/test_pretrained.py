@@ -177,5 +177,5 @@ def test_they_stay_small():
     assert max(size_of(name) for name in NAMES if name.startswith("saltnet_s.")) <= 5 * MB
     assert size_of("unet_efficientnet_lite0_scse_hc.tgs") <= 12 * MB
     assert size_of("unet_efficientnet_lite0_scse_hc.tgs_folds") <= 45 * MB
-    assert sum(size_of(name) for name in NAMES) <= 95 * MB
+    assert sum(size_of(name) for name in NAMES) <= 100 * MB  # PyPI's limit of a file; a wheel is compressed too
     assert saltzoo.cost(saltzoo.create_model("saltnet_s"), (101, 101)).parameters <= 2_500_000

@@ -44,9 +44,14 @@ def test_pages_are_up_to_date(script):
     assert script.readme() == README
 
 
+def sections_of(name):
+    with (ROOT / "benchmarks" / "results" / "sections_cpu.csv").open(newline="") as file:
+        return [line for line in csv.DictReader(file) if line["model"] == name]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_describes_weights(name):
-    made, plain, mirrored, *synthetic = rows_of(PAGE, name)
+    made, plain, mirrored, *others = rows_of(PAGE, name)
     model = saltzoo.create_model(name, pretrained=True)
     config = json.loads((BUNDLED / name / "config.json").read_text())
     assert made[0] == f"{sum(p.numel() for p in model.parameters()):,}"
@@ -58,7 +63,16 @@ def test_the_page_describes_weights(name):
         assert row[:2] == [line["fold"], line["tta"]]
         assert row[2:7] == [f"{float(line[key]):.4f}" for key in keys]
     lines = validated(name, synthetic=True)
-    assert synthetic == [[tta, *(f"{float(lines[tta][key]):.4f}" for key in keys)] for tta in ("none", "hflip")]
+    assert others[:2] == [[tta, *(f"{float(lines[tta][key]):.4f}" for key in keys)] for tta in ("none", "hflip")]
+    assert others[2:] == [
+        [
+            *(line[key] for key in ("tile", "side", "with_salt")),
+            *(f"{float(line[key]):.3f}" for key in ("iou", "median_iou")),
+            line["without_salt"],
+            f"{100 * float(line['false_alarms']):.1f}%",
+        ]
+        for line in sections_of(name)
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,8 +83,10 @@ def test_the_readme_has_the_same_scores(name):
 
 def test_commands_name_existing_recipes():
     recipes = re.findall(r"--recipe (\S+)", PAGE)
-    assert sorted(Path(recipe).stem for recipe in recipes) == [name for name in NAMES if not name.endswith("_folds")]
-    assert all((ROOT / recipe).exists() for recipe in recipes)
+    scripts = re.findall(r"python (examples/train_\S+) --data DIR --out runs/(\S+)", PAGE)
+    named = [Path(recipe).stem for recipe in recipes] + [name for _, name in scripts]
+    assert sorted(named) == [name for name in NAMES if not name.endswith("_folds")]
+    assert all((ROOT / file).exists() for file in (*recipes, *(script for script, _ in scripts)))
 
 
 def test_content_goes_between_its_marks(script):
