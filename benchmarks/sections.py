@@ -2,8 +2,8 @@
 
     python benchmarks/sections.py --models saltnet_s.sections saltnet_s.wide2
 
-Sections have the seeds from 0 (360 x 360) and from 100 (600 x 600); no weights were trained on them. Each is segmented by
-`predict_tiled` with the tiles of the weights, and cut at .5. *IoU* is over sections with salt, *false alarms* is the
+Sections have the seeds from 0 (360 x 360) and from 100 (600 x 600); no weights were trained on them. Each is segmented
+by `predict_tiled` with the tiles of the weights, and cut at .5. *IoU* is over sections with salt, *false alarms* is the
 share of the pixels of sections without salt. Writes results/sections_DEVICE.csv and replaces earlier rows of the same
 model.
 """

@@ -79,7 +79,8 @@ def _recipe(split: str, *, epochs: int, folds: int, fold: int) -> Recipe:
 
 def _scores(recipe: Recipe, tiles: Tiles, own: npt.NDArray[np.bool_], out: Path, device: torch.device) -> Scores:
     """Return the score of each tile of a recipe's fold, by its network; train it first if it is not complete."""
-    if not (out / "model").exists():
+    log = out / "log.csv"
+    if not log.exists() or len(log.read_text().splitlines()) <= recipe.epochs:  # a header and a line for each epoch
         fit(recipe, tiles, out, device=device, data="TGS", resume=(out / "last.pt").exists())
     model = saltzoo.create_model(f"local-dir:{out / 'model'}", pretrained=True).to(device)
     validation = tiles.select(own)

@@ -137,7 +137,7 @@ def test_words_of_the_search_lead_to_pages(conf):
     assert conf.with_words("start/install", "# Install\n") == "# Install\n"
 
 
-@pytest.mark.parametrize("name", ["performance", "recipes", "tiling"])
+@pytest.mark.parametrize("name", ["folds", "performance", "recipes", "tiling"])
 def test_generated_pages_are_up_to_date(monkeypatch, name):
     monkeypatch.syspath_prepend(DOCS)
     spec = importlib.util.spec_from_file_location(f"make_{name}", DOCS / f"make_{name}.py")
