@@ -130,14 +130,14 @@ def predicting_rows(folder: Path, shape: Shape, rounds: int, name: str) -> list[
     write_cube(source, shape, CODES["IBM"])
     model: Any = saltzoo.create_model(name, pretrained="." in name)
     model.eval()
-    survey = open_survey(source)
-    statistics = survey.robust_statistics()
 
     def plain_loop() -> None:
         loop.write_bytes(source.read_bytes())  # what the documentation of segyio advises for a result of equal geometry
         with segyio.open(source) as file, segyio.open(loop, "r+") as result:
+            values = segyio.tools.cube(file)
+            median = np.median(values)
+            scaling = (float(median), 1.4826 * float(np.median(np.abs(values - median))))
             for number in file.ilines:
-                scaling = (statistics.median, statistics.deviation)
                 result.iline[number] = saltzoo.predict_tiled(model, file.iline[number].T, normalize=scaling).T
 
     def command() -> None:
@@ -184,7 +184,7 @@ def main() -> None:
     else:
         with TemporaryDirectory() as folder:
             found = reading_rows(Path(folder), shape, 5 * args.rounds)
-            found += predicting_rows(Path(folder), (6, 120, 200), args.rounds, args.model or "saltnet_s.tgs2")
+            found += predicting_rows(Path(folder), (48, 120, 200), args.rounds, args.model or "saltnet_s.tgs2")
     path = args.out / f"surveys_{names[args.measure]}.csv"
     write_csv(path, found, where, replacing=KEYS[args.measure])
     print(f"\n{markdown(found, COLUMNS[args.measure])}\n\n{path}")
