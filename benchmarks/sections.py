@@ -1,4 +1,4 @@
-"""Score weights on synthetic sections that are larger than a tile, and whose salt mostly is, too.
+"""Score weights on synthetic sections that, like most of their salt bodies, are larger than a tile.
 
     python benchmarks/sections.py --models saltnet_s.sections saltnet_s.wide2
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,11 @@ from saltzoo.benchmark.report import Row, conditions, markdown, slug, write_csv
 from saltzoo.data import NeighbourPairs, Tiles, find_neighbours, read_tgs
 from saltzoo.metrics import salt_map
 from saltzoo.training import Recipe, fit
+from saltzoo.zoo.sources import load_weights
 
 START = "saltnet_s.synthetic"
 SPLITS = ("id", "mosaic")
+DATA = "TGS Salt Identification Challenge"
 COLUMNS = ("tiles", "count", "by_id", "by_mosaic", "difference", "standard_error")
 
 Scores = npt.NDArray[np.float64]
@@ -79,14 +82,28 @@ def _recipe(split: str, *, epochs: int, folds: int, fold: int) -> Recipe:
 
 def _scores(recipe: Recipe, tiles: Tiles, own: npt.NDArray[np.bool_], out: Path, device: torch.device) -> Scores:
     """Return the score of each tile of a recipe's fold, by its network; train it first if it is not complete."""
-    log = out / "log.csv"
-    if not log.exists() or len(log.read_text().splitlines()) <= recipe.epochs:  # a header and a line for each epoch
-        fit(recipe, tiles, out, device=device, data="TGS", resume=(out / "last.pt").exists())
+    if not _is_complete(out, recipe):
+        fit(recipe, tiles, out, device=device, data=DATA, resume=(out / "last.pt").exists())
     model = saltzoo.create_model(f"local-dir:{out / 'model'}", pretrained=True).to(device)
     validation = tiles.select(own)
     guesses = saltzoo.predict(model, torch.from_numpy(validation.images).to(device)) > 0.5
     masks = torch.from_numpy(validation.require_masks()).to(device)
     return np.asarray(salt_map(guesses, masks, reduction="none").cpu(), dtype=np.float64)
+
+
+def _is_complete(out: Path, recipe: Recipe) -> bool:
+    """Return whether a folder holds a finished run of a recipe.
+
+    Raises:
+        ValueError: if it holds a finished run of another one.
+    """
+    if not (out / "model").exists():
+        return False
+    config = load_weights(f"local-dir:{out / 'model'}").config
+    # "auto" became what the device can do, so that it does not count.
+    if replace(Recipe.from_saved(config["recipe"]), amp="auto") != replace(recipe, amp="auto"):
+        raise ValueError(f"{out} holds a run with other options: give another --runs")
+    return str(config["metrics"][0]["epoch"]) == f"{recipe.epochs} of {recipe.epochs}"
 
 
 def touching_other_folds(pairs: NeighbourPairs, folds: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

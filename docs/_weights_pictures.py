@@ -10,7 +10,10 @@ from _loss_pictures import SETTINGS
 from _weights import RESULTS, Bundled
 
 CURVES = RESULTS / "curves"
-"""The log.csv of the run of each checkpoint, under the name of its weights."""
+"""The log.csv of the run of each checkpoint, under the name of its weights.
+
+There is none if its scores are of other tiles than those of the fold.
+"""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 

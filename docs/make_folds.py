@@ -46,8 +46,8 @@ def verdict(touched: dict[str, str], control: dict[str, str]) -> str:
     if gain - other > 2 * (error**2 + other_error**2) ** 0.5:
         return "Tiles with a training neighbour gain more than the control does: folds by id flatter the score."
     return (
-        "Tiles with a training neighbour do not gain more than the control by two standard errors: in so short a "
-        "training the leak is smaller than what this experiment resolves."
+        "Tiles with a training neighbour do not gain more than the control by two standard errors: in this training "
+        "the leak is smaller than what the experiment resolves."
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ import torch.nn.functional as F
 import saltzoo
 from saltzoo.data import Tiles, read_tgs, synthetic_tile
 from saltzoo.metrics import salt_map
-from saltzoo.training import Recipe, fit, read_recipe
+from saltzoo.training import fit, read_recipe
+from saltzoo.training.leakage import check_leakage
 from saltzoo.zoo.sources import load_weights
 
 SIDE = 202
@@ -47,15 +49,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/sections"))
     args = parser.parse_args()
 
-    torch.set_num_threads(1)
     recipe = read_recipe(args.recipe)
     if args.epochs is not None:
-        recipe = Recipe.from_dict({**recipe.to_dict(), "epochs": args.epochs})
+        recipe = replace(recipe, epochs=args.epochs)
+    if recipe.split != "id":
+        parser.error(
+            f'the split of {args.recipe} must be "id", which keeps a section and a tile of the competition in its fold'
+        )
     tgs = read_tgs(args.data)
+    held_out = tgs.select(recipe.split_tiles(tgs) == recipe.fold)
+    told = {"data": TGS, "fold": f"{recipe.fold} of {recipe.folds}", "held_out": held_out.fingerprint}
+    check_leakage(recipe, told)  # `fit` cannot compare the joined tiles with the card of the start
     tiles = joined([resampled(tgs), *sections(args.share)])
     resume = (args.out / "last.pt").exists()
     fit(recipe, tiles, args.out, device=args.device, data=f"{TGS}, synthetic sections", license=LICENSE, resume=resume)
-    write_score(args.out / "model", tgs.select(recipe.split_tiles(tgs) == recipe.fold))
+    write_score(args.out / "model", held_out)
 
 
 def resampled(tiles: Tiles) -> Tiles:

@@ -34,16 +34,17 @@ def _there(path: Path) -> FileExistsError:
 
 
 @contextmanager
-def whole_file(path: Path, *, overwrite: bool) -> Iterator[io.BufferedRandom]:
+def whole_file(path: Path, *, overwrite: bool, parents: bool = True) -> Iterator[io.BufferedRandom]:
     """Open a hidden temporary file beside `path`, which gets its name when the block ends without an error.
 
-    Missing folders are created. After an error, the file that was there before is unchanged, and no part of the new
+    After an error, the file that was there before is unchanged, and no part of the new
     one is left; a kill may leave `.NAME.HEX.part`. Through a link, the file that it leads to is replaced, and the
     temporary file is beside that one. A file that is replaced hands its permissions to the new one.
 
     Args:
         path: file.
         overwrite: whether a file that is there is replaced.
+        parents: whether missing folders are created.
 
     Raises:
         FileExistsError: if the file is there, or appears meanwhile, and is not to be replaced.
@@ -60,9 +61,12 @@ def whole_file(path: Path, *, overwrite: bool) -> Iterator[io.BufferedRandom]:
     if not overwrite:
         check_absent(path)
     path = _end_of(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     file = _Watched(io.FileIO(part, "w+"))  # writers of TIFF files read, too
+    if overwrite:
+        _hand_permissions(path, part)  # before there is content that others must not read
     try:
         with file:
             yield file
@@ -120,8 +124,8 @@ def whole_folder(path: Path, names: Sequence[str]) -> Iterator[Path]:
 def give_name(part: Path, path: Path, *, overwrite: bool) -> None:
     """Give a complete temporary file or folder its name.
 
-    Of processes that give one name to files and do not replace, one succeeds, except on disks without hard links,
-    where the check and the renaming are two steps. A file that replaces another keeps the permissions of that one. A
+    If several processes claim one name without overwriting, one succeeds, except on disks without hard links, where the
+    check and the renaming are two steps. A file that replaces another keeps the permissions of that one. A
     folder replaces what is there in two steps.
 
     Raises:
@@ -130,8 +134,7 @@ def give_name(part: Path, path: Path, *, overwrite: bool) -> None:
     if part.is_dir():
         _name_folder(part, path, overwrite=overwrite)
     elif overwrite:
-        with suppress(OSError):  # there is no such file, or the disk knows no permissions
-            shutil.copymode(path, part)
+        _hand_permissions(path, part)
         os.replace(part, path)
     else:
         try:
@@ -146,18 +149,30 @@ def give_name(part: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def _name_folder(part: Path, path: Path, *, overwrite: bool) -> None:
-    if overwrite and path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    elif overwrite:
-        path.unlink(missing_ok=True)
-    else:
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
+    if not overwrite:
         check_absent(path)
+    elif os.path.lexists(path):
+        os.rename(path, old)
     try:
         os.rename(part, path)
     except OSError as error:
+        if os.path.lexists(old):
+            os.rename(old, path)
+            raise
         if not os.path.lexists(path):
             raise
         raise _there(path) from error
+    if old.is_dir() and not old.is_symlink():
+        shutil.rmtree(old)
+    else:
+        old.unlink(missing_ok=True)
+
+
+def _hand_permissions(path: Path, part: Path) -> None:
+    """Give the temporary file the permissions of the file that it will replace."""
+    with suppress(OSError):  # there is no such file, or the disk knows no permissions
+        shutil.copymode(path, part)
 
 
 def remove_parts(path: Path) -> None:

@@ -77,7 +77,7 @@ class Parts:
 
     def write(self, slab: Slab, values: Floats) -> None:
         """Store a finished slab, (line, trace, sample)."""
-        with whole_file(self._file(slab), overwrite=True) as file:
+        with whole_file(self._file(slab), overwrite=True, parents=False) as file:
             file.write(np.ascontiguousarray(values, "<f4").data)
 
     def read(self, slab: Slab, lines: slice, traces: slice) -> Floats:
@@ -109,7 +109,7 @@ class Parts:
 
     def set_complete(self, found: dict[str, Any]) -> None:
         """Note that the files of the result are complete, with what describes them."""
-        with whole_file(self.folder / _COMPLETE, overwrite=True) as file:
+        with whole_file(self.folder / _COMPLETE, overwrite=True, parents=False) as file:
             file.write(json.dumps(found).encode())
 
     def complete(self) -> dict[str, Any] | None:

@@ -184,7 +184,7 @@ def _read_rows(file: RawIOBase, rows: npt.NDArray[np.uint8], places: Sequence[in
     Raises:
         ValueError: if the file is too short.
     """
-    if sys.platform != "win32":  # one call of the system a row
+    if sys.platform == "linux":  # one call of the system a row
         if sum(map(os.preadv, repeat(file.fileno()), zip(rows, strict=False), places)) == rows.size:
             return
     for row, place in zip(rows, places, strict=True):

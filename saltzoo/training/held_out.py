@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
@@ -15,6 +16,9 @@ from .recipe import Recipe
 
 SYNTHETIC = "synthetic"
 """Word in a card's name of data that were generated."""
+
+_SYNTHETIC_ALONE = re.compile(r"\d+ synthetic tiles of saltzoo")
+"""What `read_tiles` names data that were generated, without any others."""
 
 
 def folds_in_training(config: Mapping[str, Any], tiles: Tiles) -> npt.NDArray[np.int64]:
@@ -34,17 +38,17 @@ def folds_in_training(config: Mapping[str, Any], tiles: Tiles) -> npt.NDArray[np
 def only_synthetic(config: Mapping[str, Any]) -> bool:
     """Return whether a card says that weights were trained on synthetic tiles alone.
 
-    Each of its metrics is of such tiles, and its recipe neither started from other weights nor learnt from teachers,
-    which may have seen real ones.
+    It has a recipe that neither started from other weights nor learnt from teachers, which may have seen real tiles.
+    Each of its metrics is of tiles that were generated for the run.
 
     Args:
         config: content of the checkpoint's config.json.
     """
-    recipe = config.get("recipe") or {}
-    if recipe.get("student") or recipe.get("model", {}).get("grow_from"):
+    recipe = config.get("recipe")
+    if not recipe or recipe.get("student") or recipe.get("model", {}).get("grow_from"):
         return False
     metrics = [metric for metric in config.get("metrics") or () if isinstance(metric, Mapping)]
-    return bool(metrics) and all(SYNTHETIC in metric.get("data", "") for metric in metrics)
+    return bool(metrics) and all(_SYNTHETIC_ALONE.fullmatch(metric.get("data", "")) for metric in metrics)
 
 
 def unseen(config: Mapping[str, Any], tiles: Tiles) -> Literal["yes", "no", "unknown"]:

@@ -38,8 +38,8 @@ def test_a_split_by_mosaic_keeps_neighbours_together():
         ([{"held_out": "5 tiles, ids 00c0ffee"}], "no"),
         ([{"name": "salt_map"}], "unknown"),
         ([], "unknown"),
-        ([{"data": "synthetic tiles", "held_out": "5 tiles, ids 00c0ffee"}], "yes"),
-        ([{"data": "synthetic tiles"}, {"data": "TGS", "held_out": "5 tiles, ids 00c0ffee"}], "no"),
+        ([{"data": "synthetic tiles", "held_out": "5 tiles, ids 00c0ffee"}], "no"),
+        ([{"data": "20 synthetic tiles of saltzoo"}, {"data": "TGS", "held_out": "5 tiles, ids 00c0ffee"}], "no"),
     ],
 )
 def test_what_the_card_says_about_tiles(metrics, word):
@@ -50,11 +50,18 @@ def test_what_the_card_says_about_tiles(metrics, word):
 @pytest.mark.parametrize(
     ("recipe", "word"),
     [
-        (None, "yes"),
+        (None, "unknown"),
         ({"model": {"name": "saltnet_s", "grow_from": None}, "student": None}, "yes"),
         ({"model": {"name": "saltnet_s", "grow_from": "saltnet_s.tgs"}}, "unknown"),
         ({"model": {"name": "saltnet_s"}, "student": {"teachers": ["saltnet_s.tgs"]}}, "unknown"),
     ],
 )
 def test_synthetic_weights_are_unseen_only_if_no_others_were_in_their_training(recipe, word):
-    assert unseen({"recipe": recipe, "metrics": [{"data": "20 synthetic tiles"}]}, TILES) == word
+    assert unseen({"recipe": recipe, "metrics": [{"data": "20 synthetic tiles of saltzoo"}]}, TILES) == word
+
+
+@pytest.mark.parametrize(
+    "data", ["TGS, synthetic sections", "/data/nonsynthetic", "20 synthetic tiles of saltzoo, TGS"]
+)
+def test_a_name_that_only_holds_the_word_is_not_that_of_synthetic_tiles(data):
+    assert unseen({"recipe": {"model": {"name": "saltnet_s"}}, "metrics": [{"data": data}]}, TILES) == "unknown"

@@ -445,8 +445,12 @@ def test_weights_whose_card_does_not_say_what_was_held_out_are_reported(tmp_path
 
 
 def test_weights_of_synthetic_tiles_alone_have_seen_no_real_tile(tmp_path, teacher):
-    metrics = [{"name": "salt_map", "value": 0.5, "data": "20 synthetic tiles", "held_out": "4 tiles, ids 00c0ffee"}]
-    saltzoo.save_pretrained(saltzoo.create_model(teacher), tmp_path / "synthetic", metrics=metrics)
+    metrics = [
+        {"name": "salt_map", "value": 0.5, "data": "20 synthetic tiles of saltzoo", "held_out": "4 tiles, ids 00c0ffee"}
+    ]
+    recipe = {"model": {"name": "saltnet_s"}}
+    network = saltzoo.create_model(teacher)
+    saltzoo.save_pretrained(network, tmp_path / "synthetic", metrics=metrics, recipe=recipe)
     with pytest.raises(KeyboardInterrupt, match=r"^pseudo-labels: "):
         run(recipe_of(f"local-dir:{tmp_path / 'synthetic'}"), tmp_path / "run", tell=stop_at_first_but("amp:"))
 
