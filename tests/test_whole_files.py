@@ -113,3 +113,44 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
     assert link.is_symlink()
     assert {one: one.read_bytes() for one in tmp_path.rglob("?") if one.is_file()} == {real: b"2", link: b"2"}
     assert os.listdir(real.parent) == ["a"]
+
+
+@of_posix
+def test_content_is_never_open_to_others_than_those_who_could_read_the_replaced_file(tmp_path):
+    path = tmp_path / "a"
+    path.touch(mode=0o600)
+    with whole_file(path, overwrite=True) as file:
+        file.write(b"secret")
+        (part,) = tmp_path.glob(".a.*.part")
+        assert stat.S_IMODE(part.stat().st_mode) == 0o600
+
+
+def test_a_missing_folder_is_created_only_if_wanted(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "gone" / "a", b"1", overwrite=True, parents=False)
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "new" / "a", b"1", overwrite=True)
+    assert (tmp_path / "new" / "a").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("there", ["folder", "file"])
+def test_what_a_folder_would_replace_stays_if_it_cannot_be_renamed(tmp_path, monkeypatch, there):
+    part, path = tmp_path / "part", tmp_path / "a"
+    part.mkdir()
+    if there == "folder":
+        path.mkdir()
+        (path / "old").write_text("kept")
+    else:
+        path.write_text("kept")
+    rename = os.rename
+
+    def refuse_new(source, target):
+        if source == part:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse_new)
+    with pytest.raises(OSError, match="busy"):
+        give_name(part, path, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["a", "part"]
+    assert (path / "old" if there == "folder" else path).read_text() == "kept"
