@@ -20,8 +20,9 @@ one thread of a CPU the clock is the processor's time of the process, which othe
 
 --peer smp adds a row of segmentation_models_pytorch beside each of a U-Net that it has too.
 
-Writes throughput_DEVICE.csv, each line with its conditions, and replaces only the models that it measured. --plot draws
-throughput against batch, and score against throughput of the models whose weights benchmarks/validate.py has scored.
+Writes throughput_DEVICE.csv, each line with its conditions, and replaces only the models that it measured, with --fast
+or without. --plot draws throughput against batch, and score against throughput of the models whose weights
+benchmarks/validate.py has scored.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def main(
     plan = plan_of(values, libraries=(peer, OURS) if peer else (OURS,))
     # A smoke run is no measurement: it must not replace measured figures.
     path = out / f"throughput_{'smoke_' if smoke else ''}{slug(torch.device(plan.device))}.csv"
-    rows = print_rows(plan, _rows(plan), [path, *([results_file] if results_file else [])], replacing="model")
+    rows = print_rows(plan, _rows(plan), [path, *([results_file] if results_file else [])], replacing=("model", "fast"))
     click.echo(f"\n{path}")
     if plot is not None:
         plot.mkdir(parents=True, exist_ok=True)

@@ -90,23 +90,25 @@ def _output(*command: str) -> str:
     return done.stdout.strip().partition("\n")[0]
 
 
-def write_csv(path: Path, rows: Sequence[Row], where: Row, *, replacing: str | None = None) -> None:
+def write_csv(path: Path, rows: Sequence[Row], where: Row, *, replacing: str | Sequence[str] = ()) -> None:
     """Write one line per row, each with its conditions, so that one file can hold lines of several runs.
 
     Args:
         path: file to write; its folder is created.
         rows: rows with the same keys.
         where: result of `conditions`.
-        replacing: name of a column. Lines of earlier runs stay unless they share a value of this column with a new
-            row; a column that only some lines have is empty in the others. None replaces the whole file.
+        replacing: name of a column, or several. Lines of earlier runs stay unless they share the values of these
+            columns with a new row; a column that only some lines have is empty in the others. None of them replaces the
+            whole file.
     """
     columns = list(dict.fromkeys([*rows[0], *where]))
     kept: list[Row] = []
-    if replacing and path.exists():
-        measured = {str(row[replacing]) for row in rows}  # as the file holds them
+    names = [replacing] if isinstance(replacing, str) else list(replacing)
+    if names and path.exists():
+        measured = [[str(row[name]) for name in names] for row in rows]  # as the file holds them
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
-            kept = [line for line in reader if line.get(replacing) not in measured]
+            kept = [line for line in reader if [line.get(name) for name in names] not in measured]
         columns += [column for column in reader.fieldnames or () if column not in columns]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")

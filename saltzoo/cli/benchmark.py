@@ -160,7 +160,7 @@ def plan_of(values: dict[str, Any], *, libraries: Sequence[str] = ("saltzoo",)) 
     )
 
 
-def print_rows(plan: Plan, rows: Iterable[Row], files: Sequence[Path], *, replacing: str | None = None) -> list[Row]:
+def print_rows(plan: Plan, rows: Iterable[Row], files: Sequence[Path], *, replacing: Sequence[str] = ()) -> list[Row]:
     """Print conditions and rows as they come, write each file after each row, and return the rows."""
     import torch
 
@@ -180,7 +180,7 @@ def print_rows(plan: Plan, rows: Iterable[Row], files: Sequence[Path], *, replac
     return found
 
 
-def write_rows(file: Path, rows: Sequence[Row], where: Row, *, replacing: str | None = None) -> None:
+def write_rows(file: Path, rows: Sequence[Row], where: Row, *, replacing: Sequence[str] = ()) -> None:
     """Write rows with their conditions as CSV, JSON or a Markdown table, by the file's suffix."""
     from ..benchmark.report import describe, markdown, write_csv, write_text
 

@@ -77,6 +77,13 @@ def test_rows_are_replaced_by_a_number_too(load_benchmark: Loader, tmp_path: Pat
     assert (tmp_path / "table.csv").read_text() == "height,ms\n400,2\n"
 
 
+def test_rows_that_share_one_of_two_columns_stay(load_benchmark: Loader, tmp_path: Path) -> None:
+    write, path = load_benchmark("saltzoo.benchmark.report").write_csv, tmp_path / "table.csv"
+    for ms, fast in ((1, False), (2, True), (3, True)):
+        write(path, [{"model": "a", "fast": fast, "ms": ms}], {}, replacing=("model", "fast"))
+    assert path.read_text() == "model,fast,ms\na,False,1\na,True,3\n"
+
+
 def test_the_file_of_results_has_the_columns_of_a_new_row(load_benchmark: Loader) -> None:
     comparison, report = load_benchmark("measure.comparison"), load_benchmark("saltzoo.benchmark.report")
     plan = comparison.Plan("cpu", (64,), batch=1, rounds=1)
