@@ -78,7 +78,11 @@ _OPTIONS = (
     ),
     click.option("--amp", is_flag=True, help="The same as --precision amp, or that of --amp-dtype."),
     click.option(
-        "--amp-dtype", type=click.Choice(PRECISIONS[1:3]), default="float16", show_default=True, help="Type of --amp."
+        "--amp-dtype",
+        type=click.Choice(["float16", "bfloat16"]),
+        default="float16",
+        show_default=True,
+        help="Type of --amp.",
     ),
     click.option("--layout", type=Listed(LAYOUTS), default="nchw", show_default=True, help="Order of memory."),
     click.option("--channels-last", is_flag=True, help="The same as --layout channels_last."),

@@ -281,3 +281,14 @@ def test_options_that_are_refused(options, error, words):
             call(num_classes=4, classes=[1, 2], class_average="micro")
     with pytest.raises(ValueError, match="unknown empty 'ignore'"):
         SaltMAP(empty="ignore")
+
+
+@pytest.mark.parametrize("build", [PrecisionScore, RecallScore, SpecificityScore])
+def test_an_option_of_another_metric_is_refused(build):
+    with pytest.raises(TypeError, match="beta"):
+        build(beta=2.0)
+
+
+def test_scores_of_two_betas_do_not_merge():
+    with pytest.raises(ValueError, match=r"the same options to merge, got .*'beta': 1.* and .*'beta': 2"):
+        FBetaScore(beta=1).merge(FBetaScore(beta=2))
